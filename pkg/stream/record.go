@@ -42,7 +42,11 @@ type Session struct {
 
 // Host says where the session was recorded.
 type Host struct {
-	Name, OS, Kernel, Arch, BootID string
+	Name   string `msgpack:"name"`
+	OS     string `msgpack:"os"`
+	Kernel string `msgpack:"kernel"`
+	Arch   string `msgpack:"arch"`
+	BootID string `msgpack:"boot_id"`
 }
 
 // Lost says that events were lost at this place of the stream.
@@ -68,7 +72,9 @@ const (
 	SpanMethod  SpanKind = "method"
 )
 
-// Span is a span_open record, and with its last four fields a span record.
+// Span is a span_open record, and with its last four fields a span record. The
+// span record is the final word: the name of a thread that changed it, and the
+// parent of one whose fork was seen late, may differ from span_open's.
 type Span struct {
 	SpanID       uint64
 	ParentSpanID uint64 // 0: none
@@ -80,6 +86,13 @@ type Span struct {
 	StartKtimeNS uint64
 	File         string
 	Line         int64 // 0: unknown
+
+	// A top-level method span that has a trace of its own (viv-spans
+	// --trace-per method) has no parent and names here the thread span that it
+	// would hang under, in the session's trace: keys link_trace_id and
+	// link_span_id, absent when zero.
+	LinkTraceID [16]byte
+	LinkSpanID  uint64
 
 	EndKtimeNS uint64
 	Dangling   bool // was still open when its thread or the session ended
@@ -97,4 +110,5 @@ type End struct {
 	ExitCode    int64  // of the command or target; with HasExit only
 	HasExit     bool
 	Alive       uint64 // descendants still running
+	Cut         bool   // the capture that this session comes from was cut short
 }
