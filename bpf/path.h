@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Whole paths as the current task sees them: a walk up the dentries and
+ * mounts to the task's root. bpf_d_path is refused in tracepoints and in many
+ * LSM hooks, this is not.
+ */
+#ifndef VIV_PATH_H
+#define VIV_PATH_H
+
+#include "emit.h"
+
+#define PATH_STEPS 2048 /* PATH_MAX in components of one letter */
+
+struct walk {
+	char *buf; /* 3 * PATH_MAX bytes */
+	struct dentry *dentry;
+	struct vfsmount *mnt;
+	struct dentry *root_dentry;
+	struct vfsmount *root_mnt;
+	__u32 pos; /* the path so far is buf[pos..PATH_MAX) */
+	__u8 flags;
+	__u64 ino;
+};
+
+static long walk_step(__u32 i, struct walk *w)
+{
+	struct dentry *d = w->dentry, *parent;
+	struct vfsmount *mnt = w->mnt;
+	const unsigned char *name;
+	__u32 len, pos = w->pos;
+
+	if (d == w->root_dentry && mnt == w->root_mnt)
+		return 1;
+	if (d == BPF_CORE_READ(mnt, mnt_root)) {
+		struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+		struct mount *up = BPF_CORE_READ(m, mnt_parent);
+
+		if (up == m) { /* a detached mount, or one outside the root */
+			w->flags |= VIV_UNREACHABLE;
+			return 1;
+		}
+		w->dentry = BPF_CORE_READ(m, mnt_mountpoint);
+		w->mnt = (void *)up + bpf_core_field_offset(struct mount, mnt);
+		return 0;
+	}
+	if (bpf_rdonly_cast) {
+		struct dentry *fast = bpf_rdonly_cast(d, bpf_core_type_id_kernel(struct dentry));
+
+		parent = fast->d_parent;
+		len = fast->d_name.len;
+		name = fast->d_name.name;
+	} else {
+		parent = BPF_CORE_READ(d, d_parent);
+		len = BPF_CORE_READ(d, d_name.len);
+		name = BPF_CORE_READ(d, d_name.name);
+	}
+	if (parent == d) { /* neither a mount's root nor in a directory: a pipe, a memfd, ... */
+		w->flags |= VIV_PSEUDO;
+		w->ino = BPF_CORE_READ(d, d_inode, i_ino);
+		if (!len) {
+			name = (void *)BPF_CORE_READ(d, d_sb, s_type, name);
+			len = bpf_probe_read_kernel_str(w->buf, 64, name) - 1;
+		}
+		pos = PATH_MAX - (len & 255);
+		bpf_probe_read_kernel(&w->buf[pos & (PATH_MAX - 1)], len & 255, name);
+		w->pos = pos;
+		return 1;
+	}
+	len &= 255;
+	if (pos < len + 1 || pos > PATH_MAX) {
+		w->flags |= VIV_TRUNCATED;
+		return 1;
+	}
+	pos -= len;
+	bpf_probe_read_kernel(&w->buf[pos & (PATH_MAX - 1)], len, name);
+	pos--;
+	w->buf[pos & (PATH_MAX - 1)] = '/';
+	w->pos = pos;
+	w->dentry = parent;
+	return 0;
+}
+
+/* Walks from (mnt, dentry) to the current task's root and adds the outcome's
+ * flags to o. The path is then buf[return value..PATH_MAX). */
+static __noinline __u32 walk_path(struct out *o, char *buf, struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct walk w = {
+		.buf = buf,
+		.dentry = dentry,
+		.mnt = mnt,
+		.root_dentry = BPF_CORE_READ(fs, root.dentry),
+		.root_mnt = BPF_CORE_READ(fs, root.mnt),
+		.pos = PATH_MAX,
+	};
+
+	if (bpf_loop(PATH_STEPS, walk_step, &w, 0) == PATH_STEPS)
+		w.flags |= VIV_TRUNCATED;
+	if (w.pos >= PATH_MAX) {
+		w.pos = PATH_MAX - 1;
+		buf[PATH_MAX - 1] = '/';
+	}
+	o->rec.flags |= w.flags;
+	if (w.flags & VIV_PSEUDO)
+		o->rec.ino = w.ino;
+	return w.pos;
+}
+
+static __always_inline struct file *fd_file(int fd)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
+	struct file **fds, *file = 0;
+
+	if (fd < 0 || (unsigned)fd >= BPF_CORE_READ(fdt, max_fds))
+		return 0;
+	fds = BPF_CORE_READ(fdt, fd);
+	bpf_core_read(&file, sizeof(file), &fds[fd]);
+	return file;
+}
+
+/* Text i of o becomes the whole path of an open file. */
+static __always_inline void set_file_path(struct out *o, int i, char *buf, struct file *file)
+{
+	__u32 pos = walk_path(o, buf, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
+
+	pos &= PATH_MAX - 1;
+	set_text(o, i, buf + pos, PATH_MAX - pos);
+}
+
+/* Text i of o becomes the whole path that the program means by a string in
+ * its memory (user true) or the kernel's, relative to the directory dfd. */
+static __always_inline void set_arg_path(struct out *o, int i, char *buf, int dfd, const void *str, bool user)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	char *name = buf + PATH_MAX + 1;
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+	__u32 pos = PATH_MAX;
+	long len;
+
+	len = user ? bpf_probe_read_user_str(name, PATH_MAX, str) : bpf_probe_read_kernel_str(name, PATH_MAX, str);
+	if (len <= 0) { /* no such memory; the call failed with EFAULT then */
+		o->rec.flags |= VIV_TRUNCATED;
+		return;
+	}
+	if (len == PATH_MAX)
+		o->rec.flags |= VIV_TRUNCATED;
+	len = (len - 1) & (PATH_MAX - 1);
+	if (len && name[0] == '/') {
+		set_text(o, i, name, len);
+		return;
+	}
+	if (dfd == AT_FDCWD) {
+		mnt = BPF_CORE_READ(task, fs, pwd.mnt);
+		dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+	} else {
+		struct file *dir = fd_file(dfd);
+
+		if (!dir) {
+			set_text(o, i, name, len);
+			return;
+		}
+		mnt = BPF_CORE_READ(dir, f_path.mnt);
+		dentry = BPF_CORE_READ(dir, f_path.dentry);
+	}
+	pos = walk_path(o, buf, mnt, dentry) & (PATH_MAX - 1);
+	buf[PATH_MAX] = '/';
+	if (pos == PATH_MAX - 1) /* the root itself */
+		pos = PATH_MAX;
+	if (!len)
+		set_text(o, i, buf + pos, PATH_MAX - pos);
+	else
+		set_text(o, i, buf + pos, PATH_MAX - pos + 1 + len);
+}
+
+#endif

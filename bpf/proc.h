@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Tasks: which are watched, and their forks, execs and exits. */
+#ifndef VIV_PROC_H
+#define VIV_PROC_H
+
+#include "syscall.h"
+
+#define ARGC_MAX (1 << 17) /* pointers of argv that are counted */
+
+const volatile bool follow = true;
+const volatile bool emit_fork = true, emit_exec = true, emit_exit = true;
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct task *t = watched(), *c;
+	struct out o;
+
+	if (!t || (!follow && child->tgid != parent->tgid))
+		return 0;
+	begin(&o, t, VIV_PROC_FORK, 0);
+	c = bpf_task_storage_get(&tasks, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (c) {
+		c->span = new_span_id();
+		c->parent = t->span;
+		set_num(&o, 2, c->span);
+	} else {
+		/* No memory: the child goes unwatched, and that counts as a loss. */
+		__u32 zero = 0;
+		struct count *n = bpf_map_lookup_elem(&counts, &zero);
+
+		if (n)
+			n->lost++;
+	}
+	if (!emit_fork)
+		return 0;
+	set_num(&o, 0, child->tgid);
+	set_num(&o, 1, child->pid);
+	emit(&o);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	struct task *t = watched();
+	struct texts *s;
+	__u64 start, len;
+	struct out o;
+
+	if (!t || !emit_exec)
+		return 0;
+	s = get_scratch();
+	if (!s)
+		return 0;
+	begin(&o, t, VIV_PROC_EXEC, 0);
+	set_num(&o, 0, bprm->argc);
+	if (old_pid != task->pid)
+		set_num(&o, 1, old_pid);
+	set_arg_path(&o, 0, s->path, AT_FDCWD, bprm->filename, false);
+	start = task->mm->arg_start;
+	len = task->mm->arg_end - start;
+	if (len > ARGS_MAX) {
+		len = ARGS_MAX;
+		o.rec.flags |= VIV_TRUNCATED;
+	}
+	if (len && !bpf_probe_read_user(s->args, len, (void *)start))
+		set_text(&o, 1, s->args, len);
+	else if (len)
+		o.rec.flags |= VIV_TRUNCATED;
+	emit(&o);
+	return 0;
+}
+
+/* argv of a failed exec: the new image, which would hold it in one piece,
+ * was never made. */
+struct argv_walk {
+	char *buf; /* ARGS_MAX bytes */
+	const __u64 *argv;
+	__u32 len, argc;
+	bool cut;
+};
+
+static long argv_step(__u32 i, struct argv_walk *w)
+{
+	__u64 arg = 0;
+	__u32 pos = w->len;
+	long n;
+
+	if (bpf_probe_read_user(&arg, sizeof(arg), &w->argv[i]) || !arg)
+		return 1;
+	w->argc++;
+	if (w->cut)
+		return 0;
+	if (pos >= ARGS_MAX - PATH_MAX) {
+		w->cut = true;
+		return 0;
+	}
+	n = bpf_probe_read_user_str(&w->buf[pos], PATH_MAX, (void *)arg);
+	if (n <= 0 || n == PATH_MAX) {
+		w->cut = true;
+		if (n <= 0)
+			return 0;
+	}
+	w->len = pos + n;
+	return 0;
+}
+
+static __always_inline int exec_failed(struct task *t, long ret, int dfd, const void *name, const void *argv)
+{
+	struct texts *s;
+	struct out o;
+
+	if (ret >= 0)
+		return 0;
+	s = get_scratch();
+	if (!s)
+		return 0;
+	begin(&o, t, VIV_PROC_EXEC, ret);
+	struct argv_walk w = { .buf = s->args, .argv = argv };
+
+	if (bpf_loop(ARGC_MAX, argv_step, &w, 0) == ARGC_MAX)
+		w.cut = true;
+	if (w.cut)
+		o.rec.flags |= VIV_TRUNCATED;
+	set_num(&o, 0, w.argc);
+	set_arg_path(&o, 0, s->path, dfd, name, true);
+	if (w.len <= ARGS_MAX)
+		set_text(&o, 1, s->args, w.len);
+	emit(&o);
+	return 0;
+}
+
+SYS_EXIT(execve)
+{
+	return exec_failed(t, ret, AT_FDCWD, (void *)ARG1(r), (void *)ARG2(r));
+}
+
+SYS_EXIT(execveat)
+{
+	return exec_failed(t, ret, ARG1(r), (void *)ARG2(r), (void *)ARG3(r));
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(sched_process_exit, struct task_struct *task)
+{
+	struct task *t = watched();
+	struct out o;
+	int code;
+
+	if (!t || !emit_exit)
+		return 0;
+	begin(&o, t, VIV_PROC_EXIT, 0);
+	code = task->exit_code;
+	set_num(&o, 0, code >> 8 & 0xff);
+	if (code & 0x7f)
+		set_num(&o, 1, code & 0x7f);
+	emit(&o);
+	return 0;
+}
+
+/*
+ * Marks what exists already. User space runs this iterator over all tasks
+ * until a pass marks none: whoever is a target, a thread of a marked process
+ * or a child of a marked task. The fork hook is attached before, so nobody
+ * slips between.
+ */
+struct target {
+	__u64 span, parent; /* of the first task of the target */
+	__u8 leader_only;   /* the command before its exec: its runtime's threads are ours, not its */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32); /* tgid */
+	__type(value, struct target);
+} targets SEC(".maps");
+
+const volatile __u32 own_tgid = 0; /* viv-probe, which a watched shell may have started */
+const volatile __u64 session_span = 0;
+
+__u32 seeded = 0; /* tasks that the last pass marked */
+__u32 alive = 0;  /* watched processes that the last pass saw running */
+
+SEC("iter/task")
+int seed_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task, *leader, *up;
+	struct task *t, *by = 0;
+	struct target *target;
+	__u64 parent = session_span;
+	__u32 tgid;
+
+	if (!task)
+		return 0;
+	tgid = task->tgid;
+	t = bpf_task_storage_get(&tasks, task, 0, 0);
+	if (t) {
+		if (task->pid == tgid && !task->exit_state)
+			alive++;
+		return 0;
+	}
+	if (tgid == own_tgid || task->exit_state)
+		return 0;
+	target = bpf_map_lookup_elem(&targets, &tgid);
+	if (target) {
+		if (target->leader_only && task->pid != tgid)
+			return 0;
+	} else {
+		leader = task->group_leader;
+		up = task->real_parent;
+		if (task->pid != tgid && leader)
+			by = bpf_task_storage_get(&tasks, leader, 0, 0);
+		else if (follow && up)
+			by = bpf_task_storage_get(&tasks, up, 0, 0);
+		if (!by)
+			return 0;
+		parent = by->span;
+	}
+	t = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!t)
+		return 0;
+	t->span = new_span_id();
+	t->parent = parent;
+	seeded++;
+	return 0;
+}
+
+#endif

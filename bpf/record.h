@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The record that the programs send to user space, the ring buffer that
+ * carries it, and the count of what did not fit. pkg/probe decodes it by the
+ * catalogue of pkg/event; a Go test holds the two layouts against each other.
+ */
+#ifndef VIV_RECORD_H
+#define VIV_RECORD_H
+
+#include "kernel.h"
+
+/* In the order of event.Kinds. */
+enum kind {
+	VIV_PATH_OPEN,
+	VIV_MMAP_EXEC,
+	VIV_DLOPEN,
+	VIV_SOCK_CONNECT,
+	VIV_ODD_SOCKET,
+	VIV_DNS_REQ,
+	VIV_PROC_FORK,
+	VIV_PROC_EXEC,
+	VIV_PROC_EXIT,
+	VIV_PTRACE_CHECK,
+	VIV_SB_MOUNT,
+	VIV_KERNEL_READ_FILE,
+	VIV_TASK_KILL,
+	VIV_SETID_CHANGE,
+	VIV_CAPABLE_CHECK,
+	VIV_BPRM_CREDS,
+	VIV_FILE_SYMLINK,
+	VIV_FILE_HARDLINK,
+	VIV_FILE_RENAME,
+	VIV_FILE_UNLINK,
+	VIV_FILE_CHMOD,
+	VIV_FILE_GETDENTS,
+	VIV_SSL_WRITE,
+	VIV_ENV_CACCESS,
+	VIV_SPAN_START,
+	VIV_SPAN_STOP,
+	VIV_SPAN_RAISE,
+	VIV_KINDS,
+};
+
+enum flag {
+	VIV_TRUNCATED = 1,   /* a value was cut */
+	VIV_PSEUDO = 2,	     /* text 0 is a file system's name, ino the inode: pipe, socket, ... */
+	VIV_UNREACHABLE = 4, /* the path does not lead to the task's root */
+};
+
+#define VIV_NUMS 4
+#define VIV_TEXTS 2
+
+/* The texts follow the header, one directly behind the other. */
+struct record {
+	__u64 ktime;  /* ns, CLOCK_MONOTONIC */
+	__u64 span;   /* the thread's span id */
+	__u64 parent; /* and its parent's */
+	__u64 num[VIV_NUMS];
+	__u64 ino;  /* with VIV_PSEUDO */
+	__u64 lost; /* records that did not fit before this one, on this CPU */
+	__u32 pid, tid, uid, gid;
+	__u16 kind;
+	__u8 flags; /* enum flag */
+	__u8 nums;  /* bit i: num[i] is present */
+	__s32 ret;  /* below 0: -errno */
+	__u16 len[VIV_TEXTS];
+	__u32 pad;
+	char comm[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20); /* --buffer-size */
+} events SEC(".maps");
+
+/* Wake the reader only when this much waits for it; it looks by itself every
+ * few milliseconds. A wake-up per record costs the watched program 1 us. */
+const volatile __u64 wakeup_bytes = 4 << 20;
+
+struct count {
+	__u64 lost;	/* not yet told to user space */
+	__u64 emitted;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct count);
+} counts SEC(".maps");
+
+/* Keeps the enums in the object's type information, from which Go's are made. */
+const enum kind *kind_unused __attribute__((unused));
+const enum flag *flag_unused __attribute__((unused));
+
+#endif

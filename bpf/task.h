@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Which tasks are watched, and the span that each of them is. */
+#ifndef VIV_TASK_H
+#define VIV_TASK_H
+
+#include "record.h"
+
+struct task {
+	__u64 span;
+	__u64 parent;
+};
+
+/* Task storage goes away with its task, so no context outlives a task whose
+ * exit was missed, and a reused pid starts unwatched. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct task);
+} tasks SEC(".maps");
+
+static __always_inline struct task *watched(void)
+{
+	return bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), 0, 0);
+}
+
+static __always_inline __u64 new_span_id(void)
+{
+	__u64 id = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
+
+	return id ? id : 1;
+}
+
+#endif

@@ -1,0 +1,178 @@
+package probe
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"vivarium/bpf"
+	"vivarium/pkg/event"
+
+	"golang.org/x/sys/unix"
+)
+
+const recordSize = int(unsafe.Sizeof(bpf.VivRecord{}))
+
+var errShort = errors.New("record is shorter than it says")
+
+// decoder turns the records of the BPF programs into events. What it fills in
+// aliases the record or its own storage: valid until the next call.
+type decoder struct {
+	text []byte // storage of composed texts
+}
+
+// decode fills ev from raw, which must be 8-byte aligned, and returns how many
+// records were lost in front of it. ev.TraceID is left alone.
+func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
+	if len(raw) < recordSize {
+		return 0, errShort
+	}
+	r := (*bpf.VivRecord)(unsafe.Pointer(&raw[0]))
+	var texts [len(r.Len)][]byte
+	rest := raw[recordSize:]
+	for i, n := range r.Len {
+		if int(n) > len(rest) {
+			return 0, errShort
+		}
+		texts[i], rest = rest[:n:n], rest[n:]
+	}
+	if event.ID(r.Kind) >= event.NumKinds {
+		return 0, fmt.Errorf("record of unknown kind %d", r.Kind)
+	}
+	trace := ev.TraceID
+	ev.Reset()
+	ev.TraceID = trace
+	ev.Kind = &event.Kinds[r.Kind]
+	ev.KtimeNS = r.Ktime
+	ev.PID, ev.TID, ev.UID, ev.GID = r.Pid, r.Tid, r.Uid, r.Gid
+	ev.Comm = cutNUL(unsafe.Slice((*byte)(unsafe.Pointer(&r.Comm[0])), len(r.Comm)))
+	ev.SpanID, ev.ParentSpanID = r.Span, r.Parent
+	ev.Truncated = r.Flags&uint8(bpf.VivFlagVIV_TRUNCATED) != 0
+	if r.Ret < 0 {
+		ev.Error = errnoName(syscall.Errno(-r.Ret))
+	}
+	d.text = d.text[:0]
+	for i := range ev.Kind.Fields {
+		f := &ev.Kind.Fields[i]
+		v := &ev.Fields[i]
+		switch w := f.Wire; w {
+		case event.Num0, event.Num1, event.Num2, event.Num3:
+			n := w - event.Num0
+			if r.Nums&(1<<n) != 0 {
+				v.Type, v.Num = f.Type, r.Num[n]
+			}
+		case event.Text0, event.Text1:
+			if t := texts[w-event.Text0]; len(t) > 0 {
+				v.Type, v.Text = event.Text, t
+			}
+		case event.Addr0, event.Addr1:
+			if a, ok := netip.AddrFromSlice(texts[w-event.Addr0]); ok {
+				v.Type, v.Text = event.Text, d.compose(a.AppendTo)
+			}
+		case event.Args0, event.Args1:
+			v.Type, v.List = event.List, splitArgs(v.List, texts[w-event.Args0])
+		}
+	}
+	switch event.ID(r.Kind) {
+	case event.DNSReq:
+		d.question(ev, texts[0], r.Num[0] == unix.SOCK_STREAM)
+	case event.SockConnect:
+		unixPath(&ev.Fields[3])
+	}
+	if r.Flags&uint8(bpf.VivFlagVIV_PSEUDO) != 0 {
+		d.pseudoPath(ev, r.Ino)
+	}
+	return r.Lost, nil
+}
+
+// compose appends to the decoder's storage and returns what was appended.
+func (d *decoder) compose(appendTo func([]byte) []byte) []byte {
+	n := len(d.text)
+	d.text = appendTo(d.text)
+	return d.text[n:len(d.text):len(d.text)]
+}
+
+func cutNUL(b []byte) []byte {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		return b[:i]
+	}
+	return b
+}
+
+// splitArgs appends to list the strings of an argv as the kernel keeps it, each
+// ended by a NUL; the last one may have been cut.
+func splitArgs(list [][]byte, b []byte) [][]byte {
+	for len(b) > 0 {
+		i := bytes.IndexByte(b, 0)
+		if i < 0 {
+			return append(list, b)
+		}
+		list = append(list, b[:i])
+		b = b[i+1:]
+	}
+	return list
+}
+
+// unixPath makes a sun_path the text that people know: an abstract name with @
+// in front (unix(7)), a path without what follows its NUL.
+func unixPath(v *event.Value) {
+	if v.Type == event.None {
+		return
+	}
+	if v.Text[0] == 0 {
+		v.Text[0] = '@'
+		return
+	}
+	v.Text = cutNUL(v.Text)
+}
+
+// pseudoPath names a file that lies in no directory as the kernel's d_path
+// does: pipe:[INODE], socket:[INODE], or the file's own name (memfd:NAME).
+func (d *decoder) pseudoPath(ev *event.Event, ino uint64) {
+	for i := range ev.Kind.Fields {
+		v := &ev.Fields[i]
+		if ev.Kind.Fields[i].Name != "path" || v.Type != event.Text {
+			continue
+		}
+		name := v.Text
+		if bytes.HasPrefix(name, []byte("memfd:")) {
+			v.Text = d.compose(func(b []byte) []byte { return append(append(b, '/'), name...) })
+			continue
+		}
+		switch string(name) {
+		case "pipefs":
+			name = []byte("pipe")
+		case "sockfs":
+			name = []byte("socket")
+		}
+		v.Text = d.compose(func(b []byte) []byte {
+			b = append(append(b, name...), ":["...)
+			return append(strconv.AppendUint(b, ino, 10), ']')
+		})
+	}
+}
+
+// errnoName is the errno's name as strace prints it, also of those that only
+// the kernel sees because it restarts the call (include/linux/errno.h).
+func errnoName(e syscall.Errno) []byte {
+	if int(e) < len(errnoNames) && errnoNames[e] != nil {
+		return errnoNames[e]
+	}
+	return strconv.AppendUint([]byte("errno "), uint64(e), 10)
+}
+
+var errnoNames = func() (names [1024][]byte) {
+	for e := range names {
+		if n := unix.ErrnoName(syscall.Errno(e)); n != "" {
+			names[e] = []byte(n)
+		}
+	}
+	for e, n := range map[int]string{512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 516: "ERESTART_RESTARTBLOCK"} {
+		names[e] = []byte(n)
+	}
+	return names
+}()
