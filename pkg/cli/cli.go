@@ -1,0 +1,256 @@
+// Package cli is what viv's programs do alike: their options, messages, exit
+// statuses, standard input and output. A program's main.go is then
+//
+//	func main() {
+//		var flags struct {
+//			TracePer string `name:"trace-per" enum:"session,method" default:"session" help:"..."`
+//			File     string `arg:"" optional:"" help:"Stream to read; - is stdin."`
+//		}
+//		cli.Program{
+//			Name:  "viv-spans",
+//			Doc:   "Adds spans to a viv stream.\n\n    viv-probe -- CMD | viv-spans | viv-tree",
+//			Flags: &flags,
+//			Run: func() error {
+//				in, err := cli.OpenInput(flags.File)
+//				if err != nil {
+//					return err
+//				}
+//				defer in.Close()
+//				out, err := cli.BinaryOutput()
+//				if err != nil {
+//					return err
+//				}
+//				r, w := stream.NewReader(in), stream.NewWriter(out)
+//				err = spans(r, w) // until r.Next returns an error, which it returns
+//				if werr := w.Flush(); werr != nil {
+//					return werr
+//				}
+//				return cli.Ended(r, err)
+//			},
+//		}.Main()
+//	}
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
+
+	"vivarium/pkg/stream"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
+)
+
+// Version is viv's.
+const Version = "0.1.0"
+
+// The exit statuses that all programs share.
+const (
+	OK         = 0
+	Failed     = 1 // the network or the disk refused; viv-filter -q matched nothing
+	Usage      = 2 // usage, or input that is no stream
+	Incomplete = 3 // done, but the input was cut short or events were lost
+)
+
+// Exit is an error that says how the program ends. Without Err nothing is
+// printed.
+type Exit struct {
+	Status int
+	Err    error
+	Hint   string // what to do, for the line behind the message; may be empty
+}
+
+func (e *Exit) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit status %d", e.Status)
+	}
+	return e.Err.Error()
+}
+
+func (e *Exit) Unwrap() error { return e.Err }
+
+// Usagef is a usage error. hint may be empty.
+func Usagef(hint, format string, args ...any) error {
+	return &Exit{Usage, fmt.Errorf(format, args...), hint}
+}
+
+// Program is one of viv's.
+type Program struct {
+	Name  string
+	Doc   string // for --help: what it is for, and an indented example
+	Flags any    // pointer to kong's struct
+	Run   func() error
+	// OwnSignals leaves SIGINT and SIGTERM to Run. All other programs read on to
+	// the end of their input at the first, because a terminal's Ctrl-C reaches
+	// every stage of a pipeline and viv-probe then ends the stream in good order;
+	// a second one ends them at once.
+	OwnSignals bool
+}
+
+// Main parses the command line, runs the program and exits with its status.
+func (p Program) Main() {
+	os.Exit(p.main(os.Args[1:], os.Stdout, os.Stderr, os.Exit))
+}
+
+func (p Program) main(args []string, stdout, stderr io.Writer, exit func(int)) int {
+	prefix = p.Name
+	var all struct {
+		Version kong.VersionFlag `help:"Print the version."`
+	}
+	k, err := kong.New(p.Flags, kong.Name(p.Name), kong.Description(p.Doc), kong.Embed(&all),
+		kong.Writers(stdout, stderr), kong.Exit(exit), kong.Vars{"version": p.Name + " " + Version},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		return report(stderr, err) // a mistake in Flags, found by every test
+	}
+	if _, err = k.Parse(args); err != nil {
+		return report(stderr, &Exit{Usage, err, p.Name + " --help shows the options"})
+	}
+	catchSignals(p.OwnSignals, exit)
+	return report(stderr, p.Run())
+}
+
+// prefix begins every message of the program.
+var prefix = "viv"
+
+// Warn prints a message as one line, behind the program's name.
+func Warn(format string, args ...any) { printLine(os.Stderr, fmt.Sprintf(format, args...), "") }
+
+func printLine(w io.Writer, msg, hint string) {
+	msg = prefix + ": " + oneLine(msg) + "\n"
+	if hint != "" {
+		msg += "hint: " + oneLine(hint) + "\n"
+	}
+	io.WriteString(w, msg) // there is nowhere to complain
+}
+
+// oneLine keeps what came from outside, such as file names, from breaking the
+// line or driving the terminal.
+func oneLine(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		c, n := utf8.DecodeRuneInString(s)
+		if c == utf8.RuneError && n == 1 || !unicode.IsPrint(c) {
+			q := strconv.QuoteToASCII(s[:n])
+			b.WriteString(q[1 : len(q)-1])
+		} else {
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// report prints err and returns the exit status for it.
+func report(stderr io.Writer, err error) int {
+	var exit *Exit
+	var format *stream.FormatError
+	switch {
+	case err == nil || errors.Is(err, errClosed):
+		return OK
+	case errors.As(err, &exit):
+		if exit.Err != nil {
+			printLine(stderr, exit.Err.Error(), exit.Hint)
+		}
+		return exit.Status
+	case errors.As(err, &format):
+		printLine(stderr, err.Error(), "")
+		return Usage
+	case errors.Is(err, stream.ErrIncomplete):
+		printLine(stderr, err.Error(), "")
+		return Incomplete
+	}
+	printLine(stderr, err.Error(), "")
+	return Failed
+}
+
+// Ended turns the error that r.Next returned last into the program's: none at
+// a complete end where nothing was lost, else one for exit status 2 or 3. Call
+// it when everything read has been dealt with.
+func Ended(r *stream.Reader, err error) error {
+	lost := r.Lost()
+	switch {
+	case lost == 0 && err == io.EOF:
+		return nil
+	case lost == 0 || err != io.EOF && !errors.Is(err, stream.ErrIncomplete):
+		return err
+	case err == io.EOF:
+		return &Exit{Incomplete, fmt.Errorf("%d events were lost", lost), ""}
+	}
+	return &Exit{Incomplete, fmt.Errorf("%w; %d events were lost", err, lost), ""}
+}
+
+// OpenInput opens the stream to read: a file, or stdin for `-` and no name.
+func OpenInput(file string) (io.ReadCloser, error) {
+	if file == "" || file == "-" {
+		if isTerminal(os.Stdin) {
+			return nil, Usagef("viv-probe -- CMD | "+prefix+", or "+prefix+" FILE", "no stream to read: stdin is a terminal")
+		}
+		return os.Stdin, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, &Exit{Usage, err, ""}
+	}
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		f.Close()
+		return nil, Usagef("", "open %s: it is a directory", file)
+	}
+	return f, nil
+}
+
+// Output is stdout. When its reader is gone, Run's error may be whatever a
+// Write returned: the program then ends quietly and with status 0.
+func Output() io.Writer { return output{} }
+
+// BinaryOutput is Output for a stream, which a terminal must not get.
+func BinaryOutput() (io.Writer, error) {
+	if isTerminal(os.Stdout) {
+		return nil, Usagef("pipe it to viv-tree, or write it to a file with >", "the stream is binary and stdout is a terminal")
+	}
+	return Output(), nil
+}
+
+var errClosed = errors.New("stdout was closed")
+
+type output struct{}
+
+func (output) Write(b []byte) (int, error) {
+	n, err := os.Stdout.Write(b)
+	if errors.Is(err, syscall.EPIPE) {
+		err = errClosed
+	}
+	return n, err
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+func catchSignals(own bool, exit func(int)) {
+	// A write to a closed pipe shall return an error and not kill. Not Ignore:
+	// a command that viv-probe starts would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	if own {
+		return
+	}
+	c := make(chan os.Signal, 2)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		if !signal.Ignored(s) { // as nohup and a shell's & want it
+			signal.Notify(c, s)
+		}
+	}
+	go func() {
+		<-c
+		exit(128 + int((<-c).(syscall.Signal)))
+	}()
+}

@@ -1,0 +1,280 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+)
+
+// ErrIncomplete is wrapped by the error of Next when the input was cut inside
+// a record, or a session had no end record, or the stream broke in its middle.
+// Every whole record before that has been returned.
+var ErrIncomplete = errors.New("the stream is incomplete")
+
+// FormatError says that the input is no stream and no capture that this
+// version can read. Its text is one line.
+type FormatError struct{ msg string }
+
+func (e *FormatError) Error() string { return e.msg }
+
+func formatErrorf(format string, args ...any) error {
+	return &FormatError{fmt.Sprintf(format, args...)}
+}
+
+// incomplete is an error that reads well alone and is ErrIncomplete.
+type incomplete struct{ msg string }
+
+func (e *incomplete) Error() string        { return e.msg }
+func (e *incomplete) Is(target error) bool { return target == ErrIncomplete }
+
+func incompletef(format string, args ...any) error {
+	return &incomplete{fmt.Sprintf(format, args...)}
+}
+
+const readSize = 128 << 10
+
+// Reader reads a stream record by record. It recognises viv's msgpack stream
+// and a vivarium-raw v2 capture by their first byte, and streams of either
+// kind one behind the other.
+//
+// A Reader holds one record of at most 16 MiB and what else one read gave it;
+// a capture it holds wholly, because it has to be sorted.
+type Reader struct {
+	r   io.Reader
+	buf []byte // what was read; buf[pos:] is still to be parsed
+	pos int
+	off int64 // of buf[0] in the input
+	eof bool
+
+	recs  [2]Record // the current one and the one that Pending looked ahead to
+	cur   int
+	ahead bool // recs[1-cur] is the next record
+	scan  scanner
+	err   error // what Next returned last
+
+	capture *capture // records come from it while it has some
+
+	any      bool // a record was returned
+	begun    bool // a session was seen
+	open     bool // a session is open: its end is still to come
+	sessions int
+	unended  int // the first session without an end; 0: none
+	cut      bool
+	lost     uint64
+}
+
+// NewReader returns a Reader of r.
+func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
+
+// Next returns the next record, which is valid until Next is called again.
+//
+// At the end of a stream whose sessions all have their end record the error is
+// io.EOF. An error that is ErrIncomplete says that the stream ended too early,
+// a *FormatError that the input is none; any other error is the reader's.
+func (r *Reader) Next() (*Record, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	for !r.ahead {
+		err := r.look()
+		if err == errShort {
+			if err = r.fill(); err == nil {
+				continue
+			}
+			if err == io.EOF {
+				err = r.end()
+			}
+		}
+		if err != nil {
+			r.err = err
+			return nil, err
+		}
+	}
+	r.ahead = false
+	r.cur = 1 - r.cur
+	rec := &r.recs[r.cur]
+	if err := r.track(rec); err != nil {
+		r.err = err
+		return nil, err
+	}
+	return rec, nil
+}
+
+// Pending says whether Next has a whole record at hand and will not block. A
+// filter flushes its Writer when there is none. The current record stays valid.
+func (r *Reader) Pending() bool {
+	if r.err == nil && !r.ahead {
+		if err := r.look(); err != nil && err != errShort {
+			return true // Next returns it without blocking
+		}
+	}
+	return r.ahead
+}
+
+// Lost is the number of events that the lost records so far have counted.
+func (r *Reader) Lost() uint64 { return r.lost }
+
+// look parses the next record if it is wholly in the buffer.
+func (r *Reader) look() error {
+	rec := &r.recs[1-r.cur]
+	if r.capture != nil {
+		b, err := r.capture.next()
+		if err == nil {
+			r.ahead = true
+			return rec.parse(b)
+		}
+		r.capture = nil
+		if err != io.EOF {
+			return err
+		}
+	}
+	b := r.buf[r.pos:]
+	if len(b) == 0 {
+		return errShort
+	}
+	switch c := b[0]; {
+	case c == '{':
+		return errShort // fill reads captures
+	case !msgpcode.IsFixedMap(c) && c != msgpcode.Map16 && c != msgpcode.Map32:
+		return r.broken(fmt.Sprintf("%s where a record should begin", sight(b)))
+	}
+	err := errShort
+	if r.scan.pos == 0 {
+		err = rec.parse(b)
+	} else if err = r.scan.run(b); err == nil {
+		r.scan.pos = 0
+		err = rec.parse(b)
+	}
+	switch err {
+	case nil:
+		r.pos += len(rec.Raw)
+		r.ahead = true
+		return nil
+	case errShort:
+		if r.scan.pos == 0 {
+			r.scan.reset(0)
+		}
+		if err = r.scan.run(b); err == errShort && len(b) < maxRecord {
+			return errShort
+		} else if err == nil || err == errShort {
+			err = errTooLong
+		}
+	}
+	return r.broken(err.Error())
+}
+
+// broken is the error for bytes that are no record.
+func (r *Reader) broken(what string) error {
+	if !r.any {
+		return formatErrorf("this is no viv stream: %s", what)
+	}
+	return incompletef("the stream is broken at byte %d: %s", r.off+int64(r.pos), what)
+}
+
+// sight shows the first bytes of b to a person.
+func sight(b []byte) string {
+	if len(b) > 16 {
+		b = b[:16]
+	}
+	return fmt.Sprintf("%+q", b)
+}
+
+// fill reads more, or io.EOF when there is no more. The bytes before pos go.
+func (r *Reader) fill() error {
+	if r.pos < len(r.buf) && r.buf[r.pos] == '{' {
+		return r.openCapture()
+	}
+	return r.read()
+}
+
+func (r *Reader) read() error {
+	if r.eof {
+		return io.EOF
+	}
+	if r.pos > 0 {
+		r.off += int64(r.pos)
+		r.buf = r.buf[:copy(r.buf, r.buf[r.pos:])]
+		r.pos = 0
+	}
+	if r.buf == nil {
+		r.buf = make([]byte, 0, readSize)
+	} else if len(r.buf) == cap(r.buf) {
+		// Twice what is really there, never what a length promises.
+		r.buf = append(make([]byte, 0, 2*cap(r.buf)), r.buf...)
+	}
+	for range 100 {
+		n, err := r.r.Read(r.buf[len(r.buf):cap(r.buf)])
+		r.buf = r.buf[:len(r.buf)+n]
+		if err == io.EOF {
+			r.eof = true
+		}
+		if n > 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}
+
+// end is the error for the end of the input.
+func (r *Reader) end() error {
+	switch {
+	case r.pos < len(r.buf):
+		if !r.any {
+			return formatErrorf("this is no viv stream: it is cut inside its first record")
+		}
+		return incompletef("the stream is cut inside a record: the capture was cut short")
+	case r.off == 0 && len(r.buf) == 0:
+		return formatErrorf("the input is empty")
+	case !r.begun:
+		return formatErrorf("this is no viv stream: it has no session")
+	case r.open:
+		return incompletef("the stream has no end record: the capture was cut short")
+	case r.unended > 0:
+		return incompletef("session %d of the stream has no end record: its capture was cut short", r.unended)
+	case r.cut:
+		return incompletef("the capture was cut short")
+	}
+	return io.EOF
+}
+
+// track keeps account of sessions and losses.
+func (r *Reader) track(rec *Record) error {
+	switch rec.Type {
+	case TypeEvent: // by far the most frequent
+		if !r.begun {
+			return formatErrorf("this is no viv stream: it begins with an event, not with its session")
+		}
+	case TypeSession:
+		s, err := rec.Session()
+		if err == nil && s.Version != Version {
+			err = formatErrorf("the stream has version %d, this program reads version %d", s.Version, Version)
+		}
+		if err != nil {
+			if r.any {
+				err = incompletef("the stream is broken before byte %d: %v", r.off+int64(r.pos), err)
+			}
+			return err
+		}
+		if r.open && r.unended == 0 {
+			r.unended = r.sessions
+		}
+		r.sessions++
+		r.begun, r.open = true, true
+	case TypeEnd:
+		e, _ := rec.End()
+		r.open = false
+		r.cut = r.cut || e.Cut
+	case TypeLost:
+		l, _ := rec.Lost()
+		if r.lost += l.Count; r.lost < l.Count {
+			r.lost = 1<<64 - 1
+		}
+	}
+	r.any = true
+	return nil
+}
