@@ -68,14 +68,17 @@ func (rec *Record) parse(b []byte) error {
 			}
 		}
 		kv.value = uint32(p)
-		end, children, err := item(b, p)
-		if err == nil && children > 0 {
-			end, err = skip(b, p)
+		if p >= len(b) {
+			return errShort
 		}
-		if err != nil {
+		if size := sizes[b[p]]; size != 0 {
+			p += int(size)
+		} else if p, err = skip(b, p); err != nil {
 			return err
 		}
-		p = end
+		if p > len(b) {
+			return errShort
+		}
 		kv.end = uint32(p)
 		if p > maxRecord {
 			return errTooLong
@@ -138,19 +141,11 @@ func (rec *Record) Event() (*event.Event, error) {
 		ev.Kind = event.Lookup(ev.Name)
 	}
 	next := 0 // own field that is likely to come next
-	for _, p := range rec.pairs {
-		v := rec.value(p)
-		k := rec.key(p)
-		if ev.Kind != nil {
-			// A kind's own field wins: span_raise has an `error` of its own.
-			fields := ev.Kind.Fields
-			if i := fieldIndex(fields, k, next); i >= 0 {
-				setField(ev, i, fields[i].Type, v)
-				next = i + 1
-				continue
-			}
-		}
-		switch string(k) {
+	for i := range rec.pairs {
+		p := &rec.pairs[i]
+		v := rec.Raw[p.value:p.end]
+		switch k := rec.Raw[p.text:p.value]; string(k) {
+		case "type", "event":
 		case "ktime_ns":
 			ev.KtimeNS, _ = uintOf(v)
 		case "pid":
@@ -171,8 +166,6 @@ func (rec *Record) Event() (*event.Event, error) {
 			ev.ParentSpanID, _ = uintOf(v)
 		case "thread_span_id":
 			ev.ThreadSpanID, _ = uintOf(v)
-		case "error":
-			ev.Error, _ = textOf(v)
 		case "outcome":
 			t, _ := textOf(v)
 			ev.OutcomeUnknown = string(t) == "unknown"
@@ -182,26 +175,37 @@ func (rec *Record) Event() (*event.Event, error) {
 			ev.Hidden, _ = boolOf(v)
 		case "payload":
 			ev.Payload, _ = textOf(v)
+		default:
+			if j := fieldIndex(ev.Kind, k, next); j >= 0 {
+				setField(ev, j, v)
+				next = j + 1
+			} else if string(k) == "error" { // of span_raise it is an own field
+				ev.Error, _ = textOf(v)
+			}
 		}
 	}
 	return ev, nil
 }
 
 // fieldIndex finds an own field, first where it is likely to be.
-func fieldIndex(fields []event.Field, key []byte, next int) int {
-	if next < len(fields) && fields[next].Name == string(key) {
+func fieldIndex(kind *event.Kind, key []byte, next int) int {
+	if kind == nil {
+		return -1
+	}
+	if next < len(kind.Fields) && kind.Fields[next].Name == string(key) {
 		return next
 	}
-	for i := range fields {
-		if fields[i].Name == string(key) {
+	for i := range kind.Fields {
+		if kind.Fields[i].Name == string(key) {
 			return i
 		}
 	}
 	return -1
 }
 
-func setField(ev *event.Event, i int, t event.Type, v []byte) {
-	f := &ev.Fields[i]
+func setField(ev *event.Event, i int, v []byte) {
+	f, t := &ev.Fields[i], ev.Kind.Fields[i].Type
+	*f = event.Value{List: f.List}
 	ok := false
 	switch t {
 	case event.Uint:

@@ -29,13 +29,12 @@ var (
 	errKeys    = errors.New("a record has more than 32768 keys")
 )
 
-// sizes is the length of an item by its first byte, with the bytes of a short
-// text but without the children of a container; 0 where the length is written
-// behind the first byte.
+// sizes is the length of a value by its first byte; 0 where more than that byte
+// decides it.
 var sizes = func() (t [256]uint8) {
 	for c := range t {
 		switch c := byte(c); {
-		case msgpcode.IsFixedNum(c), msgpcode.IsFixedMap(c), msgpcode.IsFixedArray(c):
+		case msgpcode.IsFixedNum(c):
 			t[c] = 1
 		case msgpcode.IsFixedString(c):
 			t[c] = 1 + c&msgpcode.FixedStrMask
@@ -71,12 +70,13 @@ func item(b []byte, p int) (end int, children uint64, err error) {
 		if end > len(b) {
 			return 0, 0, errShort
 		}
-		if c >= msgpcode.FixedMapLow && c <= msgpcode.FixedArrayHigh {
-			if children = uint64(c & msgpcode.FixedMapMask); c <= msgpcode.FixedMapHigh {
-				children *= 2
-			}
-		}
-		return end, children, nil
+		return end, 0, nil
+	}
+	switch {
+	case msgpcode.IsFixedMap(c):
+		return p + 1, 2 * uint64(c&msgpcode.FixedMapMask), nil
+	case msgpcode.IsFixedArray(c):
+		return p + 1, uint64(c & msgpcode.FixedArrayMask), nil
 	}
 	// A length of 1, 2 or 4 bytes; an ext has one more byte, its type.
 	var width, extra int

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"encoding/binary"
 	"io"
 
 	"vivarium/pkg/event"
@@ -113,25 +114,44 @@ func (k *keys) textsIf(key string, m map[string]string) {
 	}
 }
 
+// The keys that every event has, around its name and its comm.
+const (
+	eventKeys = 11
+	eventA    = "\xde\x00\x00" + "\xa4type\xa5event" + "\xa5event"
+	eventB    = "\xa8ktime_ns\xcf\x00\x00\x00\x00\x00\x00\x00\x00" +
+		"\xa3pid\xce\x00\x00\x00\x00" + "\xa3tid\xce\x00\x00\x00\x00" +
+		"\xa3uid\xce\x00\x00\x00\x00" + "\xa3gid\xce\x00\x00\x00\x00" + "\xa4comm"
+	eventC = "\xa8trace_id\xc4\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" +
+		"\xa7span_id\xcf\x00\x00\x00\x00\x00\x00\x00\x00" +
+		"\xaeparent_span_id\xcf\x00\x00\x00\x00\x00\x00\x00\x00"
+)
+
 // Event writes an event record. Kind names it, or Name when Kind is nil. Own
 // fields with Type None, and the flags and texts behind them that are zero,
 // are left out.
 func (w *Writer) Event(ev *event.Event) error {
-	k := w.begin("event")
+	// The keys that every event has are copied with room for their values, which
+	// have fixed widths: this is the price of every event that is recorded.
+	k := keys{b: w.b, head: len(w.b), n: eventKeys}
+	k.b = append(k.b, eventA...)
 	if ev.Kind != nil {
-		k.text("event", ev.Kind.Name)
+		k.b = appendText(k.b, ev.Kind.Name)
 	} else {
-		k.bytes("event", ev.Name)
+		k.b = appendText(k.b, ev.Name)
 	}
-	k.uint("ktime_ns", ev.KtimeNS)
-	k.uint("pid", uint64(ev.PID))
-	k.uint("tid", uint64(ev.TID))
-	k.uint("uid", uint64(ev.UID))
-	k.uint("gid", uint64(ev.GID))
-	k.bytes("comm", ev.Comm)
-	k.traceID(&ev.TraceID)
-	k.id("span_id", ev.SpanID)
-	k.id("parent_span_id", ev.ParentSpanID)
+	k.b = append(k.b, eventB...)
+	v := k.b[len(k.b)-len(eventB):]
+	binary.BigEndian.PutUint64(v[10:], ev.KtimeNS)
+	binary.BigEndian.PutUint32(v[23:], ev.PID)
+	binary.BigEndian.PutUint32(v[32:], ev.TID)
+	binary.BigEndian.PutUint32(v[41:], ev.UID)
+	binary.BigEndian.PutUint32(v[50:], ev.GID)
+	k.b = appendText(k.b, ev.Comm)
+	k.b = append(k.b, eventC...)
+	v = k.b[len(k.b)-len(eventC):]
+	copy(v[11:], ev.TraceID[:])
+	binary.BigEndian.PutUint64(v[36:], ev.SpanID)
+	binary.BigEndian.PutUint64(v[60:], ev.ParentSpanID)
 	own := false // an own field is called `error`
 	if ev.Kind != nil {
 		for i := range ev.Kind.Fields {
@@ -337,11 +357,19 @@ func Unset(key string) Set { return Set{key: key, op: opUnset} }
 // copied byte for byte. The keys of set differ.
 func (w *Writer) Splice(rec *Record, set ...Set) error {
 	k := keys{b: append(w.b, msgpcode.Map16, 0, 0), head: len(w.b)}
-	var done uint64 // bit i: set[i] is written
+	var done uint64    // bit i: set[i] is written
+	var lengths uint64 // bit i: a key of set has i bytes; spares most comparisons
+	for i := range set {
+		lengths |= 1 << len(set[i].key)
+	}
 	from := rec.header
 	for i := range rec.pairs {
 		p := &rec.pairs[i]
 		key := rec.Raw[p.text:p.value]
+		if lengths>>len(key)&1 == 0 {
+			k.n++
+			continue
+		}
 		j := 0
 		for j < len(set) && set[j].key != string(key) {
 			j++
