@@ -1,0 +1,124 @@
+package event
+
+import "strconv"
+
+// signals holds the names of the Linux signals without SIG, by number. Ruby
+// calls 0 EXIT; 16 (STKFLT) has no name there.
+var signals = [...]string{"EXIT", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
+	"USR2", "PIPE", "ALRM", "TERM", "", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+	"VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"}
+
+// SignalName returns a signal's name without SIG, or "" for one without a name.
+func SignalName(sig int64) string {
+	if sig < 0 || sig >= int64(len(signals)) {
+		return ""
+	}
+	return signals[sig]
+}
+
+// families holds the address families that vivarium names.
+var families = map[uint64]string{0: "AF_UNSPEC", 1: "AF_UNIX", 2: "AF_INET", 3: "AF_AX25", 4: "AF_IPX",
+	5: "AF_APPLETALK", 10: "AF_INET6", 12: "AF_DECnet", 15: "AF_KEY", 16: "AF_NETLINK", 17: "AF_PACKET",
+	21: "AF_RDS", 22: "AF_SNA", 24: "AF_PPPOX", 26: "AF_LLC", 27: "AF_IB", 28: "AF_MPLS", 29: "AF_CAN",
+	30: "AF_TIPC", 31: "AF_BLUETOOTH", 34: "AF_ISDN", 38: "AF_ALG", 40: "AF_VSOCK", 41: "AF_KCM", 44: "AF_XDP",
+	46: "AF_MAX"}
+
+var sockTypes = map[uint64]string{1: "SOCK_STREAM", 2: "SOCK_DGRAM", 3: "SOCK_RAW", 4: "SOCK_RDM",
+	5: "SOCK_SEQPACKET", 10: "SOCK_PACKET", 2048: "SOCK_NONBLOCK", 524288: "SOCK_CLOEXEC"}
+
+// protocols is the kernel's list (include/uapi/linux/in.h and in6.h).
+var protocols = map[uint64]string{0: "IPPROTO_IP", 1: "IPPROTO_ICMP", 2: "IPPROTO_IGMP", 4: "IPPROTO_IPIP",
+	6: "IPPROTO_TCP", 8: "IPPROTO_EGP", 12: "IPPROTO_PUP", 17: "IPPROTO_UDP", 22: "IPPROTO_IDP", 29: "IPPROTO_TP",
+	33: "IPPROTO_DCCP", 41: "IPPROTO_IPV6", 43: "IPPROTO_ROUTING", 44: "IPPROTO_FRAGMENT", 46: "IPPROTO_RSVP",
+	47: "IPPROTO_GRE", 50: "IPPROTO_ESP", 51: "IPPROTO_AH", 58: "IPPROTO_ICMPV6", 59: "IPPROTO_NONE",
+	60: "IPPROTO_DSTOPTS", 92: "IPPROTO_MTP", 94: "IPPROTO_BEETPH", 98: "IPPROTO_ENCAP", 103: "IPPROTO_PIM",
+	108: "IPPROTO_COMP", 115: "IPPROTO_L2TP", 132: "IPPROTO_SCTP", 135: "IPPROTO_MH", 136: "IPPROTO_UDPLITE",
+	137: "IPPROTO_MPLS", 143: "IPPROTO_ETHERNET", 144: "IPPROTO_AGGFRAG", 255: "IPPROTO_RAW",
+	256: "IPPROTO_SMC", 262: "IPPROTO_MPTCP"}
+
+// capabilities holds the names of capabilities(7) that vivarium knows; for the
+// others its text says UNKNOWN, and so does ours.
+var capabilities = [...]string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
+	"CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "",
+	"CAP_NET_ADMIN", "CAP_NET_RAW", "", "", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
+	"", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "", "CAP_MKNOD", "",
+	"CAP_AUDIT_WRITE", "", "", "", "", "", "", "", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
+	"CAP_CHECKPOINT_RESTORE"}
+
+// CapName returns a capability's name, or "" for one that vivarium does not
+// name. It names every high-risk one.
+func CapName(c uint64) string {
+	if c >= uint64(len(capabilities)) {
+		return ""
+	}
+	return capabilities[c]
+}
+
+// readIDs is enum kernel_read_file_id, as the kernel itself names it.
+var readIDs = [...]string{"unknown", "firmware", "kernel-module", "kexec-image", "kexec-initramfs", "security-policy",
+	"x509-certificate"}
+
+// qtypes are the DNS question types that have a name here.
+var qtypes = map[uint16]string{1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT",
+	28: "AAAA", 29: "LOC", 33: "SRV", 35: "NAPTR", 39: "DNAME", 43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC",
+	48: "DNSKEY", 52: "TLSA", 64: "SVCB", 65: "HTTPS", 249: "TKEY", 250: "TSIG", 251: "IXFR", 252: "AXFR", 255: "ANY",
+	257: "CAA"}
+
+var qtypeNumbers = func() map[string]uint16 {
+	m := make(map[string]uint16, len(qtypes))
+	for n, s := range qtypes {
+		m[s] = n
+	}
+	return m
+}()
+
+// AppendQType appends a DNS question type's name: A, AAAA, ..., or TYPEn.
+func AppendQType(b []byte, t uint16) []byte {
+	if s := qtypes[t]; s != "" {
+		return append(b, s...)
+	}
+	return strconv.AppendUint(append(b, "TYPE"...), uint64(t), 10)
+}
+
+// openFlags are the open flags of every architecture but Alpha, MIPS, PA-RISC,
+// SPARC, ARM and PowerPC, which have some of their own; a flag of more than
+// one bit stands before its parts. O_LARGEFILE is left out: on 64 bits the
+// kernel sets it in every open.
+var openFlags = []struct {
+	bits uint64
+	name string
+}{
+	{0o100, "O_CREAT"}, {0o200, "O_EXCL"}, {0o400, "O_NOCTTY"}, {0o1000, "O_TRUNC"}, {0o2000, "O_APPEND"},
+	{0o4000, "O_NONBLOCK"}, {0o4010000, "O_SYNC"}, {0o10000, "O_DSYNC"}, {0o20000, "O_ASYNC"},
+	{0o40000, "O_DIRECT"}, {0o100000, ""}, {0o20200000, "O_TMPFILE"}, {0o200000, "O_DIRECTORY"},
+	{0o400000, "O_NOFOLLOW"}, {0o1000000, "O_NOATIME"}, {0o2000000, "O_CLOEXEC"}, {0o10000000, "O_PATH"},
+}
+
+// appendOpenFlags appends open flags by name, those without one in hexadecimal.
+func appendOpenFlags(b []byte, v Value) []byte {
+	f := v.Num
+	switch f & 3 {
+	case 0:
+		b = append(b, "O_RDONLY"...)
+	case 1:
+		b = append(b, "O_WRONLY"...)
+	case 2:
+		b = append(b, "O_RDWR"...)
+	default:
+		b = append(b, '3')
+	}
+	f &^= 3
+	for _, o := range openFlags {
+		if f&o.bits != o.bits {
+			continue
+		}
+		f &^= o.bits
+		if o.name != "" {
+			b = append(append(b, '|'), o.name...)
+		}
+	}
+	if f != 0 {
+		b = appendHex(append(b, "|0x"...), f, hexLower)
+	}
+	return b
+}

@@ -1,0 +1,174 @@
+package event
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+const hexUpper = "0123456789ABCDEF"
+
+// plain holds the bytes that stand for themselves in quoted text.
+var plain = func() (t [256]bool) {
+	for c := 0x20; c < 0x7f; c++ {
+		t[c] = c != '"' && c != '\\' && c != '#'
+	}
+	return t
+}()
+
+// AppendQuote appends s in double quotes, as Ruby's inspect shows a byte
+// string: control bytes, quotes and backslashes are escaped, and so is every
+// byte above 0x7e, so that the text is harmless on any terminal and every
+// byte of s can be told from it.
+func AppendQuote(b, s []byte) []byte {
+	b = append(b, '"')
+	start := 0
+	for i, c := range s {
+		if plain[c] {
+			continue
+		}
+		if c == '#' && (i+1 == len(s) || s[i+1] != '{' && s[i+1] != '$' && s[i+1] != '@') {
+			continue
+		}
+		b = append(b, s[start:i]...)
+		start = i + 1
+		if c == '"' || c == '\\' || c == '#' {
+			b = append(b, '\\', c)
+		} else {
+			b = appendControl(b, c)
+		}
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}
+
+// appendControl appends the escape of a byte that is not printable ASCII.
+func appendControl(b []byte, c byte) []byte {
+	switch {
+	case 7 <= c && c <= 13:
+		return append(b, '\\', "abtnvfr"[c-7])
+	case c == 0x1b:
+		return append(b, '\\', 'e')
+	}
+	return append(b, '\\', 'x', hexUpper[c>>4], hexUpper[c&15])
+}
+
+// AppendSafe appends s for a person to read, without quotes: printable UTF-8
+// as it is, control bytes as in AppendQuote, other control, format and
+// line-separating characters as \u{X}, and bytes that are not UTF-8 as \xHH.
+// So no text can drive a terminal, hide itself or break a line.
+func AppendSafe(b, s []byte) []byte {
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if 0x20 <= c && c < 0x7f {
+			i++
+			continue
+		}
+		if c < utf8.RuneSelf {
+			b = append(b, s[start:i]...)
+			b = appendControl(b, c)
+			i++
+			start = i
+			continue
+		}
+		r, n := utf8.DecodeRune(s[i:])
+		if n > 1 && !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			i += n
+			continue
+		}
+		b = append(b, s[start:i]...)
+		if n > 1 {
+			b = append(b, `\u{`...)
+			b = appendHex(b, uint64(r), hexUpper)
+			b = append(b, '}')
+		} else {
+			b = append(b, '\\', 'x', hexUpper[c>>4], hexUpper[c&15])
+		}
+		i += n
+		start = i
+	}
+	return append(b, s[start:]...)
+}
+
+// appendFolded is AppendSafe with each run of blanks made one, and none at
+// the ends.
+func appendFolded(b, s []byte) []byte {
+	at := len(b)
+	for len(s) > 0 && s[0] == ' ' {
+		s = s[1:]
+	}
+	b = foldRuns(AppendSafe(b, s), at)
+	if n := len(b); n > at && b[n-1] == ' ' {
+		b = b[:n-1]
+	}
+	return b
+}
+
+// foldRuns makes each run of blanks in b[at:] one.
+func foldRuns(b []byte, at int) []byte {
+	w := at
+	for i := at; i < len(b); i++ {
+		if b[i] == ' ' && w > at && b[w-1] == ' ' {
+			continue
+		}
+		b[w] = b[i]
+		w++
+	}
+	return b[:w]
+}
+
+// appendWord appends s bare if it is harmless there as the value of key=value,
+// else quoted, so that no value can pass for another key.
+func appendWord(b, s []byte) []byte {
+	for _, c := range s {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+			c == '_' || c == '-' || c == '.' || c == ':' || c == ',' || c == '/' || c == '+' || c == '%') {
+			return AppendQuote(b, s)
+		}
+	}
+	if len(s) == 0 {
+		return append(b, '"', '"')
+	}
+	return append(b, s...)
+}
+
+// appendHex appends v in hexadecimal without leading zeros.
+func appendHex(b []byte, v uint64, digits string) []byte {
+	var d [16]byte
+	i := len(d)
+	for {
+		i--
+		d[i] = digits[v&15]
+		if v >>= 4; v == 0 {
+			return append(b, d[i:]...)
+		}
+	}
+}
+
+// Basename returns the last part of a path as Ruby's File.basename does:
+// trailing slashes do not count, and "/" stays. Ruby names evaluated code
+// "(eval at FILE:LINE)"; of that it is FILE's last part.
+func Basename(path []byte) []byte {
+	const eval = "(eval at "
+	if len(path) > len(eval) && string(path[:len(eval)]) == eval {
+		path = path[len(eval):]
+		if n := len(path); path[n-1] == ')' {
+			i := n - 1
+			for i > 0 && '0' <= path[i-1] && path[i-1] <= '9' {
+				i--
+			}
+			if i > 0 && i < n-1 && path[i-1] == ':' {
+				path = path[:i-1]
+			}
+		}
+	}
+	for len(path) > 1 && path[len(path)-1] == '/' {
+		path = path[:len(path)-1]
+	}
+	for i := len(path) - 2; i >= 0; i-- {
+		if path[i] == '/' {
+			return path[i+1:]
+		}
+	}
+	return path
+}
