@@ -383,6 +383,10 @@ func (rec *Record) Span() (Span, error) {
 			s.File = stringOf(v)
 		case "line":
 			s.Line, _ = intOf(v)
+		case "link_trace_id":
+			s.LinkTraceID, _ = traceIDOf(v)
+		case "link_span_id":
+			s.LinkSpanID, _ = uintOf(v)
 		case "end_ktime_ns":
 			s.EndKtimeNS, _ = uintOf(v)
 		case "dangling":

@@ -299,6 +299,11 @@ func (k *keys) span(s *Span) {
 	if s.Line != 0 {
 		k.int("line", s.Line)
 	}
+	if s.LinkSpanID != 0 {
+		k.key("link_trace_id")
+		k.b = appendBin(k.b, s.LinkTraceID[:])
+		k.id("link_span_id", s.LinkSpanID)
+	}
 }
 
 // End writes an end record.
