@@ -166,7 +166,6 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
  * slips between.
  */
 struct target {
-	__u64 span, parent; /* of the first task of the target */
 	__u8 leader_only;   /* the command before its exec: its runtime's threads are ours, not its */
 };
 
@@ -181,7 +180,7 @@ const volatile __u32 own_tgid = 0; /* viv-probe, which a watched shell may have 
 const volatile __u64 session_span = 0;
 
 __u32 seeded = 0; /* tasks that the last pass marked */
-__u32 alive = 0;  /* watched processes that the last pass saw running */
+__u32 alive = 0;  /* watched processes beside the targets that the last pass saw running */
 
 SEC("iter/task")
 int seed_tasks(struct bpf_iter__task *ctx)
@@ -197,7 +196,7 @@ int seed_tasks(struct bpf_iter__task *ctx)
 	tgid = task->tgid;
 	t = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (t) {
-		if (task->pid == tgid && !task->exit_state)
+		if (task->pid == tgid && !task->exit_state && !bpf_map_lookup_elem(&targets, &tgid))
 			alive++;
 		return 0;
 	}

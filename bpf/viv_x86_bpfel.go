@@ -83,10 +83,7 @@ type VivRecord struct {
 
 type VivTarget struct {
 	_          structs.HostLayout
-	Span       uint64
-	Parent     uint64
 	LeaderOnly uint8
-	_          [7]byte
 }
 
 type VivTask struct {

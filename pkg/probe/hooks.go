@@ -16,18 +16,19 @@ type hook struct {
 	// at is where it is attached, the hook's name in a session record:
 	// group/name of a tracepoint, or btf:NAME.
 	at     string
-	events []event.ID // none: it always runs, since tasks are followed by it
+	events []event.ID
+	always bool // it also follows tasks
 }
 
 func syscallExit(name string, id event.ID) hook {
-	return hook{"sys_exit_" + name, "syscalls/sys_exit_" + name, []event.ID{id}}
+	return hook{"sys_exit_" + name, "syscalls/sys_exit_" + name, []event.ID{id}, false}
 }
 
 // hooks is every program but the iterator that marks existing tasks.
 var hooks = []hook{
-	{"sched_process_fork", "btf:sched_process_fork", nil},
-	{"sched_process_exec", "btf:sched_process_exec", []event.ID{event.ProcExec}},
-	{"sched_process_exit", "btf:sched_process_exit", nil},
+	{"sched_process_fork", "btf:sched_process_fork", []event.ID{event.ProcFork}, true},
+	{"sched_process_exec", "btf:sched_process_exec", []event.ID{event.ProcExec}, true},
+	{"sched_process_exit", "btf:sched_process_exit", []event.ID{event.ProcExit}, true},
 	syscallExit("execve", event.ProcExec),
 	syscallExit("execveat", event.ProcExec),
 	syscallExit("open", event.PathOpen),
@@ -44,7 +45,7 @@ var hooks = []hook{
 
 // wanted says whether one of the hook's events was chosen.
 func (h hook) wanted(chosen map[event.ID]bool) bool {
-	if h.events == nil {
+	if h.always {
 		return true
 	}
 	for _, id := range h.events {
@@ -71,7 +72,7 @@ func (h hook) attach(prog *ebpf.Program) (link.Link, error) {
 
 // Recordable lists the events that this probe has a hook for.
 func Recordable() []event.ID {
-	have := map[event.ID]bool{event.ProcFork: true, event.ProcExit: true}
+	have := map[event.ID]bool{}
 	for _, h := range hooks {
 		for _, id := range h.events {
 			have[id] = true

@@ -1,0 +1,184 @@
+// Command viv-probe watches processes and writes what they do as a viv stream.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"vivarium/pkg/cli"
+	"vivarium/pkg/event"
+	"vivarium/pkg/probe"
+)
+
+const doc = `Watches processes with all that they start, and writes what they do as a stream.
+
+    viv-probe -- bundle install | viv-spans | viv-tree
+    viv-probe -p 4711 -o run.viv`
+
+type flags struct {
+	PID         []int         `name:"pid" short:"p" placeholder:"PID" help:"Process to watch, with its threads and descendants."`
+	Event       []string      `short:"e" placeholder:"EVENT" help:"Record only these events."`
+	Exclude     []string      `short:"x" placeholder:"EVENT" help:"Do not record these events."`
+	NoFollow    bool          `help:"Leave out the processes that a watched one makes."`
+	User        string        `placeholder:"NAME" help:"Run the command as this user (under sudo: as the one who called it)."`
+	Duration    time.Duration `placeholder:"D" help:"End after this time, such as 30s or 5m."`
+	BufferSize  int           `default:"16777216" placeholder:"BYTES" help:"Size of the ring buffer, rounded up to a power of two (default 16 MiB)."`
+	Traceparent string        `placeholder:"TP" help:"Join this W3C trace (default: TRACEPARENT of the environment)."`
+	FailedOpens bool          `help:"Record opens that failed, too."`
+	Output      string        `short:"o" placeholder:"FILE" help:"Write the stream to FILE (mode 0600); the command keeps stdout."`
+	Command     []string      `arg:"" optional:"" passthrough:"" name:"cmd" help:"Command to start and watch."`
+}
+
+// The waiting process that becomes the command must execute it from its main
+// thread, which is the one that is watched.
+func init() { runtime.LockOSThread() }
+
+func main() {
+	probe.WaitToStart()
+	var f flags
+	cli.Program{Name: "viv-probe", Doc: doc, Flags: &f, Run: f.run, OwnSignals: true}.Main()
+}
+
+func (f *flags) run() error {
+	opt, err := f.options()
+	if err != nil {
+		return err
+	}
+	out := os.Stdout
+	if f.Output != "" {
+		if out, err = probe.Create(f.Output); err != nil {
+			return &cli.Exit{Status: f.failed(), Err: err}
+		}
+		opt.CommandStdout = os.Stdout
+	} else if _, err := cli.BinaryOutput(); err != nil {
+		return err
+	}
+	p, err := probe.New(opt)
+	if err != nil {
+		return f.exit(err)
+	}
+	ctx := context.Background()
+	if len(f.Command) == 0 {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second signal ends it at once
+	}
+	res, err := p.Record(ctx, out)
+	err = errors.Join(err, p.Close())
+	if f.Output != "" {
+		err = errors.Join(err, out.Close())
+	}
+	if res.Lost > 0 {
+		cli.Warn("%d events were lost: the reader was too slow for the ring buffer; try --buffer-size %d", res.Lost, 4*opt.BufferSize)
+	}
+	switch {
+	case errors.Is(err, syscall.EPIPE): // the reader has had enough
+	case err != nil:
+		return f.exit(err)
+	}
+	if res.Status != 0 {
+		return &cli.Exit{Status: res.Status}
+	}
+	if res.Lost > 0 {
+		return &cli.Exit{Status: cli.Incomplete}
+	}
+	return nil
+}
+
+// failed is the status of a failure of ours.
+func (f *flags) failed() int {
+	if len(f.Command) > 0 {
+		return 125
+	}
+	return cli.Failed
+}
+
+func (f *flags) exit(err error) error {
+	var c *probe.CommandError
+	if errors.As(err, &c) {
+		return &cli.Exit{Status: c.Status, Err: err}
+	}
+	return &cli.Exit{Status: f.failed(), Err: err}
+}
+
+func (f *flags) options() (probe.Options, error) {
+	opt := probe.Options{
+		PIDs: f.PID, Command: f.Command, User: f.User, CommandStdout: os.Stderr,
+		NoFollow: f.NoFollow, FailedOpens: f.FailedOpens, Duration: f.Duration, Version: cli.Version,
+	}
+	if len(opt.Command) > 0 && opt.Command[0] == "--" {
+		opt.Command = opt.Command[1:]
+	}
+	const hint = "viv-probe -p PID, or viv-probe -- CMD ARG..."
+	switch {
+	case len(opt.Command) == 0 && len(opt.PIDs) == 0:
+		return opt, cli.Usagef(hint, "nothing to watch")
+	case len(opt.Command) > 0 && len(opt.PIDs) > 0:
+		return opt, cli.Usagef(hint, "either -p or a command, not both")
+	case f.User != "" && len(opt.Command) == 0:
+		return opt, cli.Usagef("", "--user is for a command")
+	case f.Duration < 0:
+		return opt, cli.Usagef("", "--duration %v: must not be negative", f.Duration)
+	case f.BufferSize < os.Getpagesize() || f.BufferSize > 1<<30:
+		return opt, cli.Usagef("", "--buffer-size %d: must be from %d to %d", f.BufferSize, os.Getpagesize(), 1<<30)
+	}
+	for opt.BufferSize = os.Getpagesize(); opt.BufferSize < f.BufferSize; {
+		opt.BufferSize *= 2
+	}
+	var err error
+	if opt.Events, err = choose(f.Event, f.Exclude); err != nil {
+		return opt, err
+	}
+	tp, from := f.Traceparent, "--traceparent: "
+	if tp == "" {
+		tp, from = os.Getenv("TRACEPARENT"), "TRACEPARENT is ignored: "
+	}
+	if tp != "" {
+		opt.TraceID, opt.ParentSpanID, err = probe.ParseTraceparent(tp)
+		if err != nil && f.Traceparent != "" {
+			return opt, cli.Usagef("", "%s%v", from, err)
+		}
+		if err != nil {
+			cli.Warn("%s%v", from, err)
+		}
+	}
+	return opt, nil
+}
+
+// choose is the set of events of -e and -x.
+func choose(only, without []string) (map[event.ID]bool, error) {
+	recordable := map[string]event.ID{}
+	var names string
+	chosen := map[event.ID]bool{}
+	for _, id := range probe.Recordable() {
+		recordable[event.Kinds[id].Name] = id
+		names += " " + event.Kinds[id].Name
+		chosen[id] = len(only) == 0
+	}
+	set := func(list []string, to bool) error {
+		for _, name := range list {
+			id, ok := recordable[name]
+			if !ok {
+				return cli.Usagef("the events are:"+names, "unknown event %q", name)
+			}
+			chosen[id] = to
+		}
+		return nil
+	}
+	if err := errors.Join(set(only, true), set(without, false)); err != nil {
+		return nil, err
+	}
+	for _, on := range chosen {
+		if on {
+			return chosen, nil
+		}
+	}
+	return nil, cli.Usagef("", "%s", fmt.Sprint("no event is left to record"))
+}

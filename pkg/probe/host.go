@@ -1,0 +1,57 @@
+package probe
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"vivarium/pkg/stream"
+
+	"golang.org/x/sys/unix"
+)
+
+// clocks reads the wall clock (ns since 1970) and CLOCK_MONOTONIC (ns), which
+// the kernel stamps events with, as one moment: the monotonic clock is read
+// before and after, and the middle is taken.
+func clocks() (unixNS int64, ktimeNS uint64) {
+	before := monotonic()
+	unixNS = time.Now().UnixNano()
+	return unixNS, before + (monotonic()-before)/2
+}
+
+func monotonic() uint64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic(err) // clock_gettime(2): only for a clock that does not exist
+	}
+	return uint64(ts.Nano())
+}
+
+// thisHost describes the machine; what it cannot read stays empty.
+func thisHost() (stream.Host, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return stream.Host{}, fmt.Errorf("uname: %w", err)
+	}
+	text := func(b []byte) string { return string(cutNUL(b)) }
+	h := stream.Host{
+		Name:   text(u.Nodename[:]),
+		OS:     "linux",
+		Kernel: text(u.Release[:]),
+		Arch:   text(u.Machine[:]),
+	}
+	if b, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		h.BootID = strings.TrimSpace(string(b))
+	}
+	if b, err := os.ReadFile("/etc/os-release"); err == nil {
+		for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
+			if v, ok := strings.CutPrefix(sc.Text(), "PRETTY_NAME="); ok {
+				h.OS = strings.Trim(v, `"'`)
+			}
+		}
+	}
+	return h, nil
+}

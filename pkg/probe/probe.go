@@ -1,0 +1,483 @@
+// Package probe watches processes: it loads viv's BPF programs, marks the
+// targets, and turns what the programs send into the events of a stream.
+package probe
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"vivarium/bpf"
+	"vivarium/pkg/event"
+	"vivarium/pkg/span"
+	"vivarium/pkg/stream"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+)
+
+// Options says what to watch and how.
+type Options struct {
+	PIDs    []int    // processes to watch; or
+	Command []string // the command to start and watch
+
+	User          string   // who the command runs as; "": the caller, also of sudo
+	CommandStdout *os.File // the command's standard output
+
+	Events       map[event.ID]bool // to record
+	NoFollow     bool              // leave out processes that the targets make
+	FailedOpens  bool              // record opens that failed, too
+	Duration     time.Duration     // end after this time; 0: never
+	BufferSize   int               // of the ring buffer, bytes: a power of two, of at least a page
+	TraceID      [16]byte          // zero: a new one
+	ParentSpanID uint64            // of a joined trace
+	Version      string            // of viv-probe
+}
+
+// The reader looks into the ring buffer this often when the programs do not
+// wake it: often enough to look live, rarely enough to cost nothing.
+const drainEvery = 20 * time.Millisecond
+
+// clockEvery is how often a stream gets a fresh anchor of wall time.
+const clockEvery = time.Minute
+
+// Probe is a loaded and attached set of programs with its targets.
+type Probe struct {
+	opt     Options
+	coll    *ebpf.Collection
+	links   []link.Link
+	reader  *ringbuf.Reader
+	session stream.Session
+	targets []target
+	cmd     *Command // nil with PIDs
+}
+
+// target is a process that is watched because the user said so.
+type target struct {
+	pid   int
+	pidfd int
+}
+
+// New starts the command or finds the processes, loads the programs and
+// attaches them. The command waits until Record. The caller closes the Probe.
+func New(opt Options) (p *Probe, err error) {
+	p = &Probe{opt: opt}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	if len(opt.Command) > 0 {
+		if p.cmd, err = startCommand(opt.Command, opt.User, opt.CommandStdout); err != nil {
+			return nil, err
+		}
+		opt.PIDs = []int{p.cmd.PID()}
+	}
+	for _, pid := range opt.PIDs {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if errors.Is(err, unix.ESRCH) {
+			return nil, fmt.Errorf("process %d: no such process", pid)
+		}
+		if errors.Is(err, unix.EINVAL) {
+			return nil, fmt.Errorf("process %d: it is a thread, name its process", pid)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("process %d: %w", pid, err)
+		}
+		p.targets = append(p.targets, target{pid, fd})
+	}
+	if err := p.newSession(); err != nil {
+		return nil, err
+	}
+	if err := p.load(); err != nil {
+		return nil, explain(err)
+	}
+	if err := withTracefs(p.attach); err != nil {
+		return nil, explain(err)
+	}
+	if err := p.seed(); err != nil {
+		return nil, explain(err)
+	}
+	return p, nil
+}
+
+func (p *Probe) newSession() error {
+	host, err := thisHost()
+	if err != nil {
+		return err
+	}
+	s := stream.Session{
+		Version:      stream.Version,
+		TraceID:      p.opt.TraceID,
+		ParentSpanID: p.opt.ParentSpanID,
+		MainTID:      uint32(p.targets[0].pid),
+		ObserverPID:  uint32(p.targets[0].pid),
+		Command:      p.opt.Command,
+		Host:         host,
+		Hooks:        map[string]string{},
+		ProbeVersion: p.opt.Version,
+	}
+	for _, t := range p.targets {
+		s.Targets = append(s.Targets, uint32(t.pid))
+	}
+	if s.TraceID == [16]byte{} {
+		if _, err := rand.Read(s.TraceID[:]); err != nil {
+			return fmt.Errorf("make a trace id: %w", err)
+		}
+	}
+	s.StartUnixNS, s.StartKtimeNS = clocks()
+	p.session = s
+	return nil
+}
+
+// load loads the programs that the chosen events need.
+func (p *Probe) load() error {
+	spec, err := bpf.LoadViv()
+	if err != nil {
+		return fmt.Errorf("read the BPF programs: %w", err)
+	}
+	chosen := p.opt.Events
+	values := map[string]any{
+		"follow":       !p.opt.NoFollow,
+		"failed_opens": p.opt.FailedOpens,
+		"emit_fork":    chosen[event.ProcFork],
+		"emit_exec":    chosen[event.ProcExec],
+		"emit_exit":    chosen[event.ProcExit],
+		"own_tgid":     uint32(os.Getpid()),
+		"session_span": span.SessionID(p.session.TraceID, uint64(p.session.ObserverPID), p.session.StartKtimeNS),
+		"wakeup_bytes": uint64(p.opt.BufferSize / 4),
+	}
+	for name, v := range values {
+		if err := spec.Variables[name].Set(v); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	spec.Maps["events"].MaxEntries = uint32(p.opt.BufferSize)
+	for _, h := range hooks {
+		if !h.wanted(chosen) {
+			delete(spec.Programs, h.program)
+		}
+	}
+	if p.coll, err = ebpf.NewCollection(spec); err != nil {
+		return fmt.Errorf("load the BPF programs: %w", err)
+	}
+	p.reader, err = ringbuf.NewReader(p.coll.Maps["events"])
+	if err != nil {
+		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	return nil
+}
+
+// attach attaches the programs of the chosen events; nothing is recorded yet,
+// because no task is marked.
+func (p *Probe) attach() error {
+	for _, h := range hooks {
+		if !h.wanted(p.opt.Events) {
+			continue
+		}
+		l, err := h.attach(p.coll.Programs[h.program])
+		if err != nil {
+			return err
+		}
+		p.links = append(p.links, l)
+		for _, id := range h.events {
+			if !p.opt.Events[id] {
+				continue
+			}
+			name := event.Kinds[id].Name
+			if p.session.Hooks[name] != "" {
+				p.session.Hooks[name] += ","
+			}
+			p.session.Hooks[name] += h.at
+		}
+	}
+	return nil
+}
+
+// seed marks the targets' tasks and their descendants. It goes over all tasks
+// until a pass finds nobody new: the fork hook is attached, so whoever is made
+// meanwhile is marked by its parent, or is found by the next pass.
+func (p *Probe) seed() error {
+	for _, t := range p.targets {
+		leaderOnly := uint8(0)
+		if p.cmd != nil {
+			leaderOnly = 1
+		}
+		if err := p.coll.Maps["targets"].Put(uint32(t.pid), bpf.VivTarget{LeaderOnly: leaderOnly}); err != nil {
+			return fmt.Errorf("mark process %d: %w", t.pid, err)
+		}
+	}
+	for {
+		seeded, _, err := p.pass()
+		if err != nil {
+			return err
+		}
+		if seeded == 0 {
+			return nil
+		}
+	}
+}
+
+// pass runs the iterator once over all tasks. It returns how many it marked
+// and how many watched processes beside the targets are running.
+func (p *Probe) pass() (seeded, alive uint32, err error) {
+	marked, running := p.coll.Variables["seeded"], p.coll.Variables["alive"]
+	it, err := link.AttachIter(link.IterOptions{Program: p.coll.Programs["seed_tasks"]})
+	if err != nil {
+		return 0, 0, fmt.Errorf("attach to iter/task: %w", err)
+	}
+	defer it.Close()
+	if err := errors.Join(marked.Set(uint32(0)), running.Set(uint32(0))); err != nil {
+		return 0, 0, fmt.Errorf("look through the tasks: %w", err)
+	}
+	r, err := it.Open()
+	if err != nil {
+		return 0, 0, fmt.Errorf("look through the tasks: %w", err)
+	}
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return 0, 0, fmt.Errorf("look through the tasks: %w", err)
+	}
+	if err := errors.Join(marked.Get(&seeded), running.Get(&alive)); err != nil {
+		return 0, 0, fmt.Errorf("look through the tasks: %w", err)
+	}
+	return seeded, alive, nil
+}
+
+// Result is how a recording ended.
+type Result struct {
+	Events, Lost uint64
+	Status       int // of the command; 0 with PIDs
+}
+
+// Record lets the command go and writes the stream to out until the targets
+// have ended, the duration is over or ctx is done. When nobody reads out any
+// more, or it cannot be written, the recording ends, but not the command: it
+// runs on unwatched, and Record returns when it has ended, with the write's
+// error. With a command, the signals that viv-probe gets are the command's.
+func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
+	r := &recording{p: p, w: stream.NewWriter(out), out: out}
+	r.ev.TraceID = p.session.TraceID
+	err := r.w.Session(&p.session)
+	if p.cmd != nil {
+		defer p.forwardSignals()()
+		if err := p.cmd.release(); err != nil {
+			return Result{}, err
+		}
+	}
+	if err == nil {
+		err = r.run(ctx)
+	}
+	for _, l := range p.links {
+		err = errors.Join(err, l.Close())
+	}
+	p.links = nil
+	if err == nil {
+		err = r.end()
+	}
+	res := Result{Events: r.events, Lost: r.lost}
+	if p.cmd != nil && r.reason != "duration" {
+		<-p.cmd.Done()
+		var werr error
+		res.Status, werr = p.cmd.Status()
+		err = errors.Join(err, werr)
+	}
+	return res, err
+}
+
+// forwardSignals makes the signals that come in the command's.
+func (p *Probe) forwardSignals() (stop func()) {
+	c := make(chan os.Signal, 16)
+	for _, s := range ForwardedSignals {
+		if !signal.Ignored(s) {
+			signal.Notify(c, s)
+		}
+	}
+	go func() {
+		for s := range c {
+			p.cmd.Forward(s)
+		}
+	}()
+	return func() {
+		signal.Stop(c)
+		close(c)
+	}
+}
+
+// Close detaches and unloads everything. A command that still waits is ended;
+// one that runs is left alone.
+func (p *Probe) Close() error {
+	var err error
+	for _, l := range p.links {
+		err = errors.Join(err, l.Close())
+	}
+	if p.reader != nil {
+		err = errors.Join(err, p.reader.Close())
+	}
+	if p.coll != nil {
+		p.coll.Close()
+	}
+	for _, t := range p.targets {
+		err = errors.Join(err, unix.Close(t.pidfd))
+	}
+	if p.cmd != nil {
+		p.cmd.said.Close()
+		p.cmd.let.Close()
+	}
+	return err
+}
+
+// recording is the state of one Record.
+type recording struct {
+	p            *Probe
+	w            *stream.Writer
+	out          *os.File
+	dec          decoder
+	ev           event.Event
+	raw          ringbuf.Record
+	fds          []unix.PollFd
+	events, lost uint64
+	reason       string // why it ended
+}
+
+// run copies records until there is a reason to end.
+func (r *recording) run(ctx context.Context) error {
+	start := time.Now()
+	clock := start
+	for {
+		if err := r.drain(); err != nil {
+			return err
+		}
+		gone, err := r.poll()
+		now := time.Now()
+		switch {
+		case err != nil:
+			return err
+		case gone:
+			r.reason = "exited"
+			return nil
+		case ctx.Err() != nil:
+			r.reason = "signal"
+			return nil
+		case r.p.opt.Duration > 0 && now.Sub(start) >= r.p.opt.Duration:
+			r.reason = "duration"
+			return nil
+		}
+		if now.Sub(clock) >= clockEvery {
+			clock = now
+			var c stream.Clock
+			c.UnixNS, c.KtimeNS = clocks()
+			if err := r.w.Clock(&c); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// drain copies what is in the ring, and what comes within drainEvery; of an
+// endless flood only so much that run can look after the rest.
+func (r *recording) drain() error {
+	r.p.reader.SetDeadline(time.Now().Add(drainEvery))
+	for range 1 << 16 {
+		err := r.p.reader.ReadInto(&r.raw)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return r.w.Flush()
+		}
+		if err != nil {
+			return fmt.Errorf("read the ring buffer: %w", err)
+		}
+		lost, err := r.dec.decode(r.raw.RawSample, &r.ev)
+		if err != nil {
+			return fmt.Errorf("decode a record: %w", err)
+		}
+		if lost > 0 {
+			if err := r.writeLost(r.ev.KtimeNS, lost); err != nil {
+				return err
+			}
+		}
+		r.events++
+		if err := r.w.Event(&r.ev); err != nil {
+			return err
+		}
+	}
+	return r.w.Flush()
+}
+
+// poll says whether all targets have ended, and returns EPIPE when nobody
+// reads the stream any more, which a write would show only at the next event.
+func (r *recording) poll() (gone bool, err error) {
+	fds := append(r.fds[:0], unix.PollFd{Fd: int32(r.out.Fd())})
+	for _, t := range r.p.targets {
+		fds = append(fds, unix.PollFd{Fd: int32(t.pidfd), Events: unix.POLLIN})
+	}
+	r.fds = fds
+	if _, err := unix.Poll(fds, 0); err != nil && !errors.Is(err, unix.EINTR) {
+		return false, fmt.Errorf("poll the targets: %w", err)
+	}
+	if fds[0].Revents&unix.POLLERR != 0 {
+		return false, unix.EPIPE
+	}
+	for _, fd := range fds[1:] {
+		if fd.Revents&unix.POLLIN == 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func (r *recording) writeLost(ktime, n uint64) error {
+	r.lost += n
+	return r.w.Lost(&stream.Lost{KtimeNS: ktime, Count: n, Cause: "ring buffer full"})
+}
+
+// end delivers what the programs left behind before they were detached, and
+// the end record.
+func (r *recording) end() error {
+	for n := r.events; ; n = r.events {
+		if err := r.drain(); err != nil {
+			return err
+		}
+		if r.events == n {
+			break
+		}
+	}
+	var counts []bpf.VivCount
+	if err := r.p.coll.Maps["counts"].Lookup(uint32(0), &counts); err != nil {
+		return fmt.Errorf("read the loss counters: %w", err)
+	}
+	e := stream.End{Reason: r.reason}
+	e.StopUnixNS, e.StopKtimeNS = clocks()
+	var left uint64
+	for _, c := range counts {
+		left += c.Lost
+	}
+	if left > 0 {
+		if err := r.writeLost(e.StopKtimeNS, left); err != nil {
+			return err
+		}
+	}
+	_, alive, err := r.p.pass()
+	if err != nil {
+		return err
+	}
+	e.Events, e.Lost, e.Alive = r.events, r.lost, uint64(alive)
+	if c := r.p.cmd; c != nil && r.reason == "exited" {
+		<-c.Done()
+		status, err := c.Status()
+		if err != nil {
+			return err
+		}
+		e.ExitCode, e.HasExit = int64(status), true
+	}
+	if err := r.w.End(&e); err != nil {
+		return err
+	}
+	return r.w.Flush()
+}
