@@ -154,7 +154,7 @@ func report(stderr io.Writer, err error) int {
 	var exit *Exit
 	var format *stream.FormatError
 	switch {
-	case err == nil || errors.Is(err, errClosed):
+	case err == nil || errors.Is(err, ErrClosed):
 		return OK
 	case errors.As(err, &exit):
 		if exit.Err != nil {
@@ -219,14 +219,15 @@ func BinaryOutput() (io.Writer, error) {
 	return Output(), nil
 }
 
-var errClosed = errors.New("stdout was closed")
+// ErrClosed is what a write to Output returns when nobody reads it any more.
+var ErrClosed = errors.New("stdout was closed")
 
 type output struct{}
 
 func (output) Write(b []byte) (int, error) {
 	n, err := os.Stdout.Write(b)
 	if errors.Is(err, syscall.EPIPE) {
-		err = errClosed
+		err = ErrClosed
 	}
 	return n, err
 }

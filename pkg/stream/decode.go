@@ -434,6 +434,9 @@ func (rec *Record) End() (End, error) {
 			e.Alive, _ = uintOf(v)
 		case "cut":
 			e.Cut, _ = boolOf(v)
+		case keyTail:
+			t, _ := textOf(v)
+			e.Tail = bytes.Clone(t)
 		}
 	}
 	return e, rec.is(TypeEnd)

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -56,12 +57,12 @@ type Reader struct {
 
 	capture *capture // records come from it while it has some
 
-	any      bool // a record was returned
 	begun    bool // a session was seen
 	open     bool // a session is open: its end is still to come
 	sessions int
-	unended  int // the first session without an end; 0: none
-	cut      bool
+	unended  int    // the first session without an end; 0: none
+	cut      bool   // an end record said that its capture was cut
+	cutHow   string // of a capture that this Reader read
 	lost     uint64
 }
 
@@ -122,8 +123,9 @@ func (r *Reader) look() error {
 	if r.capture != nil {
 		b, err := r.capture.next()
 		if err == nil {
-			r.ahead = true
-			return rec.parse(b)
+			err = rec.parse(b)
+			r.ahead = err == nil
+			return err
 		}
 		r.capture = nil
 		if err != io.EOF {
@@ -167,7 +169,7 @@ func (r *Reader) look() error {
 
 // broken is the error for bytes that are no record.
 func (r *Reader) broken(what string) error {
-	if !r.any {
+	if !r.begun {
 		return formatErrorf("this is no viv stream: %s", what)
 	}
 	return incompletef("the stream is broken at byte %d: %s", r.off+int64(r.pos), what)
@@ -224,8 +226,9 @@ func (r *Reader) read() error {
 func (r *Reader) end() error {
 	switch {
 	case r.pos < len(r.buf):
-		if !r.any {
-			return formatErrorf("this is no viv stream: it is cut inside its first record")
+		// Of its first record there may be enough to see what it is.
+		if b := r.buf[r.pos:]; !r.begun && !bytes.Contains(b[:min(len(b), 64)], []byte("\xa7session")) {
+			return formatErrorf("this is no viv stream: %s ends inside its first record", sight(b))
 		}
 		return incompletef("the stream is cut inside a record: the capture was cut short")
 	case r.off == 0 && len(r.buf) == 0:
@@ -237,6 +240,9 @@ func (r *Reader) end() error {
 	case r.unended > 0:
 		return incompletef("session %d of the stream has no end record: its capture was cut short", r.unended)
 	case r.cut:
+		if r.cutHow != "" {
+			return incompletef("the capture was cut short: %s", r.cutHow)
+		}
 		return incompletef("the capture was cut short")
 	}
 	return io.EOF
@@ -244,18 +250,17 @@ func (r *Reader) end() error {
 
 // track keeps account of sessions and losses.
 func (r *Reader) track(rec *Record) error {
+	if !r.begun && rec.Type != TypeSession && rec.Type != Unknown {
+		return formatErrorf("this is no viv stream: it does not begin with a session record")
+	}
 	switch rec.Type {
-	case TypeEvent: // by far the most frequent
-		if !r.begun {
-			return formatErrorf("this is no viv stream: it begins with an event, not with its session")
-		}
 	case TypeSession:
 		s, err := rec.Session()
 		if err == nil && s.Version != Version {
 			err = formatErrorf("the stream has version %d, this program reads version %d", s.Version, Version)
 		}
 		if err != nil {
-			if r.any {
+			if r.begun {
 				err = incompletef("the stream is broken before byte %d: %v", r.off+int64(r.pos), err)
 			}
 			return err
@@ -271,10 +276,7 @@ func (r *Reader) track(rec *Record) error {
 		r.cut = r.cut || e.Cut
 	case TypeLost:
 		l, _ := rec.Lost()
-		if r.lost += l.Count; r.lost < l.Count {
-			r.lost = 1<<64 - 1
-		}
+		r.lost = saturate(r.lost, l.Count)
 	}
-	r.any = true
 	return nil
 }

@@ -110,5 +110,6 @@ type End struct {
 	ExitCode    int64  // of the command or target; with HasExit only
 	HasExit     bool
 	Alive       uint64 // descendants still running
-	Cut         bool   // the capture that this session comes from was cut short
+	Cut         bool   // the vivarium-raw capture that this session comes from was cut short
+	Tail        []byte // with Cut: what there was of the record that was cut
 }

@@ -17,7 +17,7 @@ const writeSize = 64 << 10
 // Text is written as str when it is UTF-8, else as bin. After an error every
 // method returns it again.
 type Writer struct {
-	w   io.Writer
+	w   io.Writer // nil: only gather
 	b   []byte
 	err error
 }
@@ -40,7 +40,7 @@ func (w *Writer) Flush() error {
 // done takes the buffer back with a record appended.
 func (w *Writer) done(b []byte) error {
 	w.b = b
-	if len(b) >= writeSize {
+	if len(b) >= writeSize && w.w != nil {
 		return w.Flush()
 	}
 	return w.err
@@ -130,6 +130,11 @@ const (
 // fields with Type None, and the flags and texts behind them that are zero,
 // are left out.
 func (w *Writer) Event(ev *event.Event) error {
+	k := w.eventKeys(ev)
+	return w.finish(&k)
+}
+
+func (w *Writer) eventKeys(ev *event.Event) keys {
 	// The keys that every event has are copied with room for their values, which
 	// have fixed widths: this is the price of every event that is recorded.
 	k := keys{b: w.b, head: len(w.b), n: eventKeys}
@@ -179,7 +184,7 @@ func (w *Writer) Event(ev *event.Event) error {
 		k.key("payload")
 		k.b = appendBin(k.b, ev.Payload)
 	}
-	return w.finish(&k)
+	return k
 }
 
 func appendValue(b []byte, v *event.Value) []byte {
@@ -319,6 +324,10 @@ func (w *Writer) End(e *End) error {
 	}
 	k.uintIf("alive", e.Alive)
 	k.setIf("cut", e.Cut)
+	if len(e.Tail) > 0 {
+		k.key(keyTail)
+		k.b = appendBin(k.b, e.Tail)
+	}
 	return w.finish(&k)
 }
 

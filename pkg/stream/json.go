@@ -1,0 +1,184 @@
+package stream
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"math"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+)
+
+// AppendJSON appends rec as one JSON object, without a newline. It has the keys
+// of the stream; span ids are 16 lower-case hex digits and trace ids 32. Bytes
+// that are not UTF-8, and always those of a capture (`payload`), are an object
+// {"base64":"..."}. Characters that drive a terminal are escaped.
+func AppendJSON(b []byte, rec *Record) []byte {
+	b = append(b, '{')
+	for i, p := range rec.pairs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		// The key as a value: the bytes between the pair's beginning and its value.
+		b, _ = appendJSONKey(b, rec.Raw, rec.begin(i))
+		b = append(b, ':')
+		b = appendJSONPair(b, rec.key(p), rec.value(p))
+	}
+	return append(b, '}')
+}
+
+// appendJSONPair appends a value of the record itself, where its key says how.
+func appendJSONPair(b, key, v []byte) []byte {
+	switch k := string(key); {
+	case strings.HasSuffix(k, "span_id"):
+		if id, ok := uintOf(v); ok {
+			var digits [16]byte
+			for i := range digits {
+				digits[i] = "0123456789abcdef"[id>>(60-4*i)&15]
+			}
+			return append(append(append(b, '"'), digits[:]...), '"')
+		}
+	case k == "trace_id":
+		if id, ok := traceIDOf(v); ok {
+			return append(hex.AppendEncode(append(b, '"'), id[:]), '"')
+		}
+	case k == "payload" || k == keyNames || k == keyTail:
+		if t, ok := textOf(v); ok {
+			return appendBase64(b, t)
+		}
+	}
+	b, _ = appendJSONValue(b, v, 0)
+	return b
+}
+
+// appendJSONValue appends the value at p and returns its end. Records are
+// nested at most maxDepth deep, and so is this.
+func appendJSONValue(b, v []byte, p int) ([]byte, int) {
+	end, children, err := item(v, p)
+	if err != nil { // not in a record that was parsed
+		return append(b, "null"...), len(v)
+	}
+	head := v[p:end]
+	c := head[0]
+	isMap := msgpcode.IsFixedMap(c) || c == msgpcode.Map16 || c == msgpcode.Map32
+	if isMap || msgpcode.IsFixedArray(c) || c == msgpcode.Array16 || c == msgpcode.Array32 {
+		brackets := "[]"
+		if isMap {
+			brackets, children = "{}", children/2
+		}
+		b = append(b, brackets[0])
+		for i := range children {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if isMap {
+				b, end = appendJSONKey(b, v, end)
+				b = append(b, ':')
+			}
+			b, end = appendJSONValue(b, v, end)
+		}
+		return append(b, brackets[1]), end
+	}
+	if t, ok := textOf(head); ok {
+		return appendJSONText(b, t), end
+	}
+	if n, ok := intOf(head); ok {
+		return strconv.AppendInt(b, n, 10), end
+	}
+	if n, ok := uintOf(head); ok {
+		return strconv.AppendUint(b, n, 10), end
+	}
+	switch c {
+	case msgpcode.True:
+		return append(b, "true"...), end
+	case msgpcode.False:
+		return append(b, "false"...), end
+	case msgpcode.Float:
+		return appendJSONFloat(b, float64(math.Float32frombits(uint32(number(head[1:])))), 32), end
+	case msgpcode.Double:
+		return appendJSONFloat(b, math.Float64frombits(number(head[1:])), 64), end
+	case msgpcode.Nil:
+		return append(b, "null"...), end
+	}
+	// An extension: its type is the last byte of its header.
+	at := 1
+	switch c {
+	case msgpcode.Ext8:
+		at = 2
+	case msgpcode.Ext16:
+		at = 3
+	case msgpcode.Ext32:
+		at = 5
+	}
+	b = strconv.AppendInt(append(b, `{"ext":`...), int64(int8(head[at])), 10)
+	b = base64.StdEncoding.AppendEncode(append(b, `,"base64":"`...), head[at+1:])
+	return append(b, `"}`...), end
+}
+
+// appendJSONKey appends the key at p, which JSON wants to be text.
+func appendJSONKey(b, v []byte, p int) ([]byte, int) {
+	end, err := skip(v, p)
+	if err != nil {
+		return append(b, `""`...), len(v)
+	}
+	if t, ok := textOf(v[p:end]); ok && utf8.Valid(t) {
+		return appendJSONText(b, t), end
+	}
+	text, _ := appendJSONValue(nil, v, p)
+	return appendJSONText(b, text), end
+}
+
+func appendJSONFloat(b []byte, f float64, bits int) []byte {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return append(b, "null"...)
+	}
+	return strconv.AppendFloat(b, f, 'g', -1, bits)
+}
+
+func appendBase64(b, t []byte) []byte {
+	b = base64.StdEncoding.AppendEncode(append(b, `{"base64":"`...), t)
+	return append(b, `"}`...)
+}
+
+func appendJSONText(b, t []byte) []byte {
+	if !utf8.Valid(t) {
+		return appendBase64(b, t)
+	}
+	b = append(b, '"')
+	for len(t) > 0 {
+		n := 0
+		for n < len(t) && t[n] >= ' ' && t[n] < 0x7f && t[n] != '"' && t[n] != '\\' {
+			n++
+		}
+		b = append(b, t[:n]...)
+		if t = t[n:]; len(t) == 0 {
+			break
+		}
+		c, n := utf8.DecodeRune(t)
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', byte(c))
+		case c == '\n':
+			b = append(b, '\\', 'n')
+		case c == '\t':
+			b = append(b, '\\', 't')
+		case unicode.IsPrint(c):
+			b = append(b, t[:n]...)
+		case c > 0xffff:
+			c -= 0x10000
+			b = appendUnicode(appendUnicode(b, 0xd800+c>>10), 0xdc00+c&0x3ff)
+		default:
+			b = appendUnicode(b, c)
+		}
+		t = t[n:]
+	}
+	return append(b, '"')
+}
+
+func appendUnicode(b []byte, c rune) []byte {
+	const digits = "0123456789abcdef"
+	return append(b, '\\', 'u', digits[c>>12&15], digits[c>>8&15], digits[c>>4&15], digits[c&15])
+}
