@@ -74,10 +74,12 @@ static __always_inline void set_text(struct out *o, int i, const void *text, __u
 	o->rec.len[i] = len;
 }
 
+#define LOOK_EVERY 64 /* records between two looks at how full the ring is */
+
 /* The record's size is known only now: a dynptr takes just that of the ring. */
 static __always_inline void emit(struct out *o)
 {
-	__u64 l0 = o->len[0], l1 = o->len[1];
+	__u64 head = offsetof(struct record, num), l0 = o->len[0], l1 = o->len[1];
 	__u32 zero = 0;
 	struct count *c = bpf_map_lookup_elem(&counts, &zero);
 	struct bpf_dynptr ring;
@@ -85,20 +87,22 @@ static __always_inline void emit(struct out *o)
 
 	if (!c)
 		return;
-	o->rec.lost = c->lost;
-	if (bpf_ringbuf_reserve_dynptr(&events, sizeof(o->rec) + l0 + l1, 0, &ring)) {
+	for (int i = 0; i < VIV_NUMS; i++)
+		if (o->rec.nums >> i)
+			head += sizeof(o->rec.num[0]);
+	o->rec.lost = c->lost > ~0U ? ~0U : c->lost;
+	if (bpf_ringbuf_reserve_dynptr(&events, head + l0 + l1, 0, &ring)) {
 		bpf_ringbuf_discard_dynptr(&ring, 0);
 		c->lost++;
 		return;
 	}
-	c->lost = 0;
-	c->emitted++;
-	bpf_dynptr_write(&ring, 0, &o->rec, sizeof(o->rec), 0);
+	c->lost -= o->rec.lost;
+	bpf_dynptr_write(&ring, 0, &o->rec, head, 0);
 	if (l0)
-		bpf_dynptr_write(&ring, sizeof(o->rec), (void *)o->text[0], l0, 0);
+		bpf_dynptr_write(&ring, head, (void *)o->text[0], l0, 0);
 	if (l1)
-		bpf_dynptr_write(&ring, sizeof(o->rec) + l0, (void *)o->text[1], l1, 0);
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
+		bpf_dynptr_write(&ring, head + l0, (void *)o->text[1], l1, 0);
+	if (!(++c->emitted & (LOOK_EVERY - 1)) && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
 		wake = BPF_RB_FORCE_WAKEUP;
 	bpf_ringbuf_submit_dynptr(&ring, wake);
 }

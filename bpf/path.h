@@ -15,6 +15,7 @@ struct walk {
 	char *buf; /* 3 * PATH_MAX bytes */
 	struct dentry *dentry;
 	struct vfsmount *mnt;
+	struct dentry *mnt_root;
 	struct dentry *root_dentry;
 	struct vfsmount *root_mnt;
 	__u32 pos; /* the path so far is buf[pos..PATH_MAX) */
@@ -31,29 +32,22 @@ static long walk_step(__u32 i, struct walk *w)
 
 	if (d == w->root_dentry && mnt == w->root_mnt)
 		return 1;
-	if (d == BPF_CORE_READ(mnt, mnt_root)) {
+	if (d == w->mnt_root) {
 		struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-		struct mount *up = BPF_CORE_READ(m, mnt_parent);
+		struct mount *up = LOAD(m, mnt_parent);
 
 		if (up == m) { /* a detached mount, or one outside the root */
 			w->flags |= VIV_UNREACHABLE;
 			return 1;
 		}
-		w->dentry = BPF_CORE_READ(m, mnt_mountpoint);
+		w->dentry = LOAD(m, mnt_mountpoint);
 		w->mnt = (void *)up + bpf_core_field_offset(struct mount, mnt);
+		w->mnt_root = LOAD(up, mnt.mnt_root);
 		return 0;
 	}
-	if (bpf_rdonly_cast) {
-		struct dentry *fast = bpf_rdonly_cast(d, bpf_core_type_id_kernel(struct dentry));
-
-		parent = fast->d_parent;
-		len = fast->d_name.len;
-		name = fast->d_name.name;
-	} else {
-		parent = BPF_CORE_READ(d, d_parent);
-		len = BPF_CORE_READ(d, d_name.len);
-		name = BPF_CORE_READ(d, d_name.name);
-	}
+	parent = LOAD(d, d_parent);
+	len = LOAD(d, d_name.len);
+	name = LOAD(d, d_name.name);
 	if (parent == d) { /* neither a mount's root nor in a directory: a pipe, a memfd, ... */
 		w->flags |= VIV_PSEUDO;
 		w->ino = BPF_CORE_READ(d, d_inode, i_ino);
@@ -85,13 +79,13 @@ static long walk_step(__u32 i, struct walk *w)
 static __noinline __u32 walk_path(struct out *o, char *buf, struct vfsmount *mnt, struct dentry *dentry)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
 	struct walk w = {
 		.buf = buf,
 		.dentry = dentry,
 		.mnt = mnt,
-		.root_dentry = BPF_CORE_READ(fs, root.dentry),
-		.root_mnt = BPF_CORE_READ(fs, root.mnt),
+		.mnt_root = LOAD(mnt, mnt_root),
+		.root_dentry = task->fs->root.dentry,
+		.root_mnt = task->fs->root.mnt,
 		.pos = PATH_MAX,
 	};
 
@@ -103,27 +97,25 @@ static __noinline __u32 walk_path(struct out *o, char *buf, struct vfsmount *mnt
 	}
 	o->rec.flags |= w.flags;
 	if (w.flags & VIV_PSEUDO)
-		o->rec.ino = w.ino;
+		set_num(o, 3, w.ino);
 	return w.pos;
 }
 
 static __always_inline struct file *fd_file(int fd)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
-	struct file **fds, *file = 0;
+	struct fdtable *fdt = task->files->fdt;
+	struct file *file = 0;
 
-	if (fd < 0 || (unsigned)fd >= BPF_CORE_READ(fdt, max_fds))
-		return 0;
-	fds = BPF_CORE_READ(fdt, fd);
-	bpf_core_read(&file, sizeof(file), &fds[fd]);
+	if (fd >= 0 && (unsigned)fd < fdt->max_fds)
+		bpf_probe_read_kernel(&file, sizeof(file), &fdt->fd[fd]);
 	return file;
 }
 
 /* Text i of o becomes the whole path of an open file. */
 static __always_inline void set_file_path(struct out *o, int i, char *buf, struct file *file)
 {
-	__u32 pos = walk_path(o, buf, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
+	__u32 pos = walk_path(o, buf, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
 
 	pos &= PATH_MAX - 1;
 	set_text(o, i, buf + pos, PATH_MAX - pos);
@@ -153,8 +145,8 @@ static __always_inline void set_arg_path(struct out *o, int i, char *buf, int df
 		return;
 	}
 	if (dfd == AT_FDCWD) {
-		mnt = BPF_CORE_READ(task, fs, pwd.mnt);
-		dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+		mnt = task->fs->pwd.mnt;
+		dentry = task->fs->pwd.dentry;
 	} else {
 		struct file *dir = fd_file(dfd);
 
@@ -162,8 +154,8 @@ static __always_inline void set_arg_path(struct out *o, int i, char *buf, int df
 			set_text(o, i, name, len);
 			return;
 		}
-		mnt = BPF_CORE_READ(dir, f_path.mnt);
-		dentry = BPF_CORE_READ(dir, f_path.dentry);
+		mnt = LOAD(dir, f_path.mnt);
+		dentry = LOAD(dir, f_path.dentry);
 	}
 	pos = walk_path(o, buf, mnt, dentry) & (PATH_MAX - 1);
 	buf[PATH_MAX] = '/';

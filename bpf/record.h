@@ -43,29 +43,29 @@ enum kind {
 
 enum flag {
 	VIV_TRUNCATED = 1,   /* a value was cut */
-	VIV_PSEUDO = 2,	     /* text 0 is a file system's name, ino the inode: pipe, socket, ... */
+	VIV_PSEUDO = 2,	     /* the path is a file system's name, num[3] the inode: pipe, socket, ... */
 	VIV_UNREACHABLE = 4, /* the path does not lead to the task's root */
 };
 
 #define VIV_NUMS 4
 #define VIV_TEXTS 2
 
-/* The texts follow the header, one directly behind the other. */
+/* Sent only up to the last number that is present; the texts follow, one
+ * directly behind the other. Small, because every byte of it is taken from the
+ * cache of the CPU that reads. */
 struct record {
 	__u64 ktime;  /* ns, CLOCK_MONOTONIC */
 	__u64 span;   /* the thread's span id */
 	__u64 parent; /* and its parent's */
-	__u64 num[VIV_NUMS];
-	__u64 ino;  /* with VIV_PSEUDO */
-	__u64 lost; /* records that did not fit before this one, on this CPU */
 	__u32 pid, tid, uid, gid;
+	char comm[16];
+	__u32 lost; /* records that did not fit before this one, on this CPU */
+	__s32 ret;  /* below 0: -errno */
+	__u16 len[VIV_TEXTS];
 	__u16 kind;
 	__u8 flags; /* enum flag */
 	__u8 nums;  /* bit i: num[i] is present */
-	__s32 ret;  /* below 0: -errno */
-	__u16 len[VIV_TEXTS];
-	__u32 pad;
-	char comm[16];
+	__u64 num[VIV_NUMS];
 };
 
 struct {
@@ -78,7 +78,7 @@ struct {
 const volatile __u64 wakeup_bytes = 4 << 20;
 
 struct count {
-	__u64 lost;	/* not yet told to user space */
+	__u64 lost; /* not yet told to user space */
 	__u64 emitted;
 };
 

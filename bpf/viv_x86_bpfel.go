@@ -65,20 +65,18 @@ type VivRecord struct {
 	Ktime  uint64
 	Span   uint64
 	Parent uint64
-	Num    [4]uint64
-	Ino    uint64
-	Lost   uint64
 	Pid    uint32
 	Tid    uint32
 	Uid    uint32
 	Gid    uint32
+	Comm   [16]int8
+	Lost   uint32
+	Ret    int32
+	Len    [2]uint16
 	Kind   uint16
 	Flags  uint8
 	Nums   uint8
-	Ret    int32
-	Len    [2]uint16
-	Pad    uint32
-	Comm   [16]int8
+	Num    [4]uint64
 }
 
 type VivTarget struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strconv"
 	"syscall"
@@ -15,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const recordSize = int(unsafe.Sizeof(bpf.VivRecord{}))
+// headSize is the size of a record without numbers and texts, bytes.
+const headSize = int(unsafe.Offsetof(bpf.VivRecord{}.Num))
 
 var errShort = errors.New("record is shorter than it says")
 
@@ -25,15 +27,22 @@ type decoder struct {
 	text []byte // storage of composed texts
 }
 
-// decode fills ev from raw, which must be 8-byte aligned, and returns how many
+// decode fills ev from raw and returns how many
 // records were lost in front of it. ev.TraceID is left alone.
 func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
-	if len(raw) < recordSize {
+	var r bpf.VivRecord
+	if len(raw) < headSize {
 		return 0, errShort
 	}
-	r := (*bpf.VivRecord)(unsafe.Pointer(&raw[0]))
+	whole := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
+	copy(whole, raw[:headSize])
+	size := headSize + bits.Len8(r.Nums)*int(unsafe.Sizeof(r.Num[0]))
+	if size > len(whole) || len(raw) < size {
+		return 0, errShort
+	}
+	copy(whole[headSize:], raw[headSize:size])
 	var texts [len(r.Len)][]byte
-	rest := raw[recordSize:]
+	rest := raw[size:]
 	for i, n := range r.Len {
 		if int(n) > len(rest) {
 			return 0, errShort
@@ -49,7 +58,8 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 	ev.Kind = &event.Kinds[r.Kind]
 	ev.KtimeNS = r.Ktime
 	ev.PID, ev.TID, ev.UID, ev.GID = r.Pid, r.Tid, r.Uid, r.Gid
-	ev.Comm = cutNUL(unsafe.Slice((*byte)(unsafe.Pointer(&r.Comm[0])), len(r.Comm)))
+	const comm = unsafe.Offsetof(r.Comm)
+	ev.Comm = cutNUL(raw[comm : comm+unsafe.Sizeof(r.Comm)])
 	ev.SpanID, ev.ParentSpanID = r.Span, r.Parent
 	ev.Truncated = r.Flags&uint8(bpf.VivFlagVIV_TRUNCATED) != 0
 	if r.Ret < 0 {
@@ -84,9 +94,9 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		unixPath(&ev.Fields[3])
 	}
 	if r.Flags&uint8(bpf.VivFlagVIV_PSEUDO) != 0 {
-		d.pseudoPath(ev, r.Ino)
+		d.pseudoPath(ev, r.Num[3])
 	}
-	return r.Lost, nil
+	return uint64(r.Lost), nil
 }
 
 // compose appends to the decoder's storage and returns what was appended.
