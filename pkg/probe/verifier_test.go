@@ -1,15 +1,17 @@
-package bpf
+package probe
 
 import (
 	"errors"
 	"testing"
 
+	"vivarium/bpf"
+
 	"github.com/cilium/ebpf"
 )
 
-// TestLoad has the verifier accept every program.
-func TestLoad(t *testing.T) {
-	spec, err := LoadViv()
+// TestVerifier has the verifier accept every program.
+func TestVerifier(t *testing.T) {
+	spec, err := bpf.LoadViv()
 	if err != nil {
 		t.Fatal(err)
 	}
