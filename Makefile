@@ -22,7 +22,7 @@ BENCH_NEEDS    := gcc libc6-dev strace bpftrace
 
 # Packages whose tests load BPF programs or count them, which only one at a
 # time can do. The others run beside each other.
-BPF_TESTS := /pkg/probe$$|/cmd/viv-probe$$
+BPF_TESTS := /bpf$$|/pkg/probe$$|/cmd/viv-probe$$
 
 .PHONY: help
 help: ## print this list
