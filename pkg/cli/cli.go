@@ -232,6 +232,11 @@ func (output) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// Color says whether stdout is a terminal that colours are welcome on.
+func Color() bool {
+	return isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
 func isTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
