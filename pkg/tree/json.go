@@ -1,0 +1,92 @@
+package tree
+
+import (
+	"encoding/json"
+	"strconv"
+	"unicode/utf8"
+
+	"vivarium/pkg/event"
+	"vivarium/pkg/stream"
+)
+
+// document draws as JSON: the records of the stream, in which each event has
+// its text and each record what hangs under it.
+type document struct{}
+
+func (document) event(b []byte, rec *stream.Record, ev *event.Event) []byte {
+	b = stream.AppendJSON(b, rec)
+	b = append(b[:len(b)-1], `,"label":"`...)
+	b = append(append(b, ev.Label()...), `","severity":"`...)
+	b = append(append(b, ev.Severity().String()...), `","text":`...)
+	return appendString(b, event.AppendText(nil, ev))
+}
+
+func (document) record(b []byte, rec *stream.Record) []byte {
+	b = stream.AppendJSON(b, rec)
+	return b[:len(b)-1]
+}
+
+func (d document) session(b []byte, s *session) []byte {
+	b = append(append(b, `{"session":`...), s.head...)
+	if s.ended {
+		b = append(append(b, `},"end":`...), s.tail...)
+	}
+	b = append(b, `},"tree":`...)
+	t := text{start: s.StartKtimeNS}
+	if s.ended {
+		t.stop = s.end.StopKtimeNS
+	}
+	return append(d.list(b, s.roots, nil, &t), "}\n"...)
+}
+
+func (d document) list(b []byte, nodes []*node, host *node, t *text) []byte {
+	b = append(b, '[')
+	for i, n := range nodes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = d.node(b, n, host, t)
+	}
+	return append(b, ']')
+}
+
+// node appends n. What the renderer kept of a record lacks its last brace.
+func (d document) node(b []byte, n, host *node, t *text) []byte {
+	b = append(b, n.text...)
+	switch n.kind {
+	case kindEvent:
+		b = strconv.AppendInt(append(b, `,"offset_ns":`...), t.since(n.start, host), 10)
+	case kindGap:
+		b = strconv.AppendUint(append(b, `{"type":"no_span","pid":`...), uint64(n.span.PID), 10)
+		b = strconv.AppendUint(append(b, `,"tid":`...), uint64(n.span.TID), 10)
+		b = strconv.AppendUint(append(b, `,"start_ktime_ns":`...), n.span.StartKtimeNS, 10)
+		b = strconv.AppendUint(append(b, `,"end_ktime_ns":`...), n.span.EndKtimeNS, 10)
+		host = n
+	case kindMethod:
+		host = n
+	case kindProc:
+		b = strconv.AppendUint(append(b, `{"type":"process","pid":`...), uint64(n.proc.pid), 10)
+		if n.proc.comm != "" {
+			b = appendString(append(b, `,"comm":`...), []byte(n.proc.comm))
+		}
+		if n.proc.parent != nil {
+			b = strconv.AppendUint(append(b, `,"parent_pid":`...), uint64(n.proc.parent.pid), 10)
+		}
+	}
+	if children := n.children(); len(children) > 0 {
+		b = d.list(append(b, `,"children":`...), children, host, t)
+	}
+	return append(b, '}')
+}
+
+// appendString appends s as stream.AppendJSON does: bytes that are not UTF-8
+// as {"base64":"..."}.
+func appendString(b, s []byte) []byte {
+	var j []byte
+	if utf8.Valid(s) {
+		j, _ = json.Marshal(string(s))
+	} else {
+		j, _ = json.Marshal(map[string][]byte{"base64": s})
+	}
+	return append(b, j...)
+}
