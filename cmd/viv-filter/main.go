@@ -26,7 +26,7 @@ func main() {
 		Filter   *string  `placeholder:"JSON" help:"vivarium's filter object. Wins over -e."`
 		Dedup    bool     `short:"u" help:"Show equal opens, mappings, dlopens and environment accesses once."`
 		Quiet    bool     `short:"q" help:"Write nothing; exit with 0 if an event is selected, 1 if none, 2 if the stream was incomplete."`
-		To       string   `enum:"msgpack,json,vivraw," default:"" placeholder:"msgpack|json|vivraw" help:"Encoding to write: the stream, a JSON object per line, or a vivarium capture."`
+		To       string   `placeholder:"msgpack|json|vivraw" help:"Encoding to write: the stream, a JSON object per line, or a vivarium capture."`
 		File     string   `arg:"" optional:"" help:"Stream or capture to read; - is stdin."`
 	}
 	cli.Program{
@@ -74,6 +74,9 @@ func main() {
 }
 
 func sink(to string, quiet bool) (filter.Sink, error) {
+	if to != "" && to != "msgpack" && to != "json" && to != "vivraw" {
+		return nil, cli.Usagef("", "--to: there is msgpack, json and vivraw, no %q", to)
+	}
 	switch {
 	case quiet:
 		return filter.Discard{}, nil

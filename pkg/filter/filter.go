@@ -65,10 +65,13 @@ func (s *Stats) Report(warn func(format string, args ...any)) {
 //
 // An event that the selection refuses goes, but for those that later stages
 // need to draw what is left in its place: they stay and are marked hidden.
-// Before viv-spans these are the events that spans are rebuilt from, after it
-// forks, execs and exits of processes. A refused method span goes, and what
-// hangs under it moves up to the nearest span that stays; spans of threads and
-// of the session stay. Everything that is neither event nor span stays.
+// Before viv-spans these are the events that spans are rebuilt from; after it
+// forks and execs, and where a method that no other method called was refused,
+// its start and stop, which part the time outside methods.
+//
+// A refused method span goes, and what hangs under it moves up to the nearest
+// span that stays; spans of threads and of the session stay. Everything that is
+// neither event nor span stays.
 type Filter struct {
 	Stats Stats
 
@@ -80,7 +83,7 @@ type Filter struct {
 	text      []byte
 	seen      map[[2]uint64]struct{}
 	seeds     [2]maphash.Seed
-	spans     map[uint64]span
+	spans     map[uint64]known
 	closed    []uint64 // ring of the closed spans in spans
 	oldest    int      // in closed, when it is full
 	forgotten bool     // closed spans were forgotten
@@ -96,8 +99,8 @@ const (
 	after
 )
 
-// span is what is known of a span of the stream.
-type span struct {
+// known is what is known of a span of the stream.
+type known struct {
 	anchor uint64 // the span that stands for it: itself or the nearest ancestor that stays; 0: none
 	pid    uint32
 	depth  int32 // of a method within its thread, 1 is outermost; 0: no method
@@ -114,7 +117,7 @@ func New(sel Selection) *Filter {
 		f.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 	}
 	if f.useSpans {
-		f.spans = make(map[uint64]span)
+		f.spans = make(map[uint64]known)
 	}
 	return f
 }
@@ -157,7 +160,7 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 		return false, nil, ErrNoSpans
 	}
 	set = f.set[:0]
-	host := span{anchor: ev.SpanID, shown: true}
+	host := known{anchor: ev.SpanID, shown: true}
 	if f.useSpans {
 		host = f.lookup(ev.SpanID)
 		if host.anchor == 0 {
@@ -165,7 +168,7 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 		}
 	}
 	if ev.Hidden || !host.shown || !f.shows(ev) {
-		if !f.needed(ev.Kind) {
+		if !f.needed(ev, host) {
 			return false, nil, nil
 		}
 		if !ev.Hidden {
@@ -180,15 +183,17 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 	return true, set, nil
 }
 
-// needed says whether later stages cannot do without events of this kind.
-func (f *Filter) needed(k *event.Kind) bool {
-	switch k {
-	case &event.Kinds[event.ProcFork], &event.Kinds[event.ProcExec], &event.Kinds[event.ProcExit]:
+// needed says whether later stages cannot do without an event that is not shown.
+func (f *Filter) needed(ev *event.Event, host known) bool {
+	switch ev.Kind {
+	case &event.Kinds[event.ProcFork]:
 		return true
-	case &event.Kinds[event.SpanRaise]:
+	case &event.Kinds[event.ProcExec]:
+		return f.place == before || len(ev.Error) == 0
+	case &event.Kinds[event.ProcExit], &event.Kinds[event.SpanRaise]:
 		return f.place == before
 	}
-	return f.place == before && isMethod(k)
+	return isMethod(ev.Kind) && (f.place == before || host.depth == 1 && host.anchor != ev.SpanID)
 }
 
 func isMethod(k *event.Kind) bool {
@@ -258,12 +263,12 @@ func (f *Filter) named(name []byte) bool {
 
 // lookup returns what is known of a span; for an unknown one that it stands for
 // itself.
-func (f *Filter) lookup(id uint64) span {
+func (f *Filter) lookup(id uint64) known {
 	if s, ok := f.spans[id]; ok {
 		return s
 	}
 	open := f.Stats.Untraced > 0 // then it may be one of those
-	return span{anchor: id, shown: f.noSpan || open, proc: f.noSpan || open}
+	return known{anchor: id, shown: f.noSpan || open, proc: f.noSpan || open}
 }
 
 // span decides about a span_open or a span record.
@@ -272,19 +277,22 @@ func (f *Filter) span(rec *stream.Record) (keep bool, set []stream.Set) {
 	if err != nil {
 		return true, nil
 	}
-	known, ok := f.spans[s.SpanID]
-	if !ok || rec.Type == stream.TypeSpanOpen {
-		known = f.opened(&s)
-		if len(f.spans)-len(f.closed) < MaxSpans || ok {
-			f.spans[s.SpanID] = known
-		} else if rec.Type == stream.TypeSpanOpen {
+	sp, ok := f.spans[s.SpanID]
+	switch {
+	case ok && rec.Type == stream.TypeSpan:
+	case len(f.spans)-len(f.closed) < MaxSpans && (rec.Type == stream.TypeSpanOpen || f.Stats.Untraced == 0):
+		sp = f.opened(&s)
+		f.spans[s.SpanID] = sp
+	default: // shown, because its events cannot be recognised
+		sp.anchor = s.SpanID
+		if rec.Type == stream.TypeSpanOpen {
 			f.Stats.Untraced++
 		}
 	}
 	if rec.Type == stream.TypeSpan {
 		f.close(s.SpanID)
 	}
-	if known.anchor != s.SpanID {
+	if sp.anchor != s.SpanID {
 		return false, nil
 	}
 	parent := s.ParentSpanID
@@ -300,8 +308,8 @@ func (f *Filter) span(rec *stream.Record) (keep bool, set []stream.Set) {
 }
 
 // opened decides about a span by its parent, its kind and its name.
-func (f *Filter) opened(s *stream.Span) span {
-	sp := span{anchor: s.SpanID, pid: s.PID, shown: f.noSpan, proc: f.noSpan}
+func (f *Filter) opened(s *stream.Span) known {
+	sp := known{anchor: s.SpanID, pid: s.PID, shown: f.noSpan, proc: f.noSpan}
 	up := s.ParentSpanID
 	if up == 0 {
 		up = s.LinkSpanID // of a method that begins a trace of its own
