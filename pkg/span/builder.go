@@ -12,16 +12,22 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// The bounds of what a Builder keeps.
+// The bounds of the spans that a Builder keeps open.
 const (
-	MaxOpen      = 65536 // open spans in all
-	MaxPerThread = 256   // open spans of a thread, its own among them
-
-	maxForked = 16384    // forks whose child has not shown itself
-	maxGone   = 4096     // ended threads whose late events are recognised
-	maxText   = 16 << 20 // bytes of names, files and sources of open method spans
-	maxWalk   = 1024     // threads to look at before a late parent is refused
+	MaxOpen      = 65536 // in all
+	MaxPerThread = 256   // of a thread, its own among them
 )
+
+// bounds are those and the others, which tests make smaller.
+type bounds struct {
+	open, perThread int
+	text            int // bytes of names, files and sources of open method spans
+	forked          int // forks whose child has not shown itself
+	gone            int // ended threads whose late events are recognised
+	walk            int // threads to look at before a late parent is refused
+}
+
+var defaultBounds = bounds{open: MaxOpen, perThread: MaxPerThread, text: 16 << 20, forked: 16384, gone: 4096, walk: 1024}
 
 // Stats counts what was not as it should be.
 type Stats struct {
@@ -49,7 +55,7 @@ func (s *Stats) Report(warn func(format string, args ...any)) {
 		{s.Late, "%d events came after the exit of their thread: its span does not reach to them"},
 		{s.UnknownStops, "%d span stops fit no open span: ignored"},
 		{s.NotOpened, fmt.Sprintf("%%d method spans lost: more than %d in a thread, %d in all or %d bytes of names were open",
-			MaxPerThread, MaxOpen, maxText)},
+			MaxPerThread, MaxOpen, defaultBounds.text)},
 		{s.Evicted, fmt.Sprintf("%%d spans closed early: more than %d were open", MaxOpen)},
 	} {
 		if line.n > 0 {
@@ -82,6 +88,7 @@ type Builder struct {
 
 	w         *stream.Writer
 	perMethod bool
+	max       bounds
 
 	mode    mode
 	session open
@@ -96,7 +103,7 @@ type Builder struct {
 	text    int    // bytes of names, files and sources of open method spans
 
 	tids   map[uint32]*thread
-	owns   map[uint64]*thread // by the span id in their events; live and gone ones
+	owns   map[uint64]*thread // by the span id in their events, and by their own; live and gone ones
 	lists  [states]list
 	recent *thread // that the last event was of; may have been reused since
 
@@ -109,7 +116,7 @@ type Builder struct {
 // is under no other method begins a trace of its own.
 func New(w *stream.Writer, perMethod bool) *Builder {
 	return &Builder{
-		w: w, perMethod: perMethod,
+		w: w, perMethod: perMethod, max: defaultBounds,
 		tids: map[uint32]*thread{}, owns: map[uint64]*thread{}, names: names{},
 	}
 }
@@ -415,7 +422,7 @@ func (b *Builder) thread(ev *event.Event) (*thread, error) {
 			return nil, err
 		}
 	case gone:
-		if ev.SpanID == t.own && !t.evicted {
+		if (ev.SpanID == 0 || ev.SpanID == t.own) && !t.evicted {
 			return t, nil
 		}
 	}
@@ -436,11 +443,17 @@ func (b *Builder) openThread(t *thread, ev *event.Event) (*thread, error) {
 		b.lists[t.state].remove(t)
 	}
 	if t.state == gone {
-		b.setOwn(t, 0)
+		b.disown(t, t.own)
+		b.disown(t, t.SpanID)
 		*t = thread{}
 		t.TID = ev.TID
 	}
-	again := was.evicted && was.own == ev.SpanID
+	// An id that was a span's already is no good for another.
+	own := ev.SpanID
+	if own == 0 && was.evicted {
+		own = was.own
+	}
+	again := (was.evicted || was.state == forked) && was.own == own
 
 	t.state = live
 	b.lists[live].push(t)
@@ -466,13 +479,13 @@ func (b *Builder) openThread(t *thread, ev *event.Event) (*thread, error) {
 		b.hang(t, nil, &b.session)
 	}
 
-	t.SpanID = ev.SpanID
-	if o := b.owns[ev.SpanID]; ev.SpanID == 0 || again || o != nil && o != t && o.state == live {
+	t.SpanID = own
+	if o := b.owns[own]; own == 0 || again || o != nil && o != t {
 		// It has no id, or one that is a span's already.
 		hi, lo := halves(b.session.TraceID)
 		t.SpanID = ID(hi^threadSalt, lo, uint64(ev.TID), ev.KtimeNS)
 	}
-	b.setOwn(t, ev.SpanID)
+	b.setOwn(t, own)
 	if c := comm(ev); len(c) > 0 {
 		t.Name = b.names.string(c)
 	} else {
@@ -499,7 +512,7 @@ func (b *Builder) adopt(t, p *thread, span *open) {
 		return
 	}
 	a := p
-	for range maxWalk {
+	for range b.max.walk {
 		if a == t {
 			return
 		}
@@ -549,14 +562,16 @@ func (b *Builder) forked(t *thread, ev *event.Event) error {
 			}
 		}
 	}
+	var used uint64
 	if c != nil {
+		used = c.own
 		b.forget(c)
 	}
 	c = b.newThread(tid)
-	c.state = forked
+	c.state, c.own = forked, used
 	b.hang(c, t, t.innermost())
 	b.lists[forked].push(c)
-	if l := &b.lists[forked]; l.n > maxForked {
+	if l := &b.lists[forked]; l.n > b.max.forked {
 		b.forget(l.first)
 	}
 	return nil
@@ -574,6 +589,9 @@ func (b *Builder) moveThread(old uint32, ev *event.Event) error {
 			if err := b.dangle(first); err != nil {
 				return err
 			}
+		}
+		if t.state == forked {
+			t.own = first.own
 		}
 		b.forget(first)
 	}
@@ -594,12 +612,12 @@ func (b *Builder) moveThread(old uint32, ev *event.Event) error {
 func (b *Builder) openMethod(t *thread, ev *event.Event) (uint64, error) {
 	name, file, source := ev.Get("name").Text, ev.Get("file").Text, ev.Get("source").Text
 	text := len(name) + len(file) + len(source)
-	full := t.methods+1 >= MaxPerThread || b.text+text > maxText
+	full := t.methods+1 >= b.max.perThread || b.text+text > b.max.text
 	if !full {
 		if err := b.makeRoom(t); err != nil {
 			return 0, err
 		}
-		full = b.n >= MaxOpen
+		full = b.n >= b.max.open
 	}
 	up := t.innermost()
 	if full || t.over > 0 {
@@ -704,7 +722,7 @@ func (b *Builder) end(t *thread, methods, end uint64) error {
 	b.lists[live].remove(t)
 	t.state = gone
 	b.lists[gone].push(t)
-	if l := &b.lists[gone]; l.n > maxGone {
+	if l := &b.lists[gone]; l.n > b.max.gone {
 		b.forget(l.first)
 	}
 	return err
@@ -721,7 +739,7 @@ func (b *Builder) dangle(t *thread) error {
 // are others.
 func (b *Builder) makeRoom(keep *thread) error {
 	l := &b.lists[live]
-	for spared := 0; b.n >= MaxOpen && l.n > 0; {
+	for spared := 0; b.n >= b.max.open && l.n > 0; {
 		t := l.first
 		if t == keep || t.target && spared <= len(b.targets) {
 			if t == keep && l.n == 1 {
@@ -756,17 +774,25 @@ func (b *Builder) newThread(tid uint32) *thread {
 
 // setOwn sets the span id that is in the thread's events; 0 is none.
 func (b *Builder) setOwn(t *thread, id uint64) {
-	if t.own != 0 && b.owns[t.own] == t {
-		delete(b.owns, t.own)
+	if t.own != t.SpanID { // that one stays its
+		b.disown(t, t.own)
 	}
-	if t.own = id; id != 0 {
+	t.own = id
+	if o := b.owns[id]; id != 0 && (o == nil || o.state != live) {
 		b.owns[id] = t
+	}
+}
+
+func (b *Builder) disown(t *thread, id uint64) {
+	if b.owns[id] == t {
+		delete(b.owns, id)
 	}
 }
 
 // forget gives the memory of a thread back.
 func (b *Builder) forget(t *thread) {
-	b.setOwn(t, 0)
+	b.disown(t, t.own)
+	b.disown(t, t.SpanID)
 	if b.tids[t.TID] == t {
 		delete(b.tids, t.TID)
 	}

@@ -30,7 +30,7 @@ const (
 type thread struct {
 	open
 	state      state
-	own        uint64  // span id in its events; 0: they have none
+	own        uint64  // span id in its events; 0: they have none; of a forked one that of its tid's last thread
 	said       uint64  // newest parent span id in its events
 	parent     *thread // whose span, or whose method's, is its parent; nil: the session's
 	parentSeq  uint64  // parent is still that thread while it has this seq
