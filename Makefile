@@ -10,13 +10,12 @@ SHELL := /bin/bash
 
 GO ?= go
 FUZZTIME ?= 10s
-# The compiler of the BPF programs: its major version is pinned, since the
-# objects are committed and another compiler makes others.
-CLANG := clang-19
 
 DEMO_NEEDS     := gcc libc6-dev
 TEST_NEEDS     := gcc libc6-dev python3 ruby sudo
 TEST_VM_NEEDS  := gcc libc6-dev qemu-system-x86 busybox-static cpio
+# The compiler's major version is pinned (in bpf/bpf.go too): the objects are
+# committed, and another compiler makes others.
 GENERATE_NEEDS := clang-19 llvm-19 libbpf-dev libc6-dev
 BENCH_NEEDS    := gcc libc6-dev strace bpftrace
 
@@ -51,7 +50,7 @@ test-vm: ## run the BPF tests on other kernels, in QEMU, and print test by kerne
 .PHONY: generate
 generate: ## compile the BPF programs and write all other generated files
 	@scripts/need "make generate" $(GENERATE_NEEDS)
-	CLANG=$(CLANG) $(GO) generate ./...
+	$(GO) generate ./...
 
 .PHONY: bench
 bench: ## measure: each package, and viv beside strace and bpftrace (root)
