@@ -1,0 +1,390 @@
+// Package otlp turns a stream of spans and events into OTLP and delivers it.
+package otlp
+
+import (
+	"errors"
+	"sort"
+
+	"vivarium/pkg/stream"
+)
+
+// ErrNoSpans says that a stream has events but no spans to put them into: it
+// did not go through viv-spans.
+var ErrNoSpans = errors.New("the stream has no spans")
+
+// The bounds of what waits for its span to end. What is over is counted in the
+// span's dropped_events_count and by Dropped.
+const (
+	maxEvents     = 1024      // events of a span
+	maxEventBytes = 256 << 10 // of a span, encoded
+	maxPending    = 24 << 20  // bytes of the events of all open spans
+	maxOpen       = 65536 + 8192
+	keepBuffer    = 8 << 10 // a finished span's buffer up to this size is used again
+)
+
+// Options say how a stream is converted.
+type Options struct {
+	// Version is that of the instrumentation scope.
+	Version string
+	// Resource are attributes that every resource has; they win over what is
+	// found out.
+	Resource map[string]string
+	// Events that happen in a span are its span events, or log records.
+	EventsAsLogs bool
+}
+
+// Converter turns the records of a stream into batches.
+type Converter struct {
+	opt   Options
+	spans *batcher
+	logs  *batcher
+
+	session stream.Session
+	in      bool // a session has begun and not ended
+	root    *openSpan
+	final   *stream.Span // the session's span, kept until its end record
+	procs   processes
+	open    map[uint64]*openSpan
+	free    []*openSpan
+	pending int    // bytes of the events of all open spans
+	seq     uint64 // number of the newest open span
+	last    uint64 // newest ktime seen, ns
+	lost    uint64 // events, in this session
+	late    uint64 // events whose span had ended, in this session
+
+	clock, before stream.Clock // the newest anchor and the one that it replaced
+
+	buf, target []byte
+	dropped     Dropped
+}
+
+// Dropped counts what a Converter could not export.
+type Dropped struct {
+	Events uint64 // over the bounds of their span or of all spans
+	NoID   uint64 // spans whose id is zero, which OTLP forbids
+}
+
+// openSpan is a span that has not ended.
+type openSpan struct {
+	stream.Span
+	seq       uint64
+	start     uint64 // ns since 1970
+	comm      []byte // newest of the thread's events
+	events    []byte // encoded, each as a field of Span
+	n         int    // events
+	dropped   uint64 // events over the bounds
+	exception []byte // newest, "Class: message"
+	exit      []byte // attributes from the thread's proc_exit, encoded
+}
+
+// NewConverter returns a Converter whose batches go to emit, one at a time. A
+// batch that is a second old is emitted by another goroutine than Record's.
+func NewConverter(opt Options, emit func(Batch) error) *Converter {
+	scope, body := begin(nil, 1)
+	scope = appendText(scope, 1, "vivarium")
+	scope = appendText(scope, 2, opt.Version)
+	scope = end(scope, body)
+	return &Converter{
+		opt:   opt,
+		spans: newBatcher(Traces, scope, emit),
+		logs:  newBatcher(Logs, scope, emit),
+		open:  map[uint64]*openSpan{},
+	}
+}
+
+// Dropped returns what could not be exported so far.
+func (c *Converter) Dropped() Dropped { return c.dropped }
+
+// Record converts a record. Its error is emit's, or ErrNoSpans.
+func (c *Converter) Record(rec *stream.Record) error {
+	switch rec.Type {
+	case stream.TypeEvent:
+		ev, err := rec.Event()
+		if err != nil {
+			return err
+		}
+		return c.event(ev)
+	case stream.TypeSpanOpen:
+		s, err := rec.Span()
+		if err != nil {
+			return err
+		}
+		c.begin(&s)
+	case stream.TypeSpan:
+		s, err := rec.Span()
+		if err != nil {
+			return err
+		}
+		return c.span(&s)
+	case stream.TypeSession:
+		s, err := rec.Session()
+		if err != nil {
+			return err
+		}
+		if err := c.finish(nil); err != nil { // one that was cut
+			return err
+		}
+		c.session, c.in = s, true
+		c.clock = stream.Clock{UnixNS: s.StartUnixNS, KtimeNS: s.StartKtimeNS}
+		c.before, c.last = c.clock, s.StartKtimeNS
+		c.procs = newProcesses(&s, c.opt.Resource)
+		c.lost, c.late = 0, 0
+	case stream.TypeClock:
+		a, err := rec.Clock()
+		if err != nil {
+			return err
+		}
+		c.before, c.clock = c.clock, a
+	case stream.TypeLost:
+		l, err := rec.Lost()
+		if err != nil {
+			return err
+		}
+		return c.loss(&l)
+	case stream.TypeEnd:
+		e, err := rec.End()
+		if err != nil {
+			return err
+		}
+		return c.finish(&e)
+	}
+	return nil
+}
+
+// Close ends the spans that are still open and emits what is left.
+func (c *Converter) Close() error {
+	if err := c.finish(nil); err != nil {
+		return err
+	}
+	if err := c.spans.flush(); err != nil {
+		return err
+	}
+	return c.logs.flush()
+}
+
+// wall is the time in ns since 1970 of a ktime. Each moment is taken from the
+// newest anchor when it is seen, so that a clock that was set, or a machine
+// that slept, is right on both sides.
+func (c *Converter) wall(ktime uint64) uint64 {
+	a := c.clock
+	if ktime < a.KtimeNS {
+		a = c.before
+	}
+	return uint64(max(0, a.UnixNS+int64(ktime-a.KtimeNS)))
+}
+
+func (c *Converter) begin(s *stream.Span) {
+	c.last = max(c.last, s.StartKtimeNS)
+	if c.open[s.SpanID] != nil || len(c.open) >= maxOpen {
+		return
+	}
+	var o *openSpan
+	if n := len(c.free); n > 0 {
+		o, c.free = c.free[n-1], c.free[:n-1]
+	} else {
+		o = new(openSpan)
+	}
+	c.seq++
+	o.Span, o.seq, o.start = *s, c.seq, c.wall(s.StartKtimeNS)
+	c.open[s.SpanID] = o
+	switch s.Kind {
+	case stream.SpanSession:
+		c.root = o
+	case stream.SpanThread:
+		c.procs.opened(s.PID)
+	}
+}
+
+func (c *Converter) span(s *stream.Span) error {
+	o := c.open[s.SpanID]
+	if o == nil { // its span_open is not in the stream
+		c.begin(s)
+		if o = c.open[s.SpanID]; o == nil {
+			o = &openSpan{Span: *s, start: c.wall(s.StartKtimeNS)}
+		}
+	}
+	c.last = max(c.last, s.EndKtimeNS)
+	if s.Kind == stream.SpanSession && o == c.root && c.in {
+		c.final = s
+		return nil
+	}
+	return c.export(o, s)
+}
+
+// finish ends a session: e is nil when it was cut.
+func (c *Converter) finish(e *stream.End) error {
+	if !c.in {
+		return nil
+	}
+	c.in = false
+	var left []*openSpan
+	for _, o := range c.open {
+		if o != c.root {
+			left = append(left, o)
+		}
+	}
+	sort.Slice(left, func(i, j int) bool { return left[i].seq > left[j].seq })
+	for _, o := range left {
+		if err := c.export(o, c.cut(o)); err != nil {
+			return err
+		}
+	}
+	if c.root == nil {
+		return nil
+	}
+	root, s := c.root, c.final
+	if s == nil {
+		s = c.cut(root)
+	}
+	c.root, c.final = nil, nil
+	b := root.exit
+	if len(c.session.Command) > 0 {
+		b = attrList(b, 9, "process.command_args", c.session.Command)
+	}
+	if len(c.session.Missing) > 0 {
+		missing := make([]string, 0, len(c.session.Missing))
+		for event, why := range c.session.Missing {
+			missing = append(missing, event+": "+why)
+		}
+		sort.Strings(missing)
+		b = attrList(b, 9, "viv.missing", missing)
+	}
+	if c.lost > 0 {
+		b = attrInt(b, 9, "viv.lost_events", clampInt(c.lost))
+	}
+	if c.late > 0 {
+		b = attrInt(b, 9, "viv.late_events", clampInt(c.late))
+	}
+	if e != nil {
+		if e.Reason != "" {
+			b = attrText(b, 9, "viv.end_reason", e.Reason)
+		}
+		if e.HasExit {
+			b = attrInt(b, 9, "process.exit.code", e.ExitCode)
+		}
+		if e.Alive > 0 {
+			b = attrInt(b, 9, "viv.processes_alive", clampInt(e.Alive))
+		}
+	}
+	root.exit = b
+	return c.export(root, s)
+}
+
+// cut is how a span ends whose span record is not in the stream.
+func (c *Converter) cut(o *openSpan) *stream.Span {
+	s := o.Span
+	s.EndKtimeNS, s.Dangling = c.last, true
+	return &s
+}
+
+// export emits a span and forgets it.
+func (c *Converter) export(o *openSpan, s *stream.Span) error {
+	of := c.procs.resource(s.PID)
+	if s.Kind == stream.SpanSession {
+		of = c.procs.base
+	}
+	trace := s.TraceID
+	if trace == [16]byte{} {
+		trace = c.session.TraceID
+	}
+	if s.SpanID == 0 || trace == [16]byte{} {
+		c.dropped.NoID++
+	} else {
+		b, body := begin(c.buf[:0], 2) // ScopeSpans.spans
+		b = appendBytes(b, 1, trace[:])
+		b = appendSpanID(b, 2, s.SpanID)
+		if s.ParentSpanID != 0 {
+			b = appendSpanID(b, 4, s.ParentSpanID)
+		}
+		b = appendText(b, 5, s.Name)
+		b = appendVarint(b, 6, 1) // SPAN_KIND_INTERNAL
+		b = appendFixed64(b, 7, o.start)
+		b = appendFixed64(b, 8, max(o.start, c.wall(s.EndKtimeNS)))
+		b = appendSpanAttrs(b, o, s)
+		b = append(b, o.events...)
+		if o.dropped > 0 {
+			b = appendVarint(b, 12, min(o.dropped, 1<<32-1))
+		}
+		if s.LinkSpanID != 0 && s.LinkTraceID != [16]byte{} {
+			var link int
+			b, link = begin(b, 13)
+			b = appendBytes(b, 1, s.LinkTraceID[:])
+			b = appendSpanID(b, 2, s.LinkSpanID)
+			b = end(b, link)
+		}
+		if s.Raised {
+			var status int
+			b, status = begin(b, 15)
+			if len(o.exception) > 0 {
+				b = appendText(b, 2, o.exception)
+			}
+			b = appendVarint(b, 3, 2) // STATUS_CODE_ERROR
+			b = end(b, status)
+		}
+		c.buf = end(b, body)
+		if err := c.spans.add(of, c.buf); err != nil {
+			return err
+		}
+	}
+	if s.Kind == stream.SpanThread {
+		c.procs.closed(s.PID)
+	}
+	if c.open[s.SpanID] == o {
+		delete(c.open, s.SpanID)
+		c.pending -= len(o.events)
+	}
+	if cap(o.events) <= keepBuffer && len(c.free) < 1024 {
+		*o = openSpan{comm: o.comm[:0], events: o.events[:0], exception: o.exception[:0], exit: o.exit[:0]}
+		c.free = append(c.free, o)
+	}
+	return nil
+}
+
+func appendSpanAttrs(b []byte, o *openSpan, s *stream.Span) []byte {
+	if s.Kind == stream.SpanSession { // vivarium's order
+		b = attrInt(b, 9, "process.pid", int64(s.PID))
+		b = attrInt(b, 9, "thread.id", int64(s.TID))
+	} else {
+		b = attrInt(b, 9, "thread.id", int64(s.TID))
+		b = attrInt(b, 9, "process.pid", int64(s.PID))
+	}
+	if s.Kind == stream.SpanThread && len(o.comm) > 0 {
+		b = attrText(b, 9, "process.command", o.comm)
+	}
+	if s.File != "" {
+		b = attrText(b, 9, "code.filepath", s.File)
+	}
+	if s.Line > 0 {
+		b = attrInt(b, 9, "code.lineno", s.Line)
+	}
+	if s.Kind == stream.SpanMethod {
+		b = attrText(b, 9, "code.function.name", s.Name)
+		b = appendPlaceAttrs(b, 9, s.File, s.Line)
+		if s.Source != "" {
+			b = attrText(b, 9, "viv.source", s.Source)
+		}
+	}
+	b = append(b, o.exit...)
+	if s.Dangling {
+		b = attrBool(b, 9, "viv.dangling", true)
+	}
+	if s.Raised {
+		b = attrBool(b, 9, "viv.raised", true)
+	}
+	if s.Lossy {
+		b = attrBool(b, 9, "viv.lossy", true)
+	}
+	return b
+}
+
+func appendPlaceAttrs[T text](b []byte, field byte, file T, line int64) []byte {
+	if len(file) > 0 {
+		b = attrText(b, field, "code.file.path", file)
+	}
+	if line > 0 {
+		b = attrInt(b, field, "code.line.number", line)
+	}
+	return b
+}
+
+func clampInt(n uint64) int64 { return int64(min(n, 1<<63-1)) }

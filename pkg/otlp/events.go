@@ -1,0 +1,224 @@
+package otlp
+
+import (
+	"bytes"
+	"strconv"
+
+	"vivarium/pkg/event"
+	"vivarium/pkg/stream"
+)
+
+// Severity numbers of log records.
+const (
+	severityInfo  = 9
+	severityWarn  = 13
+	severityError = 17
+)
+
+// event puts an event into its span, or emits its log record.
+func (c *Converter) event(ev *event.Event) error {
+	c.last = max(c.last, ev.KtimeNS)
+	thread := c.open[ev.ThreadSpanID]
+	if thread == nil && c.root == nil && c.open[ev.SpanID] == nil {
+		return ErrNoSpans
+	}
+	if thread != nil && len(ev.Comm) > 0 && !bytes.Equal(thread.comm, ev.Comm) {
+		thread.comm = append(thread.comm[:0], ev.Comm...)
+	}
+	switch ev.Kind {
+	case &event.Kinds[event.ProcFork]:
+		c.procs.forked(ev)
+	case &event.Kinds[event.ProcExec]:
+		c.procs.executed(ev)
+	case &event.Kinds[event.ProcExit]: // told by the thread's span
+		if thread != nil {
+			b := thread.exit[:0]
+			if code := ev.Get("exit_code"); code.Type != event.None {
+				b = attrInt(b, 9, "process.exit.code", int64(code.Num))
+			}
+			if sig := ev.Get("signal"); sig.Num != 0 {
+				b = attrInt(b, 9, "viv.exit_signal", int64(sig.Num))
+			}
+			thread.exit = b
+		}
+		return nil
+	case &event.Kinds[event.SpanStart], &event.Kinds[event.SpanStop]:
+		return nil
+	}
+	if ev.Hidden {
+		return nil
+	}
+	o := c.open[ev.SpanID]
+	if o == nil { // it came after the end of its span
+		c.late++
+		if o = thread; o == nil {
+			o = c.root
+		}
+		if o == nil {
+			return ErrNoSpans
+		}
+	}
+	name, severity := ev.Name, severityInfo
+	if ev.Severity() == event.High {
+		severity = severityWarn
+	}
+	if ev.Kind == &event.Kinds[event.SpanRaise] {
+		name, severity = exceptionName, severityError
+		o.exception = append(o.exception[:0], ev.Get("error").Text...)
+		if m := ev.Get("message").Text; len(m) > 0 {
+			o.exception = append(append(o.exception, ": "...), m...)
+		}
+	}
+	c.target = appendTarget(c.target[:0], ev)
+	return c.put(o, ev.PID, happening{ev.KtimeNS, name, severity, c.target}, func(b []byte, field byte) []byte {
+		return appendEventAttrs(b, field, ev, c.target)
+	})
+}
+
+var (
+	exceptionName = []byte("exception") // as the semantic conventions want it
+	lossName      = []byte("dropped_events")
+)
+
+// loss puts a loss into the session's span.
+func (c *Converter) loss(l *stream.Lost) error {
+	c.last = max(c.last, l.KtimeNS)
+	c.lost += l.Count
+	if c.root == nil {
+		return nil
+	}
+	c.target = append(strconv.AppendUint(c.target[:0], l.Count, 10), " events lost"...)
+	return c.put(c.root, 0, happening{l.KtimeNS, lossName, severityError, c.target}, func(b []byte, field byte) []byte {
+		b = attrInt(b, field, "viv.lost_events", clampInt(l.Count))
+		return attrText(b, field, "viv.cause", l.Cause)
+	})
+}
+
+// happening is what a span event and a log record have beside attributes.
+type happening struct {
+	ktime    uint64
+	name     []byte
+	severity int
+	body     []byte
+}
+
+// put exports what happened in span o: as one of its events, or as a log
+// record of process pid.
+func (c *Converter) put(o *openSpan, pid uint32, h happening, attrs func(b []byte, field byte) []byte) error {
+	at := c.wall(h.ktime)
+	if c.opt.EventsAsLogs {
+		return c.log(o, pid, at, h, attrs)
+	}
+	if o.n >= maxEvents || len(o.events) >= maxEventBytes || c.pending >= maxPending {
+		o.dropped++
+		c.dropped.Events++
+		return nil
+	}
+	was := len(o.events)
+	b, body := begin(o.events, 11) // Span.events
+	b = appendFixed64(b, 1, at)
+	b = appendText(b, 2, h.name)
+	b = attrs(b, 3)
+	o.events = end(b, body)
+	if len(o.events) > maxEventBytes {
+		o.events = o.events[:was]
+		o.dropped++
+		c.dropped.Events++
+		return nil
+	}
+	o.n++
+	c.pending += len(o.events) - was
+	return nil
+}
+
+func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs func(b []byte, field byte) []byte) error {
+	trace := o.TraceID
+	if trace == [16]byte{} {
+		trace = c.session.TraceID
+	}
+	b, body := begin(c.buf[:0], 2) // ScopeLogs.log_records
+	b = appendFixed64(b, 1, at)
+	b = appendVarint(b, 2, uint64(h.severity))
+	b, value := begin(b, 5)
+	b = appendText(b, 1, h.body)
+	b = end(b, value)
+	b = attrs(b, 6)
+	if o.SpanID != 0 && trace != [16]byte{} {
+		b = appendBytes(b, 9, trace[:])
+		b = appendSpanID(b, 10, o.SpanID)
+	}
+	b = appendFixed64(b, 11, at)
+	b = appendText(b, 12, h.name)
+	c.buf = end(b, body)
+	return c.logs.add(c.procs.resource(pid), c.buf)
+}
+
+// appendTarget appends the event's text, in the form that vivarium exports.
+func appendTarget(b []byte, ev *event.Event) []byte {
+	if ev.Kind != &event.Kinds[event.SSLWrite] {
+		return event.AppendText(b, ev)
+	}
+	length, captured := ev.Get("len").Num, ev.Get("captured").Num
+	if ev.Payload != nil {
+		captured = min(captured, 248) // what a record of a capture holds
+	}
+	b = strconv.AppendUint(append(b, "data_len="...), length, 10)
+	return strconv.AppendUint(append(b, " cap_len="...), captured, 10)
+}
+
+// appendEventAttrs appends vivarium's attributes in its order, then what the
+// semantic conventions have for them, then what is viv's own.
+func appendEventAttrs(b []byte, field byte, ev *event.Event, target []byte) []byte {
+	b = attrInt(b, field, "thread.id", int64(ev.TID))
+	b = attrInt(b, field, "process.pid", int64(ev.PID))
+	b = attrInt(b, field, "user.id", int64(ev.UID))
+	b = attrInt(b, field, "group.id", int64(ev.GID))
+	b = attrText(b, field, "severity", ev.Severity().String())
+	if len(ev.Comm) > 0 {
+		b = attrText(b, field, "process.command", ev.Comm)
+	}
+	if len(target) > 0 {
+		b = attrText(b, field, "target", target)
+	}
+	switch ev.Kind {
+	case &event.Kinds[event.SockConnect]:
+		if addr := ev.Get("addr").Text; len(addr) > 0 {
+			b = attrText(b, field, "network.peer.address", addr)
+			if port := ev.Get("port"); port.Type != event.None {
+				b = attrInt(b, field, "network.peer.port", int64(port.Num))
+			}
+		} else if path := ev.Get("path").Text; len(path) > 0 {
+			b = attrText(b, field, "network.peer.address", path)
+			b = attrText(b, field, "network.transport", "unix")
+		}
+	case &event.Kinds[event.ProcExec]:
+		if path := ev.Get("path").Text; len(path) > 0 {
+			b = attrText(b, field, "process.executable.path", path)
+		}
+		if argv := ev.Get("argv"); argv.Type != event.None {
+			b = attrList(b, field, "process.command_args", argv.List)
+		}
+	case &event.Kinds[event.SSLWrite]:
+		if s := ev.Get("summary").Text; len(s) > 0 {
+			b = attrText(b, field, "viv.summary", s)
+		}
+	case &event.Kinds[event.SpanRaise]:
+		if class := ev.Get("error").Text; len(class) > 0 {
+			b = attrText(b, field, "exception.type", class)
+		}
+		if m := ev.Get("message").Text; len(m) > 0 {
+			b = attrText(b, field, "exception.message", m)
+		}
+		b = appendPlaceAttrs(b, field, ev.Get("file").Text, int64(ev.Get("line").Num))
+	}
+	if len(ev.Error) > 0 {
+		b = attrText(b, field, "error.type", ev.Error)
+	}
+	if ev.OutcomeUnknown {
+		b = attrText(b, field, "viv.outcome", "unknown")
+	}
+	if ev.Truncated {
+		b = attrBool(b, field, "viv.truncated", true)
+	}
+	return b
+}

@@ -1,0 +1,499 @@
+package otlp
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"vivarium/pkg/event"
+	"vivarium/pkg/stream"
+
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+)
+
+func isIncomplete(err error) bool { return errors.Is(err, stream.ErrIncomplete) }
+
+// export converts a whole stream.
+func export(t testing.TB, in []byte, opt Options, emit func(Batch) error) *Converter {
+	t.Helper()
+	c, err := convert(in, opt, emit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func convert(in []byte, opt Options, emit func(Batch) error) (*Converter, error) {
+	c := NewConverter(opt, emit)
+	for r := stream.NewReader(bytes.NewReader(in)); ; {
+		rec, err := r.Next()
+		if err == io.EOF || isIncomplete(err) {
+			return c, c.Close()
+		}
+		if err == nil {
+			err = c.Record(rec)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+}
+
+// The stream of the tests: its clocks differ by a round number.
+const (
+	unix0  = 1_700_000_000_000_000_000
+	ktime0 = 5_000_000_000
+	pid    = 100
+)
+
+var trace = [16]byte{0xab, 15: 1}
+
+// script is a stream in the making. at is ms since the session's start.
+type script struct {
+	buf bytes.Buffer
+	*stream.Writer
+}
+
+func newScript(set ...func(*stream.Session)) *script {
+	s := &script{}
+	s.Writer = stream.NewWriter(&s.buf)
+	session := stream.Session{Version: stream.Version, StartUnixNS: unix0, StartKtimeNS: ktime0, TraceID: trace, MainTID: pid,
+		Host: stream.Host{Name: "h", OS: "Debian GNU/Linux 12", Kernel: "6.1.0", Arch: "x86_64"}}
+	for _, f := range set {
+		f(&session)
+	}
+	s.Session(&session)
+	s.open(stream.Span{SpanID: 1, Kind: stream.SpanSession, Name: "vivarium session"})
+	s.open(stream.Span{SpanID: 2, ParentSpanID: 1, Kind: stream.SpanThread, Name: "sh"})
+	return s
+}
+
+func ms(at int) uint64 { return ktime0 + uint64(at)*1_000_000 }
+
+// fill adds what the tests' spans have alike.
+func fill(s stream.Span) *stream.Span {
+	s.TraceID = trace
+	if s.PID == 0 {
+		s.PID, s.TID = pid, pid
+	}
+	if s.StartKtimeNS == 0 {
+		s.StartKtimeNS = ktime0
+	}
+	return &s
+}
+
+func (s *script) open(span stream.Span)          { s.SpanOpen(fill(span)) }
+func (s *script) close(span stream.Span, at int) { span.EndKtimeNS = ms(at); s.Span(fill(span)) }
+func (s *script) method(id uint64, name string) stream.Span {
+	return stream.Span{SpanID: id, ParentSpanID: 2, Kind: stream.SpanMethod, Name: name, File: "/app/a.rb", Line: 7, Source: "usdt"}
+}
+
+// event writes an event of a span of the first thread.
+func (s *script) event(at int, id event.ID, span uint64, set func(*event.Event)) {
+	k := &event.Kinds[id]
+	ev := event.Event{Kind: k, Name: []byte(k.Name), KtimeNS: ms(at), PID: pid, TID: pid, UID: 1, GID: 2, Comm: []byte("sh"),
+		SpanID: span, ThreadSpanID: 2}
+	if set != nil {
+		set(&ev)
+	}
+	s.Event(&ev)
+}
+
+func set(name string, v any) func(*event.Event) {
+	return func(ev *event.Event) {
+		for i, f := range ev.Kind.Fields {
+			if f.Name != name {
+				continue
+			}
+			switch v := v.(type) {
+			case string:
+				ev.Fields[i] = event.Value{Type: event.Text, Text: []byte(v)}
+			case int:
+				ev.Fields[i] = event.Value{Type: f.Type, Num: uint64(v)}
+			case []string:
+				list := [][]byte{}
+				for _, a := range v {
+					list = append(list, []byte(a))
+				}
+				ev.Fields[i] = event.Value{Type: event.List, List: list}
+			}
+		}
+	}
+}
+
+func all(fs ...func(*event.Event)) func(*event.Event) {
+	return func(ev *event.Event) {
+		for _, f := range fs {
+			f(ev)
+		}
+	}
+}
+
+// finish ends the session as a complete stream does.
+func (s *script) finish(at int) []byte {
+	s.close(stream.Span{SpanID: 2, ParentSpanID: 1, Kind: stream.SpanThread, Name: "sh"}, at)
+	s.close(stream.Span{SpanID: 1, Kind: stream.SpanSession, Name: "vivarium session"}, at)
+	s.End(&stream.End{StopKtimeNS: ms(at), Reason: "exited", ExitCode: 4, HasExit: true})
+	return s.bytes()
+}
+
+func (s *script) bytes() []byte {
+	s.Flush()
+	return s.buf.Bytes()
+}
+
+// exported is what a stream became, decoded by pdata.
+type exported struct {
+	*Converter
+	spans     map[uint64]ptrace.Span
+	resources map[uint64]map[string]any // of spans
+	logs      []plog.LogRecord
+	batches   []Batch
+}
+
+func exportScript(t *testing.T, in []byte, opt Options) exported {
+	t.Helper()
+	e := exported{spans: map[uint64]ptrace.Span{}, resources: map[uint64]map[string]any{}}
+	opt.Version = "v"
+	e.Converter = export(t, in, opt, func(b Batch) error { e.batches = append(e.batches, b); return nil })
+	for _, b := range e.batches {
+		n := 0
+		if b.Signal == Logs {
+			r := plogotlp.NewExportRequest()
+			if err := r.UnmarshalProto(b.Body); err != nil {
+				t.Fatal(err)
+			}
+			for _, rl := range r.Logs().ResourceLogs().All() {
+				for _, sl := range rl.ScopeLogs().All() {
+					for _, l := range sl.LogRecords().All() {
+						e.logs = append(e.logs, l)
+						n++
+					}
+				}
+			}
+		} else {
+			r := ptraceotlp.NewExportRequest()
+			if err := r.UnmarshalProto(b.Body); err != nil {
+				t.Fatal(err)
+			}
+			for _, rs := range r.Traces().ResourceSpans().All() {
+				for _, ss := range rs.ScopeSpans().All() {
+					if ss.Scope().Name() != "vivarium" || ss.Scope().Version() != "v" || ss.SchemaUrl() != schemaURL || rs.SchemaUrl() != schemaURL {
+						t.Errorf("scope %q %q, schema %q", ss.Scope().Name(), ss.Scope().Version(), ss.SchemaUrl())
+					}
+					for _, s := range ss.Spans().All() {
+						id := idOf(s.SpanID())
+						e.spans[id] = s
+						e.resources[id] = rs.Resource().Attributes().AsRaw()
+						n++
+					}
+				}
+			}
+		}
+		if n != b.Items {
+			t.Errorf("a batch of %d %s says that it has %d", n, b.Signal, b.Items)
+		}
+	}
+	return e
+}
+
+func idOf(id pcommon.SpanID) (n uint64) {
+	for _, c := range id {
+		n = n<<8 | uint64(c)
+	}
+	return n
+}
+
+func same(t *testing.T, what string, want, got any) {
+	t.Helper()
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", what, d)
+	}
+}
+
+func TestSpans(t *testing.T) {
+	s := newScript(func(s *stream.Session) { s.Missing = map[string]string{"b": "no", "a": "never"} })
+	m := s.method(3, "A#b")
+	m.StartKtimeNS = ms(1)
+	s.open(m)
+	s.event(2, event.SockConnect, 3, all(set("family", 2), set("addr", "10.0.0.1"), set("port", 53), func(ev *event.Event) {
+		ev.Error = []byte("ECONNREFUSED")
+	}))
+	s.event(2, event.PathOpen, 3, func(ev *event.Event) { ev.Hidden = true })
+	s.event(3, event.SpanRaise, 3, all(set("error", "E::X"), set("message", "no \xff"), set("file", "/app/a.rb"), set("line", 9)))
+	m.Raised = true
+	s.close(m, 5)
+	s.event(6, event.ProcExit, 2, set("exit_code", 3))
+	e := exportScript(t, s.finish(10), Options{})
+
+	span := e.spans[3]
+	same(t, "times", []int64{unix0 + 1e6, unix0 + 5e6}, []int64{int64(span.StartTimestamp()), int64(span.EndTimestamp())})
+	same(t, "method", map[string]any{"thread.id": int64(pid), "process.pid": int64(pid), "code.filepath": "/app/a.rb", "code.lineno": int64(7),
+		"code.function.name": "A#b", "code.file.path": "/app/a.rb", "code.line.number": int64(7), "viv.source": "usdt", "viv.raised": true},
+		span.Attributes().AsRaw())
+	same(t, "status", "Error E::X: no \uFFFD", span.Status().Code().String()+" "+span.Status().Message())
+	same(t, "parent", uint64(2), idOf(span.ParentSpanID()))
+	same(t, "events", 2, span.Events().Len())
+	same(t, "connect", map[string]any{"thread.id": int64(pid), "process.pid": int64(pid), "user.id": int64(1), "group.id": int64(2),
+		"severity": "medium", "process.command": "sh", "target": "10.0.0.1:53 (AF_INET) error=ECONNREFUSED",
+		"network.peer.address": "10.0.0.1", "network.peer.port": int64(53), "error.type": "ECONNREFUSED"},
+		span.Events().At(0).Attributes().AsRaw())
+	raise := span.Events().At(1)
+	same(t, "raise", "exception", raise.Name())
+	for k, want := range map[string]any{"exception.type": "E::X", "exception.message": "no \uFFFD", "code.file.path": "/app/a.rb", "code.line.number": int64(9)} {
+		got, _ := raise.Attributes().Get(k)
+		same(t, k, want, got.AsRaw())
+	}
+	same(t, "thread", map[string]any{"thread.id": int64(pid), "process.pid": int64(pid), "process.command": "sh", "process.exit.code": int64(3)},
+		e.spans[2].Attributes().AsRaw())
+	same(t, "session", map[string]any{"thread.id": int64(pid), "process.pid": int64(pid), "viv.missing": []any{"a: never", "b: no"},
+		"viv.end_reason": "exited", "process.exit.code": int64(4)}, e.spans[1].Attributes().AsRaw())
+	same(t, "session's status", ptrace.StatusCodeUnset, e.spans[1].Status().Code())
+	same(t, "session's resource", map[string]any{"service.name": "vivarium", "host.name": "h", "host.arch": "amd64", "os.type": "linux",
+		"os.description": "Debian GNU/Linux 12", "os.version": "6.1.0"}, e.resources[1])
+}
+
+func TestLosses(t *testing.T) {
+	s := newScript()
+	s.Lost(&stream.Lost{KtimeNS: ms(3), Count: 5, Cause: "ring buffer full"})
+	s.Lost(&stream.Lost{KtimeNS: ms(4), Count: 6, Cause: "ring buffer full"})
+	m := s.method(3, "A#b")
+	m.Lossy, m.Dangling = true, true
+	s.close(m, 5) // without a span_open
+	e := exportScript(t, s.finish(10), Options{})
+	root := e.spans[1]
+	lost, _ := root.Attributes().Get("viv.lost_events")
+	same(t, "lost", int64(11), lost.Int())
+	same(t, "events", 2, root.Events().Len())
+	same(t, "event", map[string]any{"viv.lost_events": int64(5), "viv.cause": "ring buffer full"}, root.Events().At(0).Attributes().AsRaw())
+	same(t, "time", int64(unix0+3e6), int64(root.Events().At(0).Timestamp()))
+	for _, k := range []string{"viv.lossy", "viv.dangling"} {
+		if v, ok := e.spans[3].Attributes().Get(k); !ok || !v.Bool() {
+			t.Errorf("no %s", k)
+		}
+	}
+}
+
+// A stream that was cut still gives whole spans, the session's last.
+func TestCut(t *testing.T) {
+	s := newScript()
+	s.open(s.method(3, "A#b"))
+	s.event(7, event.PathOpen, 3, set("path", "/x"))
+	e := exportScript(t, s.bytes(), Options{})
+	same(t, "spans", 3, len(e.spans))
+	for id, span := range e.spans {
+		same(t, "end", int64(unix0+7e6), int64(span.EndTimestamp()))
+		if v, ok := span.Attributes().Get("viv.dangling"); !ok || !v.Bool() {
+			t.Errorf("span %d is not dangling", id)
+		}
+	}
+	same(t, "events", 1, e.spans[3].Events().Len())
+}
+
+// Two streams, one behind the other, are two sessions.
+func TestTwoSessions(t *testing.T) {
+	first := newScript(func(s *stream.Session) { s.Host.Name = "first" })
+	first.open(stream.Span{SpanID: 9, Kind: stream.SpanThread, Name: "x"})
+	second := newScript(func(s *stream.Session) { s.StartUnixNS += 1e12 })
+	b := bytes.ReplaceAll(second.finish(1), []byte{0, 0, 0, 0, 0, 0, 0, 1}, []byte{0, 0, 0, 0, 0, 0, 1, 1})
+	e := exportScript(t, append(first.bytes(), b...), Options{})
+	same(t, "first", "first", e.resources[1]["host.name"])
+	same(t, "second", "h", e.resources[0x101]["host.name"])
+	same(t, "second's start", int64(unix0+1e12), int64(e.spans[0x101].StartTimestamp()))
+	same(t, "spans", 4, len(e.spans)) // the threads have one id
+}
+
+func TestClock(t *testing.T) {
+	s := newScript()
+	a, b := s.method(3, "before"), s.method(4, "after")
+	a.StartKtimeNS, b.StartKtimeNS = ms(1), ms(20)
+	s.open(a)
+	s.Clock(&stream.Clock{UnixNS: unix0 + 3600e9, KtimeNS: ms(10)}) // the machine slept
+	s.event(9, event.PathOpen, 3, nil)                              // of another CPU, older than the anchor
+	s.event(12, event.PathOpen, 3, nil)
+	s.close(a, 15)
+	s.open(b)
+	s.close(b, 21)
+	e := exportScript(t, s.finish(30), Options{})
+	same(t, "times", []int64{unix0 + 1e6, unix0 + 9e6, unix0 + 3600e9 + 2e6, unix0 + 3600e9 + 5e6, unix0 + 3600e9 + 10e6}, []int64{
+		int64(e.spans[3].StartTimestamp()), int64(e.spans[3].Events().At(0).Timestamp()), int64(e.spans[3].Events().At(1).Timestamp()),
+		int64(e.spans[3].EndTimestamp()), int64(e.spans[4].StartTimestamp())})
+	// A clock that is set back never makes a span end before it began.
+	s = newScript()
+	s.open(a)
+	s.Clock(&stream.Clock{UnixNS: unix0 - 3600e9, KtimeNS: ms(10)})
+	s.close(a, 15)
+	e = exportScript(t, s.finish(30), Options{})
+	same(t, "end", int64(unix0+1e6), int64(e.spans[3].EndTimestamp()))
+}
+
+func TestLateEvents(t *testing.T) {
+	s := newScript()
+	m := s.method(3, "A#b")
+	s.open(m)
+	s.close(m, 1)
+	s.event(2, event.PathOpen, 3, nil)
+	s.event(2, event.PathOpen, 77, func(ev *event.Event) { ev.ThreadSpanID = 77 })
+	e := exportScript(t, s.finish(3), Options{})
+	same(t, "thread's", 1, e.spans[2].Events().Len())
+	same(t, "session's", 1, e.spans[1].Events().Len())
+	late, _ := e.spans[1].Attributes().Get("viv.late_events")
+	same(t, "late", int64(2), late.Int())
+}
+
+func TestNoSpans(t *testing.T) {
+	w := &script{}
+	w.Writer = stream.NewWriter(&w.buf)
+	w.Session(&stream.Session{Version: stream.Version})
+	w.event(1, event.PathOpen, 5, nil)
+	if _, err := convert(w.bytes(), Options{}, nil); err != ErrNoSpans {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	s := newScript()
+	for range maxEvents + 3 {
+		s.event(1, event.PathOpen, 2, set("path", "/x"))
+	}
+	m := s.method(3, "A#b")
+	s.open(m)
+	for range 10 {
+		s.event(1, event.PathOpen, 3, set("path", strings.Repeat("x", maxEventBytes/3)))
+	}
+	s.close(m, 2)
+	s.close(stream.Span{Kind: stream.SpanMethod}, 2) // an id of zero
+	e := exportScript(t, s.finish(3), Options{})
+	same(t, "events", maxEvents, e.spans[2].Events().Len())
+	same(t, "dropped", uint32(3), e.spans[2].DroppedEventsCount())
+	same(t, "events by bytes", 2, e.spans[3].Events().Len())
+	same(t, "dropped by bytes", uint32(8), e.spans[3].DroppedEventsCount())
+	same(t, "dropped in all", Dropped{Events: 11, NoID: 1}, e.Dropped())
+	same(t, "pending", 0, e.pending)
+}
+
+func TestBatches(t *testing.T) {
+	s := newScript()
+	for i := range maxItems + 10 {
+		m := s.method(uint64(100+i), "A#b")
+		s.close(m, 1)
+	}
+	big := s.method(3, "A#b")
+	s.open(big)
+	for range 900 {
+		s.event(1, event.PathOpen, 3, nil)
+	}
+	s.close(big, 2)
+	e := exportScript(t, s.finish(3), Options{})
+	same(t, "spans", maxItems+10+3, len(e.spans))
+	for _, b := range e.batches {
+		if b.Items > maxItems || len(b.Body) > maxBytes+1024 {
+			t.Errorf("a batch of %d spans, %d bytes", b.Items, len(b.Body))
+		}
+	}
+	if len(e.batches) < 3 {
+		t.Errorf("%d batches", len(e.batches))
+	}
+}
+
+// A process has a resource of its own, and another after an exec.
+func TestResources(t *testing.T) {
+	s := newScript()
+	s.event(1, event.ProcExec, 2, all(set("path", "/bin/sh"), set("argv", []string{"sh", "-c", "x"})))
+	s.event(2, event.ProcFork, 2, all(set("child_pid", 200), set("child_tid", 200)))
+	child := stream.Span{SpanID: 5, ParentSpanID: 2, Kind: stream.SpanThread, Name: "sh", PID: 200, TID: 200}
+	s.open(child)
+	m := s.method(6, "A#b")
+	m.PID, m.TID, m.ParentSpanID = 200, 200, 5
+	s.close(m, 3)
+	other := func(ev *event.Event) { ev.PID, ev.TID, ev.ThreadSpanID = 200, 200, 5 }
+	s.event(4, event.ProcExec, 5, all(other, set("path", "/nowhere"), func(ev *event.Event) { ev.Error = []byte("ENOENT") }))
+	s.event(4, event.ProcExec, 5, all(other, set("path", "/bin/cat"), set("argv", []string{"cat", strings.Repeat("f", maxArgs)})))
+	s.close(child, 5)
+	s.open(stream.Span{SpanID: 8, ParentSpanID: 1, Kind: stream.SpanThread, Name: "new", PID: 200, TID: 200}) // the id is used again
+	e := exportScript(t, s.finish(9), Options{Resource: map[string]string{"service.name": "mine", "host.name": "other"}})
+	for id, want := range map[uint64]map[string]any{
+		1: {},
+		2: {"process.pid": int64(100), "process.executable.path": "/bin/sh", "process.command_args": []any{"sh", "-c", "x"}},
+		6: {"process.pid": int64(200), "process.parent_pid": int64(100), "process.executable.path": "/bin/sh", "process.command_args": []any{"sh", "-c", "x"}},
+		5: {"process.pid": int64(200), "process.parent_pid": int64(100), "process.executable.path": "/bin/cat",
+			"process.command_args": []any{"cat", strings.Repeat("f", maxArgs-3)}},
+		8: {"process.pid": int64(200)},
+	} {
+		got := e.resources[id]
+		same(t, "service", "mine", got["service.name"])
+		same(t, "host", "other", got["host.name"])
+		for k := range got {
+			if !strings.HasPrefix(k, "process.") {
+				delete(got, k)
+			}
+		}
+		same(t, "resource of span "+string(rune('0'+id)), want, got)
+	}
+	same(t, "processes left", 0, len(e.procs.all))
+}
+
+func TestLinks(t *testing.T) {
+	s := newScript()
+	m := s.method(3, "A#b")
+	m.ParentSpanID, m.LinkTraceID, m.LinkSpanID = 0, trace, 2
+	s.close(m, 1)
+	e := exportScript(t, s.finish(2), Options{})
+	links := e.spans[3].Links()
+	if links.Len() != 1 || idOf(links.At(0).SpanID()) != 2 || links.At(0).TraceID() != pcommon.TraceID(trace) {
+		t.Errorf("%d links", links.Len())
+	}
+}
+
+func TestEventsAsLogs(t *testing.T) {
+	s := newScript()
+	s.event(1, event.PathOpen, 2, set("path", "/x"))
+	s.event(2, event.TaskKill, 2, set("sig", 9))
+	s.event(3, event.SpanRaise, 2, set("error", "E"))
+	s.Lost(&stream.Lost{KtimeNS: ms(4), Count: 5})
+	e := exportScript(t, s.finish(5), Options{EventsAsLogs: true})
+	var got []string
+	for _, l := range e.logs {
+		got = append(got, l.EventName()+" "+l.SeverityNumber().String()+" "+l.Body().AsString())
+		if l.TraceID() != pcommon.TraceID(trace) || l.Timestamp() != l.ObservedTimestamp() {
+			t.Errorf("trace %x, times %d %d", l.TraceID(), l.Timestamp(), l.ObservedTimestamp())
+		}
+	}
+	same(t, "logs", []string{`path_open Info "/x"`, "task_kill Warn sig=9 signame=KILL", "exception Error error=E", "dropped_events Error 5 events lost"}, got)
+	same(t, "span ids", []uint64{2, 2, 2, 1}, []uint64{idOf(e.logs[0].SpanID()), idOf(e.logs[1].SpanID()), idOf(e.logs[2].SpanID()), idOf(e.logs[3].SpanID())})
+	same(t, "time", int64(unix0+1e6), int64(e.logs[0].Timestamp()))
+	target, _ := e.logs[0].Attributes().Get("target")
+	same(t, "attributes", `"/x"`, target.AsString())
+	for id, s := range e.spans {
+		if s.Events().Len() != 0 {
+			t.Errorf("span %d has events", id)
+		}
+	}
+}
+
+// Lengths around the places where their encoding grows.
+func TestWire(t *testing.T) {
+	for _, n := range []int{0, 1, 100, 110, 120, 126, 127, 128, 129, 16382, 16383, 16384, 2097152} {
+		v := strings.Repeat("x", n)
+		b, body := begin(nil, 1)
+		b, res := begin(b, 1)
+		b = attrText(b, 1, "k", v)
+		b = attrInt(b, 1, "i", -int64(n))
+		b = attrBool(b, 1, "b", n > 0)
+		b = attrList(b, 1, "l", []string{v, "", "y"})
+		b = end(end(b, res), body)
+		r := ptraceotlp.NewExportRequest()
+		if err := r.UnmarshalProto(b); err != nil {
+			t.Fatalf("%d: %v", n, err)
+		}
+		got := r.Traces().ResourceSpans().At(0).Resource().Attributes().AsRaw()
+		same(t, "attributes", map[string]any{"k": v, "i": -int64(n), "b": n > 0, "l": []any{v, "", "y"}}, got)
+	}
+}

@@ -1,0 +1,161 @@
+package otlp
+
+import (
+	"sort"
+
+	"vivarium/pkg/event"
+	"vivarium/pkg/stream"
+)
+
+// schemaURL names the semantic conventions whose attributes are used.
+const schemaURL = "https://opentelemetry.io/schemas/1.43.0"
+
+// resource is an encoded Resource: what produced spans.
+type resource struct{ encoded []byte }
+
+// process is what is known of a watched process. An exec makes another of it.
+type process struct {
+	pid     uint32
+	parent  uint32 // process id; 0: unknown
+	path    string
+	args    []string
+	threads int // open thread spans
+	res     *resource
+}
+
+const (
+	maxProcesses = 65536
+	maxArgs      = 4096 // bytes of a process's arguments that are kept
+)
+
+// processes knows the processes of a session and their resources.
+type processes struct {
+	base *resource // of what belongs to no process
+	all  map[uint32]*process
+}
+
+func newProcesses(s *stream.Session, own map[string]string) processes {
+	attrs := map[string]string{"service.name": "vivarium"}
+	set := func(key, value string) {
+		if value != "" {
+			attrs[key] = value
+		}
+	}
+	set("host.name", s.Host.Name)
+	set("host.arch", arch(s.Host.Arch))
+	if s.Host != (stream.Host{}) {
+		set("os.type", "linux")
+	}
+	set("os.description", s.Host.OS)
+	set("os.version", s.Host.Kernel)
+	for k, v := range own {
+		attrs[k] = v
+	}
+	keys := make([]string, 0, len(attrs))
+	for k := range attrs {
+		if k != "service.name" {
+			keys = append(keys, k)
+		}
+	}
+	sort.Strings(keys)
+	b := attrText(nil, 1, "service.name", attrs["service.name"])
+	for _, k := range keys {
+		b = attrText(b, 1, k, attrs[k])
+	}
+	return processes{&resource{b}, map[uint32]*process{}}
+}
+
+// arch is the name that the semantic conventions have for what uname says.
+func arch(machine string) string {
+	switch machine {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return machine
+}
+
+// resource returns the resource of process pid.
+func (ps *processes) resource(pid uint32) *resource {
+	p := ps.all[pid]
+	if p == nil {
+		return ps.base
+	}
+	if p.res == nil {
+		b := append([]byte(nil), ps.base.encoded...)
+		b = attrInt(b, 1, "process.pid", int64(p.pid))
+		if p.parent != 0 {
+			b = attrInt(b, 1, "process.parent_pid", int64(p.parent))
+		}
+		if p.path != "" {
+			b = attrText(b, 1, "process.executable.path", p.path)
+		}
+		if len(p.args) > 0 {
+			b = attrList(b, 1, "process.command_args", p.args)
+		}
+		p.res = &resource{b}
+	}
+	return p.res
+}
+
+// opened and closed are told of thread spans.
+func (ps *processes) opened(pid uint32) {
+	p := ps.all[pid]
+	if p == nil {
+		if len(ps.all) >= maxProcesses {
+			return
+		}
+		p = &process{pid: pid}
+		ps.all[pid] = p
+	}
+	p.threads++
+}
+
+func (ps *processes) closed(pid uint32) {
+	if p := ps.all[pid]; p != nil {
+		if p.threads--; p.threads <= 0 {
+			delete(ps.all, pid)
+		}
+	}
+}
+
+// forked makes a child that runs what its parent runs.
+func (ps *processes) forked(ev *event.Event) {
+	child, tid := uint32(ev.Get("child_pid").Num), uint32(ev.Get("child_tid").Num)
+	if len(ev.Error) > 0 || child == 0 || child == ev.PID || tid != 0 && tid != child || len(ps.all) >= maxProcesses {
+		return
+	}
+	c := &process{pid: child, parent: ev.PID}
+	if old := ps.all[child]; old != nil {
+		if old.parent != 0 {
+			return
+		}
+		c.threads = old.threads // its first event came before its fork
+	}
+	if p := ps.all[ev.PID]; p != nil {
+		c.path, c.args = p.path, p.args
+	}
+	ps.all[child] = c
+}
+
+// executed notes what a process runs now.
+func (ps *processes) executed(ev *event.Event) {
+	old := ps.all[ev.PID]
+	if old == nil || len(ev.Error) > 0 {
+		return
+	}
+	p := &process{pid: old.pid, parent: old.parent, threads: old.threads}
+	p.path = string(ev.Get("path").Text)
+	room := maxArgs
+	for _, a := range ev.Get("argv").List {
+		if len(a) > room {
+			a = a[:room]
+		}
+		p.args = append(p.args, string(a))
+		if room -= len(a); room == 0 {
+			break
+		}
+	}
+	ps.all[ev.PID] = p
+}
