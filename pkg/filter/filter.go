@@ -67,7 +67,8 @@ func (s *Stats) Report(warn func(format string, args ...any)) {
 // need to draw what is left in its place: they stay and are marked hidden.
 // Before viv-spans these are the events that spans are rebuilt from; after it
 // forks and execs, and where a method that no other method called was refused,
-// its start and stop, which part the time outside methods.
+// its start and stop, which part the time outside methods. And always the event
+// behind a loss, which says on which thread it happened.
 //
 // A refused method span goes, and what hangs under it moves up to the nearest
 // span that stays; spans of threads and of the session stay. Everything that is
@@ -88,6 +89,7 @@ type Filter struct {
 	oldest    int      // in closed, when it is full
 	forgotten bool     // closed spans were forgotten
 	root      uint64   // the session's span; 0: none seen
+	lost      bool     // the last record but spans was a loss
 }
 
 // place is where in the pipeline the session that is read stands.
@@ -134,8 +136,11 @@ func (f *Filter) Apply(rec *stream.Record) (keep bool, set []stream.Set, err err
 			keep, set = f.span(rec)
 			return keep, set, nil
 		}
+	case stream.TypeLost:
+		f.lost = true
 	case stream.TypeSession:
 		f.place = undecided
+		f.lost = false
 		f.root = 0
 		f.forgotten = false
 		clear(f.seen)
@@ -159,6 +164,8 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 	if f.place == before && f.useSpans {
 		return false, nil, ErrNoSpans
 	}
+	lost := f.lost
+	f.lost = false
 	set = f.set[:0]
 	host := known{anchor: ev.SpanID, shown: true}
 	if f.useSpans {
@@ -168,7 +175,7 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 		}
 	}
 	if ev.Hidden || !host.shown || !f.shows(ev) {
-		if !f.needed(ev, host) {
+		if !lost && !f.needed(ev, host) {
 			return false, nil, nil
 		}
 		if !ev.Hidden {

@@ -353,6 +353,26 @@ func TestNoSpans(t *testing.T) {
 	}
 }
 
+// TestPlaceOfLoss holds that the event behind a loss stays, but hidden.
+func TestPlaceOfLoss(t *testing.T) {
+	p := newTape()
+	p.session()
+	must(p.w.Lost(&stream.Lost{KtimeNS: p.now(), Count: 3, Cause: "ring"}))
+	p.event(event.EnvCaccess, 100, 5, "getenv", "HOME")
+	p.event(event.EnvCaccess, 100, 5, "getenv", "HOME")
+	must(p.w.Lost(&stream.Lost{KtimeNS: p.now(), Count: 3, Cause: "ring"}))
+	must(p.w.Lost(&stream.Lost{KtimeNS: p.now(), Count: 3, Cause: "ring"}))
+	p.event(event.TaskKill, 100, 5, 9)
+	p.end()
+	_, list, f := run(t, p.Bytes(), selection(t, Options{Severities: []string{"high"}}))
+	if d := cmp.Diff([]string{"session", "lost", "env_caccess in 5 hidden", "lost", "lost", "task_kill in 5", "end"}, brief(list)); d != "" {
+		t.Error(d)
+	}
+	if f.Stats.Matched != 1 {
+		t.Errorf("%d matched", f.Stats.Matched)
+	}
+}
+
 func TestDedupIsPerSession(t *testing.T) {
 	in := append(raw(), raw()...)
 	_, list, _ := run(t, in, selection(t, Options{Events: []string{"path_open"}, Dedup: true}))
@@ -463,8 +483,11 @@ func TestNoOrphans(t *testing.T) {
 		_, list, _ := run(t, in, selection(t, o))
 		opened := map[any]bool{}
 		count := map[any]int{}
+		lost := false
 		for _, m := range list {
 			count[m["type"]]++
+			behind := lost && m["type"] == "event"
+			lost = m["type"] == "lost" || lost && m["type"] != "event"
 			switch m["type"] {
 			case "span_open":
 				if parent := m["parent_span_id"]; parent != "0000000000000000" && !opened[parent] {
@@ -485,7 +508,7 @@ func TestNoOrphans(t *testing.T) {
 				case "span_start", "span_stop":
 					// Hidden only where their span went, which opened would tell.
 				default:
-					if m["hidden"] != true {
+					if m["hidden"] != true || behind {
 						break
 					}
 					t.Fatalf("seed %d: hidden %v", seed, m)
