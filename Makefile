@@ -29,7 +29,7 @@ help: ## print this list
 
 .PHONY: build
 build: ## build every program into bin/
-	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/ ./cmd/...
 
 .PHONY: demo
 demo: ## watch a small program of ours and print its tree (root, or sudo)
