@@ -41,7 +41,7 @@ func appendJSONPair(b, key, v []byte) []byte {
 			}
 			return append(append(append(b, '"'), digits[:]...), '"')
 		}
-	case k == "trace_id":
+	case strings.HasSuffix(k, "trace_id"):
 		if id, ok := traceIDOf(v); ok {
 			return append(hex.AppendEncode(append(b, '"'), id[:]), '"')
 		}
