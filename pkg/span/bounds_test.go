@@ -104,7 +104,7 @@ func count(t *testing.T, in io.Reader) (c counter, stats Stats) {
 }
 
 func TestFloodOfStarts(t *testing.T) {
-	const starts = 100_000
+	const starts = 10_000
 	var m maker
 	n := 0
 	c, stats := count(t, newSource(func(w *stream.Writer) bool {
@@ -177,13 +177,14 @@ func TestEvictedComesBack(t *testing.T) {
 	var m maker
 	var buf bytes.Buffer
 	b := New(stream.NewWriter(&buf), false)
+	b.max.open = 100
 	n := uint32(0)
 	err := b.Run(stream.NewReader(newSource(func(w *stream.Writer) bool {
 		switch n++; {
 		case n == 1:
 			w.Event(m.method(event.SpanStart, 1, "a"))
 			w.Event(m.fork(1, 2))
-		case n <= MaxOpen:
+		case n <= 100:
 			w.Event(m.kind(event.PathOpen, n, uint64(n)))
 		default:
 			w.Event(m.kind(event.PathOpen, 2, 2))
@@ -249,16 +250,16 @@ func tasks(tasks uint32, each func(n uint32)) *source {
 }
 
 func TestShortLivedTasks(t *testing.T) {
-	const n = 100_000
+	const n = 20_000
 	b := New(stream.NewWriter(io.Discard), false)
-	b.max.open = 50 // so that the tasks without an exit reach it
+	b.max.open = 10 // so that the tasks without an exit reach it
 	err := b.Run(stream.NewReader(tasks(n, func(uint32) {
 		if len(b.tids) > b.max.open+b.max.forked+b.max.gone || len(b.owns) > b.max.open+b.max.gone {
 			t.Fatalf("%d tids and %d ids are kept", len(b.tids), len(b.owns))
 		}
 	})))
 	// The session, the target's thread and the method of a task are open, too.
-	if want := (Stats{Evicted: n/1000 - (50 - 3)}); err != io.EOF || b.Stats != want {
+	if want := (Stats{Evicted: n/1000 - (10 - 3)}); err != io.EOF || b.Stats != want {
 		t.Errorf("%v, %+v; want %+v", err, b.Stats, want)
 	}
 }
@@ -327,10 +328,10 @@ func TestNoAllocation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 100_000 { // until everything has been big once
+	for range 20_000 { // until everything has been big once
 		add()
 	}
-	if n := testing.AllocsPerRun(100_000, add); n >= 0.01 {
+	if n := testing.AllocsPerRun(20_000, add); n >= 0.01 {
 		t.Errorf("%v allocations per record", n)
 	}
 }
@@ -418,4 +419,43 @@ func BenchmarkSpans(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// Everything that can be said of a record is written before the next is there.
+func TestFlush(t *testing.T) {
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	done := make(chan error)
+	go func() {
+		done <- New(stream.NewWriter(outW), false).Run(stream.NewReader(inR))
+		outW.Close()
+	}()
+	r := stream.NewReader(outR)
+	expect := func(types ...stream.Type) {
+		t.Helper()
+		for _, want := range types {
+			rec, err := r.Next()
+			if err != nil || rec.Type != want {
+				t.Fatalf("got a record %+v (%v), want one of type %d", rec, err, want)
+			}
+		}
+	}
+	var m maker
+	w := stream.NewWriter(inW)
+	w.Session(&stream.Session{Version: stream.Version})
+	w.Flush()
+	expect(stream.TypeSession)
+	w.Event(m.method(event.SpanStart, 1, "a"))
+	w.Flush()
+	expect(stream.TypeSpanOpen, stream.TypeSpanOpen, stream.TypeSpanOpen, stream.TypeEvent)
+	w.Event(m.method(event.SpanStop, 1, "a"))
+	w.Flush()
+	expect(stream.TypeEvent, stream.TypeSpan)
+	w.End(&stream.End{})
+	w.Flush()
+	expect(stream.TypeSpan, stream.TypeSpan, stream.TypeEnd)
+	inW.Close()
+	if err := <-done; err != io.EOF {
+		t.Error(err)
+	}
 }

@@ -49,14 +49,14 @@ func (s *Stats) Report(warn func(format string, args ...any)) {
 		n      uint64
 		format string
 	}{
-		{s.Through, "%d sessions have spans already: passed on as they are"},
-		{s.Outside, "%d events outside any session: passed on without a span"},
-		{s.OutOfOrder, "%d events came out of order within their thread: spans may be wrong"},
-		{s.Late, "%d events came after the exit of their thread: its span does not reach to them"},
-		{s.UnknownStops, "%d span stops fit no open span: ignored"},
-		{s.NotOpened, fmt.Sprintf("%%d method spans lost: more than %d in a thread, %d in all or %d bytes of names were open",
+		{s.Through, "sessions that have spans already: %d, passed on as they are"},
+		{s.Outside, "events outside any session: %d, passed on without a span"},
+		{s.OutOfOrder, "events out of order within their thread: %d, spans may be wrong"},
+		{s.Late, "events after the exit of their thread: %d, its span ends before them"},
+		{s.UnknownStops, "span stops that fit no open span: %d, ignored"},
+		{s.NotOpened, fmt.Sprintf("method spans lost: %%d, because more than %d of a thread, %d in all or %d bytes of names were open",
 			MaxPerThread, MaxOpen, defaultBounds.text)},
-		{s.Evicted, fmt.Sprintf("%%d spans closed early: more than %d were open", MaxOpen)},
+		{s.Evicted, fmt.Sprintf("spans closed early: %%d, because more than %d were open", MaxOpen)},
 	} {
 		if line.n > 0 {
 			warn(line.format, line.n)
