@@ -95,6 +95,8 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 	}
 	if r.Flags&uint8(bpf.VivFlagVIV_PSEUDO) != 0 {
 		d.pseudoPath(ev, r.Num[3])
+	} else if r.Flags&uint8(bpf.VivFlagVIV_UNREACHABLE) != 0 {
+		d.unreachablePath(ev)
 	}
 	return uint64(r.Lost), nil
 }
@@ -163,6 +165,17 @@ func (d *decoder) pseudoPath(ev *event.Event, ino uint64) {
 			b = append(append(b, name...), ":["...)
 			return append(strconv.AppendUint(b, ino, 10), ']')
 		})
+	}
+}
+
+// unreachablePath marks a path that does not lead to the task's root, because
+// its mount is gone or it lies outside a chroot, as getcwd(2) does.
+func (d *decoder) unreachablePath(ev *event.Event) {
+	for i := range ev.Kind.Fields {
+		v := &ev.Fields[i]
+		if ev.Kind.Fields[i].Name == "path" && v.Type == event.Text {
+			v.Text = d.compose(func(b []byte) []byte { return append(append(b, "(unreachable)"...), v.Text...) })
+		}
 	}
 }
 
