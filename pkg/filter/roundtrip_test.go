@@ -1,0 +1,346 @@
+package filter
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"vivarium/pkg/event"
+	"vivarium/pkg/span"
+	"vivarium/pkg/stream"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// convert writes in anew through a sink.
+func convert(t testing.TB, in []byte, to func(io.Writer) Sink) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	err := Run(stream.NewReader(bytes.NewReader(in)), New(selection(t, Options{Encoding: true})), to(&out))
+	if err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// capture writes a vivarium-raw capture as any program may have left it.
+func capture(rng *rand.Rand) []byte {
+	n := rng.IntN(40)
+	cut := rng.IntN(4) == 0
+	count := n
+	if cut {
+		count += 1 + rng.IntN(3)
+	}
+	keys := []string{
+		`"observer_pid":100`, `"main_tid":100`, `"session_start_iso":"2026-06-26T00:00:00.000Z"`, `"session_start_ktime":1000`,
+		`"session_stop_iso":"2026-06-26T00:00:01.000Z"`, `"session_stop_ktime":900000`, `"x":{"y":[1, 2.50,null]}`,
+	}
+	keys = keys[:rng.IntN(len(keys)+1)]
+	keys = append(keys, `"format":"vivarium-raw"`, `"version":2`, `"event_struct_size":352`, fmt.Sprintf(`"event_count": %d`, count))
+	rng.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	b := []byte("{" + strings.Join(keys, []string{",", " , ", ",\t"}[rng.IntN(3)]) + "}\n")
+	ktime := uint64(1000)
+	for range n {
+		rec := make([]byte, 352)
+		for i := range rec {
+			if rng.IntN(3) == 0 {
+				rec[i] = byte(rng.Uint32())
+			}
+		}
+		ktime += rng.Uint64N(100)
+		at := ktime
+		if rng.IntN(4) == 0 {
+			at -= rng.Uint64N(300) // as several processors deliver
+		}
+		binary.LittleEndian.PutUint64(rec, at)
+		binary.LittleEndian.PutUint32(rec[8:], 100+rng.Uint32N(3))
+		binary.LittleEndian.PutUint32(rec[12:], 100+rng.Uint32N(5))
+		if rng.IntN(8) > 0 {
+			copy(rec[72:88], event.Kinds[rng.IntN(int(event.NumKinds))].Name+"\x00")
+		}
+		if rng.IntN(2) == 0 {
+			copy(rec[56:72], "ruby\x00")
+		}
+		if rng.IntN(6) > 0 {
+			clear(rec[344:])
+		} else {
+			binary.LittleEndian.PutUint64(rec[344:], 1+rng.Uint64N(9))
+		}
+		b = append(b, rec...)
+	}
+	if cut {
+		b = append(b, make([]byte, 1+rng.IntN(351))...)
+	}
+	return b
+}
+
+// TestCaptureIsTheSame holds that vivraw -> msgpack -> vivraw is the identity,
+// also through viv-spans.
+func TestCaptureIsTheSame(t *testing.T) {
+	for seed := range uint64(200) {
+		in := capture(rand.New(rand.NewPCG(seed, 2)))
+		if out := convert(t, in, Raw); !bytes.Equal(in, out) {
+			t.Fatalf("seed %d, at once: %d bytes for %d", seed, len(out), len(in))
+		}
+		mid := convert(t, in, Msgpack)
+		if out := convert(t, mid, Raw); !bytes.Equal(in, out) {
+			t.Fatalf("seed %d: %d bytes for %d", seed, len(out), len(in))
+		}
+		var spans bytes.Buffer
+		b := span.New(stream.NewWriter(&spans), seed%2 == 0)
+		if err := b.Run(stream.NewReader(bytes.NewReader(mid))); err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
+			t.Fatal(err)
+		}
+		if out := convert(t, spans.Bytes(), Raw); !bytes.Equal(in, out) {
+			t.Fatalf("seed %d, through viv-spans: %d bytes for %d", seed, len(out), len(in))
+		}
+	}
+}
+
+// carried are the own fields that a capture has a place for.
+var carried = map[event.ID]string{
+	event.PathOpen: "path", event.MmapExec: "path", event.Dlopen: "path",
+	event.SockConnect: "family addr port", event.OddSocket: "family socktype protocol", event.DNSReq: "qname qtype",
+	event.ProcFork: "child_pid child_tid child_span_id", event.ProcExec: "path argv", event.ProcExit: "",
+	event.PtraceCheck: "mode", event.SbMount: "flags dev fstype", event.KernelReadFile: "id contents id_name",
+	event.TaskKill: "sig sig_name", event.SetidChange: "flags", event.CapableCheck: "cap cap_name opts",
+	event.BprmCreds: "has_file path", event.FileSymlink: "target path", event.FileHardlink: "old_path path",
+	event.FileRename: "old_path path", event.FileUnlink: "path", event.FileChmod: "mode path", event.FileGetdents: "fd count",
+	event.SSLWrite: "len captured data", event.EnvCaccess: "op key",
+	event.SpanStart: "name file line", event.SpanStop: "name file line", event.SpanRaise: "error message file line",
+}
+
+// live makes a random event as a probe may have seen it, small enough for a capture.
+func live(rng *rand.Rand, id event.ID) *event.Event {
+	ev := &event.Event{
+		Kind: &event.Kinds[id], Name: []byte(event.Kinds[id].Name), KtimeNS: rng.Uint64N(1 << 50), PID: rng.Uint32(), TID: rng.Uint32(), UID: rng.Uint32(), GID: rng.Uint32(),
+		Comm: text(rng, 16), SpanID: rng.Uint64() | 1, ParentSpanID: rng.Uint64(),
+	}
+	binary.BigEndian.PutUint64(ev.TraceID[:], rng.Uint64())
+	binary.BigEndian.PutUint64(ev.TraceID[8:], rng.Uint64())
+	for i, f := range ev.Kind.Fields {
+		v := &ev.Fields[i]
+		v.Type = f.Type
+		switch f.Type {
+		case event.Uint, event.Int, event.Bool:
+			v.Num = rng.Uint64N(2)
+			switch f.Name {
+			case "child_span_id":
+				v.Num = rng.Uint64()
+			case "fd", "count", "flags", "mode", "child_pid", "child_tid", "opts", "line":
+				v.Num = 1 + rng.Uint64N(1<<15)
+			case "cap":
+				v.Num = rng.Uint64N(41)
+			case "sig":
+				v.Num = 1 + rng.Uint64N(15)
+			case "family":
+				v.Num = []uint64{2, 10}[rng.IntN(2)]
+			case "port":
+				v.Num = rng.Uint64N(1 << 16)
+			}
+		case event.Text:
+			v.Text = text(rng, 60)
+			switch f.Name {
+			case "sig_name", "cap_name", "id_name":
+				*v = event.Value{} // Derive makes them
+			case "addr":
+				v.Text = []byte("192.168.0.1")
+				if ev.Fields[0].Num == 10 {
+					v.Text = []byte("2001:db8::1")
+				}
+			case "qname":
+				v.Text = []byte("a" + strconv.Itoa(rng.IntN(100)) + ".example.org")
+			case "qtype":
+				v.Text = []byte([]string{"A", "AAAA", "MX", "TYPE999"}[rng.IntN(4)])
+			case "op":
+				v.Text = []byte("getenv")
+			case "data":
+				ev.Fields[1].Num = uint64(len(v.Text))
+			}
+			if id == event.FileUnlink {
+				v.Text = fmt.Appendf(nil, "dir/%d", rng.IntN(100)) // it keeps one directory
+			}
+		case event.List:
+			for range 1 + rng.IntN(3) {
+				v.List = append(v.List, text(rng, 60))
+			}
+		}
+	}
+	ev.Derive()
+	return ev
+}
+
+// text is random, not empty, and has no NUL; some of it is not UTF-8.
+func text(rng *rand.Rand, max int) []byte {
+	b := make([]byte, 1+rng.IntN(max))
+	for i := range b {
+		b[i] = byte(1 + rng.IntN(0x7f))
+		if rng.IntN(40) == 0 {
+			b[i] = byte(0x80 + rng.IntN(0x80))
+		}
+	}
+	return b
+}
+
+// TestCaptureCarries holds that msgpack -> vivraw -> msgpack keeps what a
+// capture has a place for.
+func TestCaptureCarries(t *testing.T) {
+	if len(carried) != int(event.NumKinds) {
+		t.Fatalf("%d kinds of %d", len(carried), event.NumKinds)
+	}
+	rng := rand.New(rand.NewPCG(3, 3))
+	for range 30 {
+		p := newTape()
+		p.session()
+		var want []*event.Event
+		lost := uint64(0)
+		for id := range event.NumKinds {
+			ev := live(rng, id)
+			ev.KtimeNS = p.now()
+			want = append(want, ev)
+			if rng.IntN(5) == 0 {
+				must(p.w.Lost(&stream.Lost{KtimeNS: p.now(), Count: 7, Cause: "ring"}))
+				lost += 7
+			}
+			must(p.w.Event(ev))
+		}
+		p.end()
+		back := convert(t, convert(t, p.Bytes(), Raw), Msgpack)
+		r := stream.NewReader(bytes.NewReader(back))
+		n := 0
+		for {
+			rec, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch rec.Type {
+			case stream.TypeSession:
+				s, _ := rec.Session()
+				if s.StartKtimeNS != 1010 || s.MainTID != 100 || s.ObserverPID != 100 || s.StartUnixNS != 1e18 {
+					t.Errorf("%+v", s)
+				}
+			case stream.TypeEnd:
+				e, _ := rec.End()
+				if e.StopKtimeNS != p.ktime {
+					t.Errorf("%+v", e)
+				}
+			case stream.TypeEvent:
+				got, _ := rec.Event()
+				w := want[n]
+				n++
+				fields := func(ev *event.Event) map[string]string {
+					m := map[string]string{"comm": string(ev.Comm), "name": string(ev.Name), "ids": fmt.Sprint(
+						ev.KtimeNS, ev.PID, ev.TID, ev.UID, ev.GID, ev.TraceID, ev.SpanID, ev.ParentSpanID)}
+					for _, f := range strings.Fields(carried[event.ID(n-1)]) {
+						v := ev.Get(f)
+						m["."+f] = fmt.Sprintf("%v %d %q %q", v.Type, v.Num, v.Text, v.List)
+					}
+					return m
+				}
+				if d := cmp.Diff(fields(w), fields(got)); d != "" {
+					t.Fatalf("%s: %s", w.Name, d)
+				}
+			}
+		}
+		if n != len(want) || r.Lost() != lost {
+			t.Errorf("%d events, %d lost", n, r.Lost())
+		}
+	}
+}
+
+// TestJSONCarries holds that msgpack -> json keeps every key with its value, by
+// way of another decoder of either.
+func TestJSONCarries(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 4))
+	p := newTape()
+	p.session()
+	for range 20 {
+		for id := range event.NumKinds {
+			ev := live(rng, id)
+			ev.Error = []byte("ENOENT")
+			ev.Truncated, ev.OutcomeUnknown = rng.IntN(2) == 0, rng.IntN(2) == 0
+			must(p.w.Event(ev))
+		}
+	}
+	must(p.w.Lost(&stream.Lost{KtimeNS: p.now(), Count: 7, Cause: "ring"}))
+	must(p.w.Clock(&stream.Clock{UnixNS: 1e18, KtimeNS: p.now()}))
+	must(p.w.Span(&stream.Span{SpanID: 1<<64 - 1, ParentSpanID: 1, TraceID: [16]byte{15: 1}, Kind: stream.SpanMethod, Name: "A\xff",
+		File: "/é", Line: -3, EndKtimeNS: 1<<64 - 1, Raised: true}))
+	p.end()
+	in := p.Bytes()
+	for _, o := range []Options{{Encoding: true}, {Events: []string{"path_open"}}} { // also what is changed on the way
+		var thin, out bytes.Buffer
+		for _, to := range []Sink{Msgpack(&thin), JSON(&out)} {
+			if err := Run(stream.NewReader(bytes.NewReader(in)), New(selection(t, o)), to); err != io.EOF {
+				t.Fatal(err)
+			}
+		}
+		dec := msgpack.NewDecoder(&thin)
+		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		for i, line := range lines {
+			want, err := dec.DecodeMap()
+			if err != nil {
+				t.Fatal(err)
+			}
+			jd := json.NewDecoder(strings.NewReader(line))
+			jd.UseNumber()
+			var got map[string]any
+			if err := jd.Decode(&got); err != nil {
+				t.Fatalf("line %d: %v: %s", i+1, err, line)
+			}
+			for k, v := range want {
+				want[k] = plain(k, v)
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Fatalf("line %d: %s", i+1, d)
+			}
+		}
+		if err := dec.Skip(); err != io.EOF {
+			t.Errorf("more records than the %d lines: %v", len(lines), err)
+		}
+	}
+}
+
+// plain is a msgpack value as JSON should have it.
+func plain(key string, v any) any {
+	switch v := v.(type) {
+	case []byte:
+		if key == "trace_id" {
+			return fmt.Sprintf("%x", v)
+		}
+		if utf8.Valid(v) && key != "payload" {
+			return string(v)
+		}
+		return map[string]any{"base64": base64.StdEncoding.EncodeToString(v)}
+	case []any:
+		out := []any{}
+		for _, e := range v {
+			out = append(out, plain("", e))
+		}
+		return out
+	case string, bool, nil:
+		return v
+	}
+	n := fmt.Sprint(v)
+	if strings.HasSuffix(key, "span_id") {
+		u, err := strconv.ParseUint(n, 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		return fmt.Sprintf("%016x", u)
+	}
+	return json.Number(n)
+}
