@@ -3,6 +3,7 @@ package stream
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"unicode/utf8"
 
@@ -178,7 +179,8 @@ func skip(b []byte, p int) (int, error) {
 	return s.pos, err
 }
 
-// The functions below read a whole value. ok is false when it has another type.
+// The functions below read a whole value. When it has another type they return
+// nothing and false.
 
 func uintOf(v []byte) (n uint64, ok bool) {
 	switch c := v[0]; {
@@ -187,8 +189,10 @@ func uintOf(v []byte) (n uint64, ok bool) {
 	case c >= msgpcode.Uint8 && c <= msgpcode.Uint64:
 		return number(v[1:]), true
 	}
-	i, ok := intOf(v)
-	return uint64(i), ok && i >= 0
+	if i, ok := intOf(v); ok && i >= 0 {
+		return uint64(i), true
+	}
+	return 0, false
 }
 
 func intOf(v []byte) (n int64, ok bool) {
@@ -204,8 +208,9 @@ func intOf(v []byte) (n int64, ok bool) {
 	case c == msgpcode.Int64:
 		return int64(number(v[1:])), true
 	case c >= msgpcode.Uint8 && c <= msgpcode.Uint64:
-		n = int64(number(v[1:]))
-		return n, n >= 0
+		if n := number(v[1:]); n <= math.MaxInt64 {
+			return int64(n), true
+		}
 	}
 	return 0, false
 }

@@ -481,6 +481,8 @@ func TestOddValues(t *testing.T) {
 		"number as text":  {"\x84\xa4type\xa5event\xa5event\xa9path_open\xa3pid\xa17\xa5flags\xa17", func(ev *event.Event) {}},
 		"text as number":  {"\x84\xa4type\xa5event\xa5event\xa9path_open\xa4comm\x07\xa4path\x07", func(ev *event.Event) {}},
 		"negative":        {"\x83\xa4type\xa5event\xa5event\xa9path_open\xa3pid\xff", func(ev *event.Event) {}},
+		"negative number": {"\x84\xa4type\xa5event\xa5event\xa9path_open\xa8ktime_ns\xff\xa5flags\xd0\x80", func(ev *event.Event) {}},
+		"above an int":    {"\x83\xa4type\xa5event\xa5event\xa9proc_exit\xa9exit_code\xcf\xff\xff\xff\xff\xff\xff\xff\xff", func(ev *event.Event) { ev.Kind = &event.Kinds[event.ProcExit] }},
 		"too large":       {"\x83\xa4type\xa5event\xa5event\xa9path_open\xa3pid\xcf\x00\x00\x00\x01\x00\x00\x00\x00", func(ev *event.Event) {}},
 		"short trace id":  {"\x83\xa4type\xa5event\xa5event\xa9path_open\xa8trace_id\xc4\x01\x01", func(ev *event.Event) {}},
 		"nil":             {"\x84\xa4type\xa5event\xa5event\xa9path_open\xa4path\xc0\xa3tid\xc0", func(ev *event.Event) {}},

@@ -483,19 +483,20 @@ func FuzzCapture(f *testing.F) {
 	f.Add([]byte(`{"format":"vivarium-raw","version":2}`), []byte("x"))
 	f.Fuzz(func(t *testing.T, line, recs []byte) {
 		in := slices.Concat([]byte("{"), bytes.TrimPrefix(line, []byte("{")), []byte("\n"), recs)
-		sessions := 0
+		sessions, more := 0, false
 		b, err := importRaw(t, in, func(w *Writer, rec *Record) {
 			checkJSON(t, rec)
 			if rec.Type == TypeSession {
 				sessions++
 			}
+			more = rec.Type == Unknown // a record of a stream behind the capture
 			throughSpans(w, rec)
 		})
 		if err != io.EOF && !errors.Is(err, ErrIncomplete) || sessions == 0 {
 			return
 		}
 		out, _ := toRaw(t, bytes.NewReader(b))
-		if sessions == 1 && !strings.Contains(err.Error(), "broken") {
+		if sessions == 1 && !more && (err == io.EOF || strings.HasPrefix(err.Error(), "the capture was cut short:")) {
 			if !bytes.Equal(out, in) {
 				t.Fatalf("%d bytes came back as %d bytes", len(in), len(out))
 			}
