@@ -176,23 +176,30 @@ func report(stderr io.Writer, err error) int {
 // a complete end where nothing was lost, else one for exit status 2 or 3. Call
 // it when everything read has been dealt with.
 func Ended(r *stream.Reader, err error) error {
-	lost := r.Lost()
+	lost := fmt.Sprintf("%d events were lost", r.Lost())
+	if r.Lost() == 1 {
+		lost = "1 event was lost"
+	}
 	switch {
-	case lost == 0 && err == io.EOF:
+	case r.Lost() == 0 && err == io.EOF:
 		return nil
-	case lost == 0 || err != io.EOF && !errors.Is(err, stream.ErrIncomplete):
+	case r.Lost() == 0 || err != io.EOF && !errors.Is(err, stream.ErrIncomplete):
 		return err
 	case err == io.EOF:
-		return &Exit{Incomplete, fmt.Errorf("%d events were lost", lost), ""}
+		return &Exit{Incomplete, errors.New(lost), ""}
 	}
-	return &Exit{Incomplete, fmt.Errorf("%w; %d events were lost", err, lost), ""}
+	return &Exit{Incomplete, fmt.Errorf("%w; %s", err, lost), ""}
 }
 
 // OpenInput opens the stream to read: a file, or stdin for `-` and no name.
 func OpenInput(file string) (io.ReadCloser, error) {
 	if file == "" || file == "-" {
 		if isTerminal(os.Stdin) {
-			return nil, Usagef("viv-probe -- CMD | "+prefix+", or "+prefix+" FILE", "no stream to read: stdin is a terminal")
+			before := "viv-probe -- CMD | viv-spans | "
+			if prefix == "viv-spans" {
+				before = "viv-probe -- CMD | "
+			}
+			return nil, Usagef("pipe a stream into it: "+before+prefix, "stdin is a terminal, not a stream")
 		}
 		return os.Stdin, nil
 	}
