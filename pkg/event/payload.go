@@ -170,7 +170,7 @@ func decodeDNS(ev *Event, p []byte) {
 	if len(name) == 0 {
 		return
 	}
-	ev.setText(0, name)
+	ev.setText(0, bytes.TrimRight(name, "\x00")) // what was not captured of its last label
 	if end := PayloadSize - len(rest); rest != nil && end+4 <= dnsCapture && binary.BigEndian.Uint16(rest[2:]) != 0 {
 		ev.setText(1, AppendQType(nil, binary.BigEndian.Uint16(rest)))
 	}
@@ -206,15 +206,13 @@ func encodeDNS(ev *Event, p []byte) {
 const forkPID = 16
 
 func decodeFork(ev *Event, p []byte) {
-	id, tid := uint64(binary.LittleEndian.Uint32(p)), uint64(binary.LittleEndian.Uint32(p[4:]))
-	pid := id
-	if tid == 0 {
-		tid = id
-	} else if n := binary.LittleEndian.Uint32(p[forkPID:]); n != 0 {
-		pid = uint64(n)
+	id := uint64(binary.LittleEndian.Uint32(p))
+	pid := uint64(binary.LittleEndian.Uint32(p[forkPID:]))
+	if pid == 0 || uint64(binary.LittleEndian.Uint32(p[4:])) != id {
+		pid = id // a later record may tell that it is a thread
 	}
 	ev.setUint(0, pid)
-	ev.setUint(1, tid)
+	ev.setUint(1, id)
 }
 
 func encodeFork(ev *Event, p []byte) {

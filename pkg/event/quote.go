@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"unicode"
 	"unicode/utf8"
 )
@@ -147,18 +148,19 @@ func appendHex(b []byte, v uint64, digits string) []byte {
 
 // Basename returns the last part of a path as Ruby's File.basename does:
 // trailing slashes do not count, and "/" stays. Ruby names evaluated code
-// "(eval at FILE:LINE)"; of that it is FILE's last part.
+// "(eval at FILE:LINE)", where FILE may be such a name, too, and the end of it
+// all may be cut off; of that it is FILE's last part.
 func Basename(path []byte) []byte {
-	const eval = "(eval at "
-	if len(path) > len(eval) && string(path[:len(eval)]) == eval {
-		path = path[len(eval):]
-		if n := len(path); path[n-1] == ')' {
-			i := n - 1
-			for i > 0 && '0' <= path[i-1] && path[i-1] <= '9' {
-				i--
-			}
-			if i > 0 && i < n-1 && path[i-1] == ':' {
-				path = path[:i-1]
+	for {
+		file, ok := bytes.CutPrefix(path, []byte("(eval at "))
+		if !ok || len(file) == 0 {
+			break
+		}
+		path = file
+		if i := len(file) - 1; file[i] == ')' {
+			digits := len(bytes.TrimRight(file[:i], "0123456789"))
+			if 0 < digits && digits < i && file[digits-1] == ':' {
+				path = file[:digits-1]
 			}
 		}
 	}

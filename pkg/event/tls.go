@@ -75,10 +75,9 @@ func (d *TLSDecoder) AppendSummary(b []byte, pid uint32, conn, length uint64, da
 	}
 	if len(data) == 0 {
 		b = strconv.AppendUint(append(b, "len="...), length, 10)
-		b = append(b, " <no-capture>"...)
-	} else {
-		b = d.appendData(b, tlsKey{pid, conn}, length, data)
+		return append(b, " <no-capture>"...)
 	}
+	b = d.appendData(b, tlsKey{pid, conn}, length, data)
 	if n := uint64(len(data)); n < length {
 		b = strconv.AppendUint(append(b, " (captured "...), n, 10)
 		b = strconv.AppendUint(append(b, '/'), length, 10)

@@ -202,7 +202,11 @@ func newSession(head stream.Session, to renderer) *session {
 	}
 	for _, pid := range targets {
 		if s.byPID[pid] == nil {
-			s.roots = append(s.roots, s.newProc(pid).node)
+			p := s.newProc(pid)
+			if head.Header != nil {
+				p.comm = "ruby" // the only thing that vivarium watches
+			}
+			s.roots = append(s.roots, p.node)
 		}
 	}
 	return s
@@ -464,9 +468,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 		if f.tid == 0 {
 			f.tid = f.pid
 		}
-		if f.tid != 0 {
-			s.forks[f.tid] = append(s.forks[f.tid], f)
-		}
+		s.forks[f.tid] = append(s.forks[f.tid], f)
 	}
 }
 
@@ -572,7 +574,7 @@ func (s *session) place() {
 	}
 	for _, list := range s.forks {
 		for _, f := range list {
-			if !f.taken && f.pid == f.tid { // a process that did nothing
+			if !f.taken && (f.pid == f.tid || f.pid == 0) { // a process that did nothing
 				p := s.newProc(f.pid)
 				p.parent, p.enclosed = f.proc, true
 				f.node.under = p.node
