@@ -142,29 +142,33 @@ func (r *Reader) look() error {
 	case !msgpcode.IsFixedMap(c) && c != msgpcode.Map16 && c != msgpcode.Map32:
 		return r.broken(fmt.Sprintf("%s where a record should begin", sight(b)))
 	}
-	err := errShort
-	if r.scan.pos == 0 {
-		err = rec.parse(b)
-	} else if err = r.scan.run(b); err == nil {
-		r.scan.pos = 0
-		err = rec.parse(b)
+	// A record that is not wholly here yet is scanned where the scan stopped last
+	// time, so that a slow giant is not parsed over and over.
+	var err error
+	if r.scan.pos > 0 {
+		err = r.scan.run(b)
 	}
-	switch err {
-	case nil:
-		r.pos += len(rec.Raw)
-		r.ahead = true
-		return nil
-	case errShort:
-		if r.scan.pos == 0 {
+	if err == nil {
+		err = rec.parse(b)
+		if err == errShort {
 			r.scan.reset(0)
-		}
-		if err = r.scan.run(b); err == errShort && len(b) < maxRecord {
-			return errShort
-		} else if err == nil || err == errShort {
-			err = errTooLong
+			err = r.scan.run(b)
+		} else {
+			r.scan.pos = 0
 		}
 	}
-	return r.broken(err.Error())
+	if err == errShort && len(b) < maxRecord {
+		return errShort
+	}
+	if err == errShort {
+		err = errTooLong
+	}
+	if err != nil {
+		return r.broken(err.Error())
+	}
+	r.pos += len(rec.Raw)
+	r.ahead = true
+	return nil
 }
 
 // broken is the error for bytes that are no record.

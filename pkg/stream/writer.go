@@ -56,10 +56,8 @@ type keys struct {
 	n    int
 }
 
-// headSize is the length of the map header that every record of ours has: one
-// for up to 65,535 keys, so that a filter can add a key and move nothing.
-const headSize = 3
-
+// begin starts a record with a map header for up to 65,535 keys, so that the
+// number of keys can be filled in behind them.
 func (w *Writer) begin(typ string) keys {
 	k := keys{b: append(w.b, msgpcode.Map16, 0, 0), head: len(w.b)}
 	k.text("type", typ)
