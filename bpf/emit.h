@@ -8,13 +8,17 @@
 #define PATH_MAX 4096
 #define ARGS_MAX 16384 /* bytes of argv that a record holds */
 
+/* Room for a path that is built backwards from PATH_MAX, and behind it what
+ * the verifier thinks a name could reach. */
+#define TEXT_ROOM (PATH_MAX + 256)
+
 /*
  * One per CPU, for the texts of one record. A path is built backwards from
  * PATH_MAX, a string of the program's is put forwards behind it; the rest is
  * room that the verifier wants behind every possible offset.
  *
- * Only programs that run with preemption off may use it: tracepoints and LSM
- * hooks, not uprobes.
+ * Only programs that run with preemption off may use it: tracepoints, but
+ * neither LSM hooks nor uprobes.
  */
 struct texts {
 	char path[3 * PATH_MAX];
@@ -28,7 +32,7 @@ struct {
 	__type(value, struct texts);
 } scratch SEC(".maps");
 
-static __always_inline struct texts *get_scratch(void)
+static __always_inline struct texts *get_texts(void)
 {
 	__u32 zero = 0;
 
@@ -72,6 +76,16 @@ static __always_inline void set_text(struct out *o, int i, const void *text, __u
 	o->text[i] = text;
 	o->len[i] = len;
 	o->rec.len[i] = len;
+}
+
+/* Something that should have been recorded was not. */
+static __always_inline void lose(void)
+{
+	__u32 zero = 0;
+	struct count *c = bpf_map_lookup_elem(&counts, &zero);
+
+	if (c)
+		c->lost++;
 }
 
 #define LOOK_EVERY 64 /* records between two looks at how full the ring is */

@@ -9,6 +9,7 @@
 
 #include <linux/types.h>
 #include <linux/bpf.h>
+#include <asm/unistd.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
@@ -61,6 +62,7 @@ struct path {
 
 struct file {
 	struct path f_path;
+	unsigned int f_flags;
 	struct inode *f_inode;
 	void *private_data;
 };
@@ -88,7 +90,31 @@ struct signal_struct {
 	int group_exit_code;
 };
 
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+typedef struct {
+	__u32 val;
+} kgid_t;
+
+struct cred {
+	kuid_t uid, euid, suid, fsuid;
+	kgid_t gid, egid, sgid, fsgid;
+};
+
+struct vm_area_struct {
+	struct file *vm_file;
+};
+
+struct thread_info {
+	__u32 status;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
+	unsigned int flags;
+	const struct cred *cred;
 	int pid;
 	int tgid;
 	int exit_code;
@@ -102,6 +128,7 @@ struct task_struct {
 };
 
 struct linux_binprm {
+	struct file *file;
 	const char *filename;
 	int argc;
 };
@@ -183,6 +210,14 @@ struct mmsghdr_user {
 #define SOCK_DGRAM 2
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+#define S_ISUID 04000
+#define S_ISGID 02000
+#define PROT_EXEC 4
+#define MAP_ANONYMOUS 0x20
+#define MS_MOVE 8192
+#define FMODE_EXEC 0x20	     /* in f_flags of a file that is being executed */
+#define PF_IO_WORKER 0x10    /* a thread of io_uring's */
+#define TS_COMPAT 2	     /* in a 32-bit system call */
 #define O_WRONLY 01
 #define O_CREAT 0100
 #define O_TRUNC 01000

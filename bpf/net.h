@@ -3,11 +3,11 @@
 #ifndef VIV_NET_H
 #define VIV_NET_H
 
-#include "syscall.h"
+#include "pending.h"
 
 #define DNS_PORT 53
 #define DNS_MAX 512   /* bytes of a DNS message that a record holds */
-#define DNS_VECTORS 8 /* messages of one sendmmsg that are looked at */
+#define DNS_VECTORS 64 /* messages of one sendmmsg that are looked at */
 
 #define SUN_PATH 108
 
@@ -59,6 +59,13 @@ static __always_inline __u32 user_address(struct address *a, const void *addr, _
 	return len;
 }
 
+/* Bytes of sun_path, which follows the family, in an address of len bytes. */
+static __always_inline __u32 sun_path_len(__u32 len)
+{
+	len -= 2;
+	return len > SUN_PATH ? SUN_PATH : len;
+}
+
 static __always_inline void set_ip(struct out *o, int i, struct address *a)
 {
 	if (a->family == AF_INET)
@@ -67,13 +74,16 @@ static __always_inline void set_ip(struct out *o, int i, struct address *a)
 		set_text(o, i, a->v6, sizeof(a->v6));
 }
 
-SYS_EXIT(connect)
+SYSCALLS(connect_exit)
 {
+	struct pending *p = pended(); /* of an LSM hook */
 	struct address a, peer;
 	struct out o;
 	struct sock *sk;
 	__u32 len;
 
+	if (p)
+		return emit_pending(t, p, ret, 0);
 	len = user_address(&a, (void *)ARG2(r), (__u32)ARG3(r));
 	begin(&o, t, VIV_SOCK_CONNECT, ret);
 	if (a.family == AF_INET || a.family == AF_INET6) {
@@ -86,9 +96,7 @@ SYS_EXIT(connect)
 		set_num(&o, 1, bpf_ntohs(a.port));
 		set_ip(&o, 0, &a);
 	} else if (a.family == AF_UNIX && len > 2) {
-		len -= 2; /* sun_path follows the family */
-		set_text(&o, 1, &a.port, len > SUN_PATH ? SUN_PATH : len);
-		len += 2;
+		set_text(&o, 1, &a.port, sun_path_len(len));
 	}
 	if (len >= 2)
 		set_num(&o, 0, a.family);
@@ -96,13 +104,20 @@ SYS_EXIT(connect)
 	return 0;
 }
 
-SYS_EXIT(socket)
+/* SOCK_CLOEXEC and SOCK_NONBLOCK are no part of a type. */
+#define SOCK_TYPE_MASK 0xf
+
+static __always_inline bool is_odd(__u32 family, __u32 type)
 {
-	__u32 family = ARG1(r);
-	__u32 type = ARG2(r) & 0xf; /* without SOCK_CLOEXEC and SOCK_NONBLOCK */
+	return !(family == AF_INET || family == AF_INET6) || !(type == SOCK_STREAM || type == SOCK_DGRAM);
+}
+
+SYSCALLS(socket_exit) /* and socketpair */
+{
+	__u32 family = ARG1(r), type = ARG2(r) & SOCK_TYPE_MASK;
 	struct out o;
 
-	if ((family == AF_INET || family == AF_INET6) && (type == SOCK_STREAM || type == SOCK_DGRAM))
+	if (!is_odd(family, type))
 		return 0;
 	begin(&o, t, VIV_ODD_SOCKET, ret);
 	set_num(&o, 0, family);
@@ -137,7 +152,15 @@ static __always_inline void dns_message(struct task *t, struct texts *s, struct 
 	emit(&o);
 }
 
-static __always_inline int dns_buffer(struct task *t, long ret, int fd, __u64 base, __u64 len, __u64 name, __u32 namelen)
+struct dns_vectors {
+	struct task *t;
+	struct sock *sk;
+	struct mmsghdr_user *m;
+	long ret;
+};
+
+static __always_inline int dns_buffer(struct task *t, long ret, int fd, __u64 base, __u64 len, __u64 name,
+				      __u32 namelen)
 {
 	struct sock *sk = fd_sock(fd);
 	struct texts *s;
@@ -145,26 +168,16 @@ static __always_inline int dns_buffer(struct task *t, long ret, int fd, __u64 ba
 
 	if (!sk || !dns_server(&a, sk, name, namelen))
 		return 0;
-	s = get_scratch();
+	s = get_texts();
 	if (s)
 		dns_message(t, s, sk, &a, base, len, ret);
 	return 0;
 }
 
-SYS_EXIT(sendto)
-{
-	return dns_buffer(t, ret, ARG1(r), ARG2(r), ARG3(r), ARG5(r), ARG6(r));
-}
-
-SYS_EXIT(write)
-{
-	return dns_buffer(t, ret, ARG1(r), ARG2(r), ARG3(r), 0, 0);
-}
-
-/* The first vectors of the message at hdr, put together. */
+/* The first vector of the message at hdr. */
 static __noinline int dns_header(struct task *t, struct sock *sk, const void *hdr, long ret)
 {
-	struct texts *s = get_scratch();
+	struct texts *s = get_texts();
 	struct msghdr_user h;
 	struct iovec_user v = {};
 	struct address a;
@@ -177,22 +190,33 @@ static __noinline int dns_header(struct task *t, struct sock *sk, const void *hd
 	return 0;
 }
 
-SYS_EXIT(sendmsg)
+static long dns_vector(__u32 i, struct dns_vectors *v)
 {
-	struct sock *sk = fd_sock(ARG1(r));
-
-	return sk ? dns_header(t, sk, (void *)ARG2(r), ret) : 0;
+	dns_header(v->t, v->sk, &v->m[i].hdr, v->ret);
+	return 0;
 }
 
-SYS_EXIT(sendmmsg)
+SYSCALLS(send_exit)
 {
-	struct sock *sk = fd_sock(ARG1(r));
-	struct mmsghdr_user *m = (void *)ARG2(r);
-	/* What was sent; a failed call sent none, and shows its first. */
-	__u32 n = ret > 0 ? ret : 1;
+	struct sock *sk;
 
-	for (__u32 i = 0; sk && i < DNS_VECTORS && i < n; i++)
-		dns_header(t, sk, &m[i].hdr, ret);
+	switch (nr) {
+	case __NR_write:
+		return dns_buffer(t, ret, ARG1(r), ARG2(r), ARG3(r), 0, 0);
+	case __NR_sendto:
+		return dns_buffer(t, ret, ARG1(r), ARG2(r), ARG3(r), ARG5(r), ARG6(r));
+	case __NR_sendmsg:
+		sk = fd_sock(ARG1(r));
+		return sk ? dns_header(t, sk, (void *)ARG2(r), ret) : 0;
+	case __NR_sendmmsg:
+		sk = fd_sock(ARG1(r));
+		if (sk) {
+			/* What was sent; a failed call sent none, and shows its first. */
+			struct dns_vectors v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret };
+
+			bpf_loop(ret <= 0 ? 1 : ret < DNS_VECTORS ? ret : DNS_VECTORS, dns_vector, &v, 0);
+		}
+	}
 	return 0;
 }
 

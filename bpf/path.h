@@ -12,7 +12,7 @@
 #define PATH_STEPS 2048 /* PATH_MAX in components of one letter */
 
 struct walk {
-	char *buf; /* 3 * PATH_MAX bytes */
+	char *buf;
 	struct dentry *dentry;
 	struct vfsmount *mnt;
 	struct dentry *mnt_root;
@@ -74,9 +74,15 @@ static long walk_step(__u32 i, struct walk *w)
 	return 0;
 }
 
-/* Walks from (mnt, dentry) to the current task's root and adds the outcome's
- * flags to o. The path is then buf[return value..PATH_MAX). */
-static __noinline __u32 walk_path(struct out *o, char *buf, struct vfsmount *mnt, struct dentry *dentry)
+/* Where a walk ended: the path is buf[pos..PATH_MAX). */
+struct walked {
+	__u32 pos;
+	__u32 flags; /* enum flag */
+	__u64 ino;   /* with VIV_PSEUDO */
+};
+
+/* Walks from (mnt, dentry) to the current task's root. buf has TEXT_ROOM. */
+static __noinline int walk_path(struct walked *r, char *buf, struct vfsmount *mnt, struct dentry *dentry)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct walk w = {
@@ -95,10 +101,10 @@ static __noinline __u32 walk_path(struct out *o, char *buf, struct vfsmount *mnt
 		w.pos = PATH_MAX - 1;
 		buf[PATH_MAX - 1] = '/';
 	}
-	o->rec.flags |= w.flags;
-	if (w.flags & VIV_PSEUDO)
-		set_num(o, 3, w.ino);
-	return w.pos;
+	r->pos = w.pos & (PATH_MAX - 1);
+	r->flags = w.flags;
+	r->ino = w.ino;
+	return 0;
 }
 
 static __always_inline struct file *fd_file(int fd)
@@ -112,59 +118,85 @@ static __always_inline struct file *fd_file(int fd)
 	return file;
 }
 
-/* Text i of o becomes the whole path of an open file. */
-static __always_inline void set_file_path(struct out *o, int i, char *buf, struct file *file)
-{
-	__u32 pos = walk_path(o, buf, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
-
-	pos &= PATH_MAX - 1;
-	set_text(o, i, buf + pos, PATH_MAX - pos);
-}
-
-/* Text i of o becomes the whole path that the program means by a string in
- * its memory (user true) or the kernel's, relative to the directory dfd. */
-static __always_inline void set_arg_path(struct out *o, int i, char *buf, int dfd, const void *str, bool user)
+/* What a name that a program gave is relative to: a directory's descriptor or
+ * AT_FDCWD. False: dfd is no open file. */
+static __always_inline bool start_of(int dfd, struct vfsmount **mnt, struct dentry **dentry)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	char *name = buf + PATH_MAX + 1;
+	struct file *dir;
+
+	if (dfd == AT_FDCWD) {
+		*mnt = task->fs->pwd.mnt;
+		*dentry = task->fs->pwd.dentry;
+		return true;
+	}
+	dir = fd_file(dfd);
+	if (!dir)
+		return false;
+	*mnt = LOAD(dir, f_path.mnt);
+	*dentry = LOAD(dir, f_path.dentry);
+	return true;
+}
+
+/* Text i of o becomes the whole path of an open file. */
+static __always_inline void set_file_path(struct out *o, int i, struct texts *s, struct file *file)
+{
+	struct walked r;
+
+	walk_path(&r, s->path, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
+	o->rec.flags |= r.flags;
+	if (r.flags & VIV_PSEUDO)
+		set_num(o, 3, r.ino);
+	set_text(o, i, s->path + (r.pos & (PATH_MAX - 1)), PATH_MAX - (r.pos & (PATH_MAX - 1)));
+}
+
+/* The whole path that is meant by a string of the program's (user) or the
+ * kernel's, relative to dfd: s->path[from..from + len). */
+struct named {
+	__u32 from, len;
+	__u32 flags;
+};
+
+static __noinline int name_path(struct named *n, struct texts *s, int dfd, const void *str, bool user)
+{
+	char *name = s->path + PATH_MAX + 1;
 	struct vfsmount *mnt;
 	struct dentry *dentry;
-	__u32 pos = PATH_MAX;
+	struct walked r;
 	long len;
 
+	n->from = PATH_MAX + 1;
+	n->len = 0;
+	n->flags = 0;
 	len = user ? bpf_probe_read_user_str(name, PATH_MAX, str) : bpf_probe_read_kernel_str(name, PATH_MAX, str);
 	if (len <= 0) { /* no such memory; the call failed with EFAULT then */
-		o->rec.flags |= VIV_TRUNCATED;
-		return;
+		n->flags = VIV_TRUNCATED;
+		return 0;
 	}
 	if (len == PATH_MAX)
-		o->rec.flags |= VIV_TRUNCATED;
-	len = (len - 1) & (PATH_MAX - 1);
-	if (len && name[0] == '/') {
-		set_text(o, i, name, len);
-		return;
-	}
-	if (dfd == AT_FDCWD) {
-		mnt = task->fs->pwd.mnt;
-		dentry = task->fs->pwd.dentry;
-	} else {
-		struct file *dir = fd_file(dfd);
+		n->flags = VIV_TRUNCATED;
+	n->len = (len - 1) & (PATH_MAX - 1);
+	if (name[0] == '/' || !start_of(dfd, &mnt, &dentry))
+		return 0;
+	walk_path(&r, s->path, mnt, dentry);
+	n->flags |= r.flags & ~VIV_PSEUDO;
+	s->path[PATH_MAX] = '/';
+	n->from = r.pos;
+	if (n->len && n->from == PATH_MAX - 1)
+		n->from++; /* the root has its slash already */
+	n->len = PATH_MAX - n->from + (n->len ? n->len + 1 : 0);
+	return 0;
+}
 
-		if (!dir) {
-			set_text(o, i, name, len);
-			return;
-		}
-		mnt = LOAD(dir, f_path.mnt);
-		dentry = LOAD(dir, f_path.dentry);
-	}
-	pos = walk_path(o, buf, mnt, dentry) & (PATH_MAX - 1);
-	buf[PATH_MAX] = '/';
-	if (pos == PATH_MAX - 1) /* the root itself */
-		pos = PATH_MAX;
-	if (!len)
-		set_text(o, i, buf + pos, PATH_MAX - pos);
-	else
-		set_text(o, i, buf + pos, PATH_MAX - pos + 1 + len);
+/* Text i of o becomes such a path. */
+static __always_inline void set_name_path(struct out *o, int i, struct texts *s, int dfd, const void *str, bool user)
+{
+	struct named n;
+
+	name_path(&n, s, dfd, str, user);
+	o->rec.flags |= n.flags;
+	if (n.from <= PATH_MAX + 1 && n.len <= 2 * PATH_MAX - 2)
+		set_text(o, i, s->path + n.from, n.len);
 }
 
 #endif

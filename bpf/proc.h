@@ -3,7 +3,7 @@
 #ifndef VIV_PROC_H
 #define VIV_PROC_H
 
-#include "syscall.h"
+#include "pending.h"
 
 #define ARGC_MAX (1 << 17) /* pointers of argv that are counted */
 
@@ -25,12 +25,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 		c->parent = t->span;
 		set_num(&o, 2, c->span);
 	} else {
-		/* No memory: the child goes unwatched, and that counts as a loss. */
-		__u32 zero = 0;
-		struct count *n = bpf_map_lookup_elem(&counts, &zero);
-
-		if (n)
-			n->lost++;
+		lose(); /* no memory: the child goes unwatched */
 	}
 	if (!emit_fork)
 		return 0;
@@ -38,6 +33,23 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	set_num(&o, 1, child->pid);
 	emit(&o);
 	return 0;
+}
+
+/* bprm_creds where no LSM hook saw the credentials being made. */
+bool exec_creds = false;
+
+static __always_inline void exec_creds_record(struct task *t, struct texts *s, struct linux_binprm *bprm)
+{
+	struct file *file = bprm->file;
+	__u16 mode = file->f_inode->i_mode;
+	struct out o;
+
+	begin(&o, t, VIV_BPRM_CREDS, 0);
+	set_num(&o, 0, 1);
+	set_num(&o, 1, !!(mode & S_ISUID));
+	set_num(&o, 2, !!(mode & S_ISGID));
+	set_file_path(&o, 0, s, file);
+	emit(&o);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -48,27 +60,31 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 	__u64 start, len;
 	struct out o;
 
-	if (!t || !emit_exec)
+	if (!t)
 		return 0;
-	s = get_scratch();
+	s = get_texts();
 	if (!s)
 		return 0;
-	begin(&o, t, VIV_PROC_EXEC, 0);
-	set_num(&o, 0, bprm->argc);
-	if (old_pid != task->pid)
-		set_num(&o, 1, old_pid);
-	set_arg_path(&o, 0, s->path, AT_FDCWD, bprm->filename, false);
-	start = task->mm->arg_start;
-	len = task->mm->arg_end - start;
-	if (len > ARGS_MAX) {
-		len = ARGS_MAX;
-		o.rec.flags |= VIV_TRUNCATED;
+	if (emit_exec) {
+		begin(&o, t, VIV_PROC_EXEC, 0);
+		set_num(&o, 0, bprm->argc);
+		if (old_pid != task->pid)
+			set_num(&o, 1, old_pid);
+		set_name_path(&o, 0, s, AT_FDCWD, bprm->filename, false);
+		start = task->mm->arg_start;
+		len = task->mm->arg_end - start;
+		if (len > ARGS_MAX) {
+			len = ARGS_MAX;
+			o.rec.flags |= VIV_TRUNCATED;
+		}
+		if (len && !bpf_probe_read_user(s->args, len, (void *)start))
+			set_text(&o, 1, s->args, len);
+		else if (len)
+			o.rec.flags |= VIV_TRUNCATED;
+		emit(&o);
 	}
-	if (len && !bpf_probe_read_user(s->args, len, (void *)start))
-		set_text(&o, 1, s->args, len);
-	else if (len)
-		o.rec.flags |= VIV_TRUNCATED;
-	emit(&o);
+	if (exec_creds)
+		exec_creds_record(t, s, bprm);
 	return 0;
 }
 
@@ -106,39 +122,34 @@ static long argv_step(__u32 i, struct argv_walk *w)
 	return 0;
 }
 
-static __always_inline int exec_failed(struct task *t, long ret, int dfd, const void *name, const void *argv)
+SYSCALLS(exec_exit)
 {
+	struct pending *p = pended(); /* of an LSM hook */
+	struct argv_walk w = {};
 	struct texts *s;
 	struct out o;
 
-	if (ret >= 0)
+	if (p)
+		emit_pending(t, p, ret, 0);
+	if (ret >= 0 || !emit_exec)
 		return 0;
-	s = get_scratch();
+	s = get_texts();
 	if (!s)
 		return 0;
 	begin(&o, t, VIV_PROC_EXEC, ret);
-	struct argv_walk w = { .buf = s->args, .argv = argv };
-
+	w.buf = s->args;
+	w.argv = (void *)(nr == __NR_execve ? ARG2(r) : ARG3(r));
 	if (bpf_loop(ARGC_MAX, argv_step, &w, 0) == ARGC_MAX)
 		w.cut = true;
 	if (w.cut)
 		o.rec.flags |= VIV_TRUNCATED;
 	set_num(&o, 0, w.argc);
-	set_arg_path(&o, 0, s->path, dfd, name, true);
+	set_name_path(&o, 0, s, nr == __NR_execve ? AT_FDCWD : (int)ARG1(r),
+		      (void *)(nr == __NR_execve ? ARG1(r) : ARG2(r)), true);
 	if (w.len <= ARGS_MAX)
 		set_text(&o, 1, s->args, w.len);
 	emit(&o);
 	return 0;
-}
-
-SYS_EXIT(execve)
-{
-	return exec_failed(t, ret, AT_FDCWD, (void *)ARG1(r), (void *)ARG2(r));
-}
-
-SYS_EXIT(execveat)
-{
-	return exec_failed(t, ret, ARG1(r), (void *)ARG2(r), (void *)ARG3(r));
 }
 
 SEC("tp_btf/sched_process_exit")

@@ -39,12 +39,20 @@ enum kind {
 	VIV_SPAN_STOP,
 	VIV_SPAN_RAISE,
 	VIV_KINDS,
+	VIV_BLIND = VIV_KINDS, /* no event: num[0] says what cannot be seen, enum blind */
+};
+
+/* What a process does that the hooks do not show. */
+enum blind {
+	VIV_BLIND_COMPAT = 1,	/* 32-bit system calls */
+	VIV_BLIND_IO_URING = 2,
 };
 
 enum flag {
 	VIV_TRUNCATED = 1,   /* a value was cut */
 	VIV_PSEUDO = 2,	     /* the path is a file system's name, num[3] the inode: pipe, socket, ... */
 	VIV_UNREACHABLE = 4, /* the path does not lead to the task's root */
+	VIV_UNKNOWN = 8,     /* the outcome is not known */
 };
 
 #define VIV_NUMS 4
@@ -89,8 +97,10 @@ struct {
 	__type(value, struct count);
 } counts SEC(".maps");
 
-/* Keeps the enums in the object's type information, from which Go's are made. */
+/* Keeps the types in the object's type information, from which Go's are made. */
+const struct record *record_unused __attribute__((unused));
 const enum kind *kind_unused __attribute__((unused));
+const enum blind *blind_unused __attribute__((unused));
 const enum flag *flag_unused __attribute__((unused));
 
 #endif

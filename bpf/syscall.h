@@ -7,14 +7,12 @@
 #ifndef VIV_SYSCALL_H
 #define VIV_SYSCALL_H
 
+#include "blind.h"
 #include "path.h"
 
-/* /sys/kernel/tracing/events/syscalls/sys_exit_NAME/format */
-struct sys_exit {
-	__u64 common;
-	__s64 nr;
-	__s64 ret;
-};
+#ifndef __NR_fchmodat2 /* newer than the headers of a stable distribution */
+#define __NR_fchmodat2 452
+#endif
 
 static __always_inline struct pt_regs *call_regs(void)
 {
@@ -30,17 +28,77 @@ static __always_inline struct pt_regs *call_regs(void)
 #define ARG6(r) ((r)->r9)
 #endif
 
-/* The body runs for watched tasks only, with its task t, registers r and the
- * outcome ret. */
-#define SYS_EXIT(name)                                                                        \
-	static __always_inline int on_##name(struct task *t, struct pt_regs *r, long ret); \
-	SEC("tracepoint/syscalls/sys_exit_" #name)                                            \
-	int sys_exit_##name(struct sys_exit *ctx)                                             \
-	{                                                                                     \
-		struct task *t = watched();                                               \
-                                                                                              \
-		return t ? on_##name(t, call_regs(), ctx->ret) : 0;                           \
-	}                                                                                     \
-	static __always_inline int on_##name(struct task *t, struct pt_regs *r, long ret)
+/*
+ * Two programs are attached for all system calls: a tracepoint for each call
+ * would take the kernel tens of milliseconds to take away again. They leave
+ * other people's calls at once, and jump to the program of the call's number,
+ * if pkg/probe has put one there.
+ */
+#define CALLS_MAX 512
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, CALLS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} entries SEC(".maps"), exits SEC(".maps");
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
+{
+	if (watched() && !(bpf_get_current_task_btf()->thread_info.status & TS_COMPAT))
+		bpf_tail_call(ctx, &entries, nr);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
+{
+	struct task *t = watched();
+
+	if (!t)
+		return 0;
+	if (bpf_get_current_task_btf()->thread_info.status & TS_COMPAT)
+		blind(t, VIV_BLIND_COMPAT); /* other numbers, other arguments */
+	else
+		bpf_tail_call(ctx, &exits, regs->orig_ax);
+	return 0;
+}
+
+/* A program for the exits of some system calls. Its body has the task t, the
+ * call's number nr, its registers r and its outcome ret. */
+#define SYSCALLS(name)                                                                             \
+	static __always_inline int on_##name(struct task *t, int nr, struct pt_regs *r, long ret); \
+	SEC("tp_btf/sys_exit")                                                                     \
+	int BPF_PROG(name, struct pt_regs *regs, long ret)                                         \
+	{                                                                                          \
+		struct task *t = watched();                                                        \
+                                                                                                   \
+		return t ? on_##name(t, regs->orig_ax, regs, ret) : 0;                             \
+	}                                                                                          \
+	static __always_inline int on_##name(struct task *t, int nr, struct pt_regs *r, long ret)
+
+/* The same for entries. */
+#define SYSCALL_ENTRIES(name)                                                            \
+	static __always_inline int on_##name(struct task *t, int nr, struct pt_regs *r); \
+	SEC("tp_btf/sys_enter")                                                          \
+	int BPF_PROG(name, struct pt_regs *regs, long nr)                                \
+	{                                                                                \
+		struct task *t = watched();                                              \
+                                                                                         \
+		return t ? on_##name(t, nr, regs) : 0;                                   \
+	}                                                                                \
+	static __always_inline int on_##name(struct task *t, int nr, struct pt_regs *r)
+
+/* The system call that the current task is in; -1: none that the syscall
+ * tracepoints show, such as a 32-bit one, or the work of an io_uring thread. */
+static __always_inline int current_call(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (task->flags & PF_IO_WORKER || task->thread_info.status & TS_COMPAT)
+		return -1;
+	return call_regs()->orig_ax;
+}
 
 #endif

@@ -8,6 +8,7 @@
 struct task {
 	__u64 span;
 	__u64 parent;
+	__u64 told; /* bits of enum blind: of a process's leader */
 };
 
 /* Task storage goes away with its task, so no context outlives a task whose

@@ -4,5 +4,7 @@
 #include "proc.h"
 #include "file.h"
 #include "net.h"
+#include "authority.h"
+#include "lsm.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type VivBlind uint32
+
+const (
+	VivBlindVIV_BLIND_COMPAT   VivBlind = 1
+	VivBlindVIV_BLIND_IO_URING VivBlind = 2
+)
+
 type VivCount struct {
 	_       structs.HostLayout
 	Lost    uint64
@@ -25,6 +32,7 @@ const (
 	VivFlagVIV_TRUNCATED   VivFlag = 1
 	VivFlagVIV_PSEUDO      VivFlag = 2
 	VivFlagVIV_UNREACHABLE VivFlag = 4
+	VivFlagVIV_UNKNOWN     VivFlag = 8
 )
 
 type VivKind uint32
@@ -58,7 +66,19 @@ const (
 	VivKindVIV_SPAN_STOP        VivKind = 25
 	VivKindVIV_SPAN_RAISE       VivKind = 26
 	VivKindVIV_KINDS            VivKind = 27
+	VivKindVIV_BLIND            VivKind = 27
 )
+
+type VivPending struct {
+	_     structs.HostLayout
+	Kind  uint32
+	Flags uint8
+	Nums  uint8
+	Pad   uint16
+	Len   [2]uint32
+	Num   [4]uint64
+	Text  [2][4352]int8
+}
 
 type VivRecord struct {
 	_      structs.HostLayout
@@ -88,6 +108,7 @@ type VivTask struct {
 	_      structs.HostLayout
 	Span   uint64
 	Parent uint64
+	Told   uint64
 }
 
 type VivTexts struct {
@@ -100,39 +121,71 @@ type VivTexts struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	VivMapCounts            = "counts"
-	VivMapEvents            = "events"
-	VivMapScratch           = "scratch"
-	VivMapTargets           = "targets"
-	VivMapTasks             = "tasks"
-	VivProgSchedProcessExec = "sched_process_exec"
-	VivProgSchedProcessExit = "sched_process_exit"
-	VivProgSchedProcessFork = "sched_process_fork"
-	VivProgSeedTasks        = "seed_tasks"
-	VivProgSysExitConnect   = "sys_exit_connect"
-	VivProgSysExitCreat     = "sys_exit_creat"
-	VivProgSysExitExecve    = "sys_exit_execve"
-	VivProgSysExitExecveat  = "sys_exit_execveat"
-	VivProgSysExitOpen      = "sys_exit_open"
-	VivProgSysExitOpenat    = "sys_exit_openat"
-	VivProgSysExitOpenat2   = "sys_exit_openat2"
-	VivProgSysExitSendmmsg  = "sys_exit_sendmmsg"
-	VivProgSysExitSendmsg   = "sys_exit_sendmsg"
-	VivProgSysExitSendto    = "sys_exit_sendto"
-	VivProgSysExitSocket    = "sys_exit_socket"
-	VivProgSysExitWrite     = "sys_exit_write"
-	VivVarAlive             = "alive"
-	VivVarEmitExec          = "emit_exec"
-	VivVarEmitExit          = "emit_exit"
-	VivVarEmitFork          = "emit_fork"
-	VivVarFailedOpens       = "failed_opens"
-	VivVarFlagUnused        = "flag_unused"
-	VivVarFollow            = "follow"
-	VivVarKindUnused        = "kind_unused"
-	VivVarOwnTgid           = "own_tgid"
-	VivVarSeeded            = "seeded"
-	VivVarSessionSpan       = "session_span"
-	VivVarWakeupBytes       = "wakeup_bytes"
+	VivMapCounts                = "counts"
+	VivMapEntries               = "entries"
+	VivMapEvents                = "events"
+	VivMapExits                 = "exits"
+	VivMapPendings              = "pendings"
+	VivMapScratch               = "scratch"
+	VivMapTargets               = "targets"
+	VivMapTasks                 = "tasks"
+	VivProgCapCapable           = "cap_capable"
+	VivProgConnectExit          = "connect_exit"
+	VivProgExecExit             = "exec_exit"
+	VivProgGetdentsExit         = "getdents_exit"
+	VivProgIoUringExit          = "io_uring_exit"
+	VivProgKillExit             = "kill_exit"
+	VivProgLsmBprmCredsFromFile = "lsm_bprm_creds_from_file"
+	VivProgLsmCapable           = "lsm_capable"
+	VivProgLsmFileOpen          = "lsm_file_open"
+	VivProgLsmKernelReadFile    = "lsm_kernel_read_file"
+	VivProgLsmMmapFile          = "lsm_mmap_file"
+	VivProgLsmMoveMount         = "lsm_move_mount"
+	VivProgLsmPathChmod         = "lsm_path_chmod"
+	VivProgLsmPathLink          = "lsm_path_link"
+	VivProgLsmPathRename        = "lsm_path_rename"
+	VivProgLsmPathRmdir         = "lsm_path_rmdir"
+	VivProgLsmPathSymlink       = "lsm_path_symlink"
+	VivProgLsmPathUnlink        = "lsm_path_unlink"
+	VivProgLsmPtraceAccessCheck = "lsm_ptrace_access_check"
+	VivProgLsmSbMount           = "lsm_sb_mount"
+	VivProgLsmSocketConnect     = "lsm_socket_connect"
+	VivProgLsmSocketCreate      = "lsm_socket_create"
+	VivProgLsmTaskFixSetgid     = "lsm_task_fix_setgid"
+	VivProgLsmTaskFixSetuid     = "lsm_task_fix_setuid"
+	VivProgLsmTaskKill          = "lsm_task_kill"
+	VivProgMmapExit             = "mmap_exit"
+	VivProgNamesEnter           = "names_enter"
+	VivProgNamesExit            = "names_exit"
+	VivProgOpenExit             = "open_exit"
+	VivProgPtraceExit           = "ptrace_exit"
+	VivProgReadFileExit         = "read_file_exit"
+	VivProgSchedProcessExec     = "sched_process_exec"
+	VivProgSchedProcessExit     = "sched_process_exit"
+	VivProgSchedProcessFork     = "sched_process_fork"
+	VivProgSeedTasks            = "seed_tasks"
+	VivProgSendExit             = "send_exit"
+	VivProgSetidEnter           = "setid_enter"
+	VivProgSetidExit            = "setid_exit"
+	VivProgSignalGenerate       = "signal_generate"
+	VivProgSocketExit           = "socket_exit"
+	VivProgSysEnter             = "sys_enter"
+	VivProgSysExit              = "sys_exit"
+	VivVarAlive                 = "alive"
+	VivVarBlindUnused           = "blind_unused"
+	VivVarEmitExec              = "emit_exec"
+	VivVarEmitExit              = "emit_exit"
+	VivVarEmitFork              = "emit_fork"
+	VivVarExecCreds             = "exec_creds"
+	VivVarFailedOpens           = "failed_opens"
+	VivVarFlagUnused            = "flag_unused"
+	VivVarFollow                = "follow"
+	VivVarKindUnused            = "kind_unused"
+	VivVarOwnTgid               = "own_tgid"
+	VivVarRecordUnused          = "record_unused"
+	VivVarSeeded                = "seeded"
+	VivVarSessionSpan           = "session_span"
+	VivVarWakeupBytes           = "wakeup_bytes"
 )
 
 // LoadViv returns the embedded CollectionSpec for Viv.
@@ -177,51 +230,83 @@ type VivSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivProgramSpecs struct {
-	SchedProcessExec *ebpf.ProgramSpec `ebpf:"sched_process_exec"`
-	SchedProcessExit *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
-	SchedProcessFork *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
-	SeedTasks        *ebpf.ProgramSpec `ebpf:"seed_tasks"`
-	SysExitConnect   *ebpf.ProgramSpec `ebpf:"sys_exit_connect"`
-	SysExitCreat     *ebpf.ProgramSpec `ebpf:"sys_exit_creat"`
-	SysExitExecve    *ebpf.ProgramSpec `ebpf:"sys_exit_execve"`
-	SysExitExecveat  *ebpf.ProgramSpec `ebpf:"sys_exit_execveat"`
-	SysExitOpen      *ebpf.ProgramSpec `ebpf:"sys_exit_open"`
-	SysExitOpenat    *ebpf.ProgramSpec `ebpf:"sys_exit_openat"`
-	SysExitOpenat2   *ebpf.ProgramSpec `ebpf:"sys_exit_openat2"`
-	SysExitSendmmsg  *ebpf.ProgramSpec `ebpf:"sys_exit_sendmmsg"`
-	SysExitSendmsg   *ebpf.ProgramSpec `ebpf:"sys_exit_sendmsg"`
-	SysExitSendto    *ebpf.ProgramSpec `ebpf:"sys_exit_sendto"`
-	SysExitSocket    *ebpf.ProgramSpec `ebpf:"sys_exit_socket"`
-	SysExitWrite     *ebpf.ProgramSpec `ebpf:"sys_exit_write"`
+	CapCapable           *ebpf.ProgramSpec `ebpf:"cap_capable"`
+	ConnectExit          *ebpf.ProgramSpec `ebpf:"connect_exit"`
+	ExecExit             *ebpf.ProgramSpec `ebpf:"exec_exit"`
+	GetdentsExit         *ebpf.ProgramSpec `ebpf:"getdents_exit"`
+	IoUringExit          *ebpf.ProgramSpec `ebpf:"io_uring_exit"`
+	KillExit             *ebpf.ProgramSpec `ebpf:"kill_exit"`
+	LsmBprmCredsFromFile *ebpf.ProgramSpec `ebpf:"lsm_bprm_creds_from_file"`
+	LsmCapable           *ebpf.ProgramSpec `ebpf:"lsm_capable"`
+	LsmFileOpen          *ebpf.ProgramSpec `ebpf:"lsm_file_open"`
+	LsmKernelReadFile    *ebpf.ProgramSpec `ebpf:"lsm_kernel_read_file"`
+	LsmMmapFile          *ebpf.ProgramSpec `ebpf:"lsm_mmap_file"`
+	LsmMoveMount         *ebpf.ProgramSpec `ebpf:"lsm_move_mount"`
+	LsmPathChmod         *ebpf.ProgramSpec `ebpf:"lsm_path_chmod"`
+	LsmPathLink          *ebpf.ProgramSpec `ebpf:"lsm_path_link"`
+	LsmPathRename        *ebpf.ProgramSpec `ebpf:"lsm_path_rename"`
+	LsmPathRmdir         *ebpf.ProgramSpec `ebpf:"lsm_path_rmdir"`
+	LsmPathSymlink       *ebpf.ProgramSpec `ebpf:"lsm_path_symlink"`
+	LsmPathUnlink        *ebpf.ProgramSpec `ebpf:"lsm_path_unlink"`
+	LsmPtraceAccessCheck *ebpf.ProgramSpec `ebpf:"lsm_ptrace_access_check"`
+	LsmSbMount           *ebpf.ProgramSpec `ebpf:"lsm_sb_mount"`
+	LsmSocketConnect     *ebpf.ProgramSpec `ebpf:"lsm_socket_connect"`
+	LsmSocketCreate      *ebpf.ProgramSpec `ebpf:"lsm_socket_create"`
+	LsmTaskFixSetgid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setgid"`
+	LsmTaskFixSetuid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setuid"`
+	LsmTaskKill          *ebpf.ProgramSpec `ebpf:"lsm_task_kill"`
+	MmapExit             *ebpf.ProgramSpec `ebpf:"mmap_exit"`
+	NamesEnter           *ebpf.ProgramSpec `ebpf:"names_enter"`
+	NamesExit            *ebpf.ProgramSpec `ebpf:"names_exit"`
+	OpenExit             *ebpf.ProgramSpec `ebpf:"open_exit"`
+	PtraceExit           *ebpf.ProgramSpec `ebpf:"ptrace_exit"`
+	ReadFileExit         *ebpf.ProgramSpec `ebpf:"read_file_exit"`
+	SchedProcessExec     *ebpf.ProgramSpec `ebpf:"sched_process_exec"`
+	SchedProcessExit     *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
+	SchedProcessFork     *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
+	SeedTasks            *ebpf.ProgramSpec `ebpf:"seed_tasks"`
+	SendExit             *ebpf.ProgramSpec `ebpf:"send_exit"`
+	SetidEnter           *ebpf.ProgramSpec `ebpf:"setid_enter"`
+	SetidExit            *ebpf.ProgramSpec `ebpf:"setid_exit"`
+	SignalGenerate       *ebpf.ProgramSpec `ebpf:"signal_generate"`
+	SocketExit           *ebpf.ProgramSpec `ebpf:"socket_exit"`
+	SysEnter             *ebpf.ProgramSpec `ebpf:"sys_enter"`
+	SysExit              *ebpf.ProgramSpec `ebpf:"sys_exit"`
 }
 
 // VivMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivMapSpecs struct {
-	Counts  *ebpf.MapSpec `ebpf:"counts"`
-	Events  *ebpf.MapSpec `ebpf:"events"`
-	Scratch *ebpf.MapSpec `ebpf:"scratch"`
-	Targets *ebpf.MapSpec `ebpf:"targets"`
-	Tasks   *ebpf.MapSpec `ebpf:"tasks"`
+	Counts   *ebpf.MapSpec `ebpf:"counts"`
+	Entries  *ebpf.MapSpec `ebpf:"entries"`
+	Events   *ebpf.MapSpec `ebpf:"events"`
+	Exits    *ebpf.MapSpec `ebpf:"exits"`
+	Pendings *ebpf.MapSpec `ebpf:"pendings"`
+	Scratch  *ebpf.MapSpec `ebpf:"scratch"`
+	Targets  *ebpf.MapSpec `ebpf:"targets"`
+	Tasks    *ebpf.MapSpec `ebpf:"tasks"`
 }
 
 // VivVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivVariableSpecs struct {
-	Alive       *ebpf.VariableSpec `ebpf:"alive"`
-	EmitExec    *ebpf.VariableSpec `ebpf:"emit_exec"`
-	EmitExit    *ebpf.VariableSpec `ebpf:"emit_exit"`
-	EmitFork    *ebpf.VariableSpec `ebpf:"emit_fork"`
-	FailedOpens *ebpf.VariableSpec `ebpf:"failed_opens"`
-	FlagUnused  *ebpf.VariableSpec `ebpf:"flag_unused"`
-	Follow      *ebpf.VariableSpec `ebpf:"follow"`
-	KindUnused  *ebpf.VariableSpec `ebpf:"kind_unused"`
-	OwnTgid     *ebpf.VariableSpec `ebpf:"own_tgid"`
-	Seeded      *ebpf.VariableSpec `ebpf:"seeded"`
-	SessionSpan *ebpf.VariableSpec `ebpf:"session_span"`
-	WakeupBytes *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	Alive        *ebpf.VariableSpec `ebpf:"alive"`
+	BlindUnused  *ebpf.VariableSpec `ebpf:"blind_unused"`
+	EmitExec     *ebpf.VariableSpec `ebpf:"emit_exec"`
+	EmitExit     *ebpf.VariableSpec `ebpf:"emit_exit"`
+	EmitFork     *ebpf.VariableSpec `ebpf:"emit_fork"`
+	ExecCreds    *ebpf.VariableSpec `ebpf:"exec_creds"`
+	FailedOpens  *ebpf.VariableSpec `ebpf:"failed_opens"`
+	FlagUnused   *ebpf.VariableSpec `ebpf:"flag_unused"`
+	Follow       *ebpf.VariableSpec `ebpf:"follow"`
+	KindUnused   *ebpf.VariableSpec `ebpf:"kind_unused"`
+	OwnTgid      *ebpf.VariableSpec `ebpf:"own_tgid"`
+	RecordUnused *ebpf.VariableSpec `ebpf:"record_unused"`
+	Seeded       *ebpf.VariableSpec `ebpf:"seeded"`
+	SessionSpan  *ebpf.VariableSpec `ebpf:"session_span"`
+	WakeupBytes  *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
 
 // VivObjects contains all objects after they have been loaded into the kernel.
@@ -244,17 +329,23 @@ func (o *VivObjects) Close() error {
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivMaps struct {
-	Counts  *ebpf.Map `ebpf:"counts"`
-	Events  *ebpf.Map `ebpf:"events"`
-	Scratch *ebpf.Map `ebpf:"scratch"`
-	Targets *ebpf.Map `ebpf:"targets"`
-	Tasks   *ebpf.Map `ebpf:"tasks"`
+	Counts   *ebpf.Map `ebpf:"counts"`
+	Entries  *ebpf.Map `ebpf:"entries"`
+	Events   *ebpf.Map `ebpf:"events"`
+	Exits    *ebpf.Map `ebpf:"exits"`
+	Pendings *ebpf.Map `ebpf:"pendings"`
+	Scratch  *ebpf.Map `ebpf:"scratch"`
+	Targets  *ebpf.Map `ebpf:"targets"`
+	Tasks    *ebpf.Map `ebpf:"tasks"`
 }
 
 func (m *VivMaps) Close() error {
 	return _VivClose(
 		m.Counts,
+		m.Entries,
 		m.Events,
+		m.Exits,
+		m.Pendings,
 		m.Scratch,
 		m.Targets,
 		m.Tasks,
@@ -265,60 +356,115 @@ func (m *VivMaps) Close() error {
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivVariables struct {
-	Alive       *ebpf.Variable `ebpf:"alive"`
-	EmitExec    *ebpf.Variable `ebpf:"emit_exec"`
-	EmitExit    *ebpf.Variable `ebpf:"emit_exit"`
-	EmitFork    *ebpf.Variable `ebpf:"emit_fork"`
-	FailedOpens *ebpf.Variable `ebpf:"failed_opens"`
-	FlagUnused  *ebpf.Variable `ebpf:"flag_unused"`
-	Follow      *ebpf.Variable `ebpf:"follow"`
-	KindUnused  *ebpf.Variable `ebpf:"kind_unused"`
-	OwnTgid     *ebpf.Variable `ebpf:"own_tgid"`
-	Seeded      *ebpf.Variable `ebpf:"seeded"`
-	SessionSpan *ebpf.Variable `ebpf:"session_span"`
-	WakeupBytes *ebpf.Variable `ebpf:"wakeup_bytes"`
+	Alive        *ebpf.Variable `ebpf:"alive"`
+	BlindUnused  *ebpf.Variable `ebpf:"blind_unused"`
+	EmitExec     *ebpf.Variable `ebpf:"emit_exec"`
+	EmitExit     *ebpf.Variable `ebpf:"emit_exit"`
+	EmitFork     *ebpf.Variable `ebpf:"emit_fork"`
+	ExecCreds    *ebpf.Variable `ebpf:"exec_creds"`
+	FailedOpens  *ebpf.Variable `ebpf:"failed_opens"`
+	FlagUnused   *ebpf.Variable `ebpf:"flag_unused"`
+	Follow       *ebpf.Variable `ebpf:"follow"`
+	KindUnused   *ebpf.Variable `ebpf:"kind_unused"`
+	OwnTgid      *ebpf.Variable `ebpf:"own_tgid"`
+	RecordUnused *ebpf.Variable `ebpf:"record_unused"`
+	Seeded       *ebpf.Variable `ebpf:"seeded"`
+	SessionSpan  *ebpf.Variable `ebpf:"session_span"`
+	WakeupBytes  *ebpf.Variable `ebpf:"wakeup_bytes"`
 }
 
 // VivPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivPrograms struct {
-	SchedProcessExec *ebpf.Program `ebpf:"sched_process_exec"`
-	SchedProcessExit *ebpf.Program `ebpf:"sched_process_exit"`
-	SchedProcessFork *ebpf.Program `ebpf:"sched_process_fork"`
-	SeedTasks        *ebpf.Program `ebpf:"seed_tasks"`
-	SysExitConnect   *ebpf.Program `ebpf:"sys_exit_connect"`
-	SysExitCreat     *ebpf.Program `ebpf:"sys_exit_creat"`
-	SysExitExecve    *ebpf.Program `ebpf:"sys_exit_execve"`
-	SysExitExecveat  *ebpf.Program `ebpf:"sys_exit_execveat"`
-	SysExitOpen      *ebpf.Program `ebpf:"sys_exit_open"`
-	SysExitOpenat    *ebpf.Program `ebpf:"sys_exit_openat"`
-	SysExitOpenat2   *ebpf.Program `ebpf:"sys_exit_openat2"`
-	SysExitSendmmsg  *ebpf.Program `ebpf:"sys_exit_sendmmsg"`
-	SysExitSendmsg   *ebpf.Program `ebpf:"sys_exit_sendmsg"`
-	SysExitSendto    *ebpf.Program `ebpf:"sys_exit_sendto"`
-	SysExitSocket    *ebpf.Program `ebpf:"sys_exit_socket"`
-	SysExitWrite     *ebpf.Program `ebpf:"sys_exit_write"`
+	CapCapable           *ebpf.Program `ebpf:"cap_capable"`
+	ConnectExit          *ebpf.Program `ebpf:"connect_exit"`
+	ExecExit             *ebpf.Program `ebpf:"exec_exit"`
+	GetdentsExit         *ebpf.Program `ebpf:"getdents_exit"`
+	IoUringExit          *ebpf.Program `ebpf:"io_uring_exit"`
+	KillExit             *ebpf.Program `ebpf:"kill_exit"`
+	LsmBprmCredsFromFile *ebpf.Program `ebpf:"lsm_bprm_creds_from_file"`
+	LsmCapable           *ebpf.Program `ebpf:"lsm_capable"`
+	LsmFileOpen          *ebpf.Program `ebpf:"lsm_file_open"`
+	LsmKernelReadFile    *ebpf.Program `ebpf:"lsm_kernel_read_file"`
+	LsmMmapFile          *ebpf.Program `ebpf:"lsm_mmap_file"`
+	LsmMoveMount         *ebpf.Program `ebpf:"lsm_move_mount"`
+	LsmPathChmod         *ebpf.Program `ebpf:"lsm_path_chmod"`
+	LsmPathLink          *ebpf.Program `ebpf:"lsm_path_link"`
+	LsmPathRename        *ebpf.Program `ebpf:"lsm_path_rename"`
+	LsmPathRmdir         *ebpf.Program `ebpf:"lsm_path_rmdir"`
+	LsmPathSymlink       *ebpf.Program `ebpf:"lsm_path_symlink"`
+	LsmPathUnlink        *ebpf.Program `ebpf:"lsm_path_unlink"`
+	LsmPtraceAccessCheck *ebpf.Program `ebpf:"lsm_ptrace_access_check"`
+	LsmSbMount           *ebpf.Program `ebpf:"lsm_sb_mount"`
+	LsmSocketConnect     *ebpf.Program `ebpf:"lsm_socket_connect"`
+	LsmSocketCreate      *ebpf.Program `ebpf:"lsm_socket_create"`
+	LsmTaskFixSetgid     *ebpf.Program `ebpf:"lsm_task_fix_setgid"`
+	LsmTaskFixSetuid     *ebpf.Program `ebpf:"lsm_task_fix_setuid"`
+	LsmTaskKill          *ebpf.Program `ebpf:"lsm_task_kill"`
+	MmapExit             *ebpf.Program `ebpf:"mmap_exit"`
+	NamesEnter           *ebpf.Program `ebpf:"names_enter"`
+	NamesExit            *ebpf.Program `ebpf:"names_exit"`
+	OpenExit             *ebpf.Program `ebpf:"open_exit"`
+	PtraceExit           *ebpf.Program `ebpf:"ptrace_exit"`
+	ReadFileExit         *ebpf.Program `ebpf:"read_file_exit"`
+	SchedProcessExec     *ebpf.Program `ebpf:"sched_process_exec"`
+	SchedProcessExit     *ebpf.Program `ebpf:"sched_process_exit"`
+	SchedProcessFork     *ebpf.Program `ebpf:"sched_process_fork"`
+	SeedTasks            *ebpf.Program `ebpf:"seed_tasks"`
+	SendExit             *ebpf.Program `ebpf:"send_exit"`
+	SetidEnter           *ebpf.Program `ebpf:"setid_enter"`
+	SetidExit            *ebpf.Program `ebpf:"setid_exit"`
+	SignalGenerate       *ebpf.Program `ebpf:"signal_generate"`
+	SocketExit           *ebpf.Program `ebpf:"socket_exit"`
+	SysEnter             *ebpf.Program `ebpf:"sys_enter"`
+	SysExit              *ebpf.Program `ebpf:"sys_exit"`
 }
 
 func (p *VivPrograms) Close() error {
 	return _VivClose(
+		p.CapCapable,
+		p.ConnectExit,
+		p.ExecExit,
+		p.GetdentsExit,
+		p.IoUringExit,
+		p.KillExit,
+		p.LsmBprmCredsFromFile,
+		p.LsmCapable,
+		p.LsmFileOpen,
+		p.LsmKernelReadFile,
+		p.LsmMmapFile,
+		p.LsmMoveMount,
+		p.LsmPathChmod,
+		p.LsmPathLink,
+		p.LsmPathRename,
+		p.LsmPathRmdir,
+		p.LsmPathSymlink,
+		p.LsmPathUnlink,
+		p.LsmPtraceAccessCheck,
+		p.LsmSbMount,
+		p.LsmSocketConnect,
+		p.LsmSocketCreate,
+		p.LsmTaskFixSetgid,
+		p.LsmTaskFixSetuid,
+		p.LsmTaskKill,
+		p.MmapExit,
+		p.NamesEnter,
+		p.NamesExit,
+		p.OpenExit,
+		p.PtraceExit,
+		p.ReadFileExit,
 		p.SchedProcessExec,
 		p.SchedProcessExit,
 		p.SchedProcessFork,
 		p.SeedTasks,
-		p.SysExitConnect,
-		p.SysExitCreat,
-		p.SysExitExecve,
-		p.SysExitExecveat,
-		p.SysExitOpen,
-		p.SysExitOpenat,
-		p.SysExitOpenat2,
-		p.SysExitSendmmsg,
-		p.SysExitSendmsg,
-		p.SysExitSendto,
-		p.SysExitSocket,
-		p.SysExitWrite,
+		p.SendExit,
+		p.SetidEnter,
+		p.SetidExit,
+		p.SignalGenerate,
+		p.SocketExit,
+		p.SysEnter,
+		p.SysExit,
 	)
 }
 

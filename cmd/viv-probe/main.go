@@ -25,6 +25,7 @@ type flags struct {
 	PID         []int         `name:"pid" short:"p" placeholder:"PID" help:"Process to watch, with its threads and descendants."`
 	Event       []string      `short:"e" placeholder:"EVENT" help:"Record only these events."`
 	Exclude     []string      `short:"x" placeholder:"EVENT" help:"Do not record these events."`
+	Hooks       string        `enum:"auto,lsm,tracepoint" default:"auto" help:"Where events come from: BPF LSM, tracepoints, or event by event the better that this kernel takes (${enum})."`
 	NoFollow    bool          `help:"Leave out the processes that a watched one makes."`
 	User        string        `placeholder:"NAME" help:"Run the command as this user (under sudo: as the one who called it)."`
 	Duration    time.Duration `placeholder:"D" help:"End after this time, such as 30s or 5m."`
@@ -110,7 +111,7 @@ func (f *flags) exit(err error) error {
 
 func (f *flags) options() (probe.Options, error) {
 	opt := probe.Options{
-		PIDs: f.PID, Command: f.Command, User: f.User, CommandStdout: os.Stderr,
+		PIDs: f.PID, Command: f.Command, Hooks: probe.Hooks(f.Hooks), User: f.User, CommandStdout: os.Stderr,
 		NoFollow: f.NoFollow, FailedOpens: f.FailedOpens, Duration: f.Duration, Version: cli.Version,
 	}
 	if len(opt.Command) > 0 && opt.Command[0] == "--" {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"vivarium/bpf"
@@ -31,6 +32,7 @@ type Options struct {
 	User          string   // who the command runs as; "": the caller, also of sudo
 	CommandStdout *os.File // the command's standard output
 
+	Hooks        Hooks             // the backend
 	Events       map[event.ID]bool // to record
 	NoFollow     bool              // leave out processes that the targets make
 	FailedOpens  bool              // record opens that failed, too
@@ -51,8 +53,8 @@ const clockEvery = time.Minute
 // Probe is a loaded and attached set of programs with its targets.
 type Probe struct {
 	opt     Options
-	coll    *ebpf.Collection
-	links   []link.Link
+	coll    *ebpf.Collection // the maps and the iterator
+	bpf     attachment
 	reader  *ringbuf.Reader
 	session stream.Session
 	targets []target
@@ -99,7 +101,7 @@ func New(opt Options) (p *Probe, err error) {
 	if err := p.load(); err != nil {
 		return nil, explain(err)
 	}
-	if err := withTracefs(p.attach); err != nil {
+	if err := p.attach(); err != nil {
 		return nil, explain(err)
 	}
 	if err := p.seed(); err != nil {
@@ -122,6 +124,7 @@ func (p *Probe) newSession() error {
 		Command:      p.opt.Command,
 		Host:         host,
 		Hooks:        map[string]string{},
+		Missing:      map[string]string{},
 		ProbeVersion: p.opt.Version,
 	}
 	for _, t := range p.targets {
@@ -160,14 +163,16 @@ func (p *Probe) load() error {
 		}
 	}
 	spec.Maps["events"].MaxEntries = uint32(p.opt.BufferSize)
-	for _, h := range hooks {
-		if !h.wanted(chosen) {
-			delete(spec.Programs, h.program)
+	base := spec.Copy()
+	for name := range base.Programs {
+		if name != "seed_tasks" {
+			delete(base.Programs, name)
 		}
 	}
-	if p.coll, err = ebpf.NewCollection(spec); err != nil {
+	if p.coll, err = ebpf.NewCollection(base); err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}
+	p.bpf = attachment{maps: p.coll.Maps, spec: spec, programs: map[string]*ebpf.Program{}, links: map[string]link.Link{}}
 	p.reader, err = ringbuf.NewReader(p.coll.Maps["events"])
 	if err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
@@ -178,24 +183,35 @@ func (p *Probe) load() error {
 // attach attaches the programs of the chosen events; nothing is recorded yet,
 // because no task is marked.
 func (p *Probe) attach() error {
-	for _, h := range hooks {
-		if !h.wanted(p.opt.Events) {
+	p.bpf.prepare(p.opt.Events, p.opt.Hooks)
+	for _, h := range always {
+		if err := p.bpf.attach(h); err != nil {
+			return fmt.Errorf("%s: %w", h.place, err)
+		}
+	}
+	for _, id := range Recordable() {
+		if !p.opt.Events[id] {
 			continue
 		}
-		l, err := h.attach(p.coll.Programs[h.program])
+		name := event.Kinds[id].Name
+		at, _, err := p.bpf.attachEvent(id, p.opt.Hooks)
 		if err != nil {
-			return err
+			if missing := explain(err); missing != err {
+				return missing
+			}
+			p.session.Missing[name] = err.Error()
+			continue
 		}
-		p.links = append(p.links, l)
-		for _, id := range h.events {
-			if !p.opt.Events[id] {
-				continue
+		p.session.Hooks[name] = strings.Join(at, ",")
+		if id == event.BprmCreds && !strings.Contains(p.session.Hooks[name], "lsm:") {
+			if err := p.coll.Variables["exec_creds"].Set(true); err != nil {
+				return fmt.Errorf("set exec_creds: %w", err)
 			}
-			name := event.Kinds[id].Name
-			if p.session.Hooks[name] != "" {
-				p.session.Hooks[name] += ","
-			}
-			p.session.Hooks[name] += h.at
+		}
+	}
+	if len(p.session.Hooks) == 0 {
+		for name, why := range p.session.Missing {
+			return fmt.Errorf("no event can be recorded; %s: %s", name, why)
 		}
 	}
 	return nil
@@ -275,10 +291,7 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	if err == nil {
 		err = r.run(ctx)
 	}
-	for _, l := range p.links {
-		err = errors.Join(err, l.Close())
-	}
-	p.links = nil
+	err = errors.Join(err, p.bpf.detachAll())
 	if err == nil {
 		err = r.end()
 	}
@@ -315,9 +328,7 @@ func (p *Probe) forwardSignals() (stop func()) {
 // one that runs is left alone.
 func (p *Probe) Close() error {
 	var err error
-	for _, l := range p.links {
-		err = errors.Join(err, l.Close())
-	}
+	err = errors.Join(err, p.bpf.close())
 	if p.reader != nil {
 		err = errors.Join(err, p.reader.Close())
 	}
@@ -398,9 +409,15 @@ func (r *recording) drain() error {
 			return fmt.Errorf("decode a record: %w", err)
 		}
 		if lost > 0 {
-			if err := r.writeLost(r.ev.KtimeNS, lost); err != nil {
+			if err := r.writeLost(r.ev.KtimeNS, lost, "ring buffer full"); err != nil {
 				return err
 			}
+		}
+		if cause := r.dec.blind; cause != "" {
+			if err := r.writeLost(r.ev.KtimeNS, 1, cause); err != nil {
+				return err
+			}
+			continue
 		}
 		r.events++
 		if err := r.w.Event(&r.ev); err != nil {
@@ -432,9 +449,9 @@ func (r *recording) poll() (gone bool, err error) {
 	return true, nil
 }
 
-func (r *recording) writeLost(ktime, n uint64) error {
+func (r *recording) writeLost(ktime, n uint64, cause string) error {
 	r.lost += n
-	return r.w.Lost(&stream.Lost{KtimeNS: ktime, Count: n, Cause: "ring buffer full"})
+	return r.w.Lost(&stream.Lost{KtimeNS: ktime, Count: n, Cause: cause})
 }
 
 // end delivers what the programs left behind before they were detached, and
@@ -459,7 +476,7 @@ func (r *recording) end() error {
 		left += c.Lost
 	}
 	if left > 0 {
-		if err := r.writeLost(e.StopKtimeNS, left); err != nil {
+		if err := r.writeLost(e.StopKtimeNS, left, "ring buffer full"); err != nil {
 			return err
 		}
 	}

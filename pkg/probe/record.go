@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -24,7 +25,8 @@ var errShort = errors.New("record is shorter than it says")
 // decoder turns the records of the BPF programs into events. What it fills in
 // aliases the record or its own storage: valid until the next call.
 type decoder struct {
-	text []byte // storage of composed texts
+	text  []byte // storage of composed texts
+	blind string // not empty: the record was no event but says what cannot be seen
 }
 
 // decode fills ev from raw and returns how many
@@ -49,6 +51,12 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		}
 		texts[i], rest = rest[:n:n], rest[n:]
 	}
+	d.blind = ""
+	if bpf.VivKind(r.Kind) == bpf.VivKindVIV_BLIND {
+		d.blind = fmt.Sprintf("%s of process %d", blindNames[bpf.VivBlind(r.Num[0])], r.Pid)
+		ev.KtimeNS = r.Ktime
+		return uint64(r.Lost), nil
+	}
 	if event.ID(r.Kind) >= event.NumKinds {
 		return 0, fmt.Errorf("record of unknown kind %d", r.Kind)
 	}
@@ -61,6 +69,7 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 	const comm = unsafe.Offsetof(r.Comm)
 	ev.Comm = cutNUL(raw[comm : comm+unsafe.Sizeof(r.Comm)])
 	ev.SpanID, ev.ParentSpanID = r.Span, r.Parent
+	ev.OutcomeUnknown = r.Flags&uint8(bpf.VivFlagVIV_UNKNOWN) != 0
 	ev.Truncated = r.Flags&uint8(bpf.VivFlagVIV_TRUNCATED) != 0
 	if r.Ret < 0 {
 		ev.Error = errnoName(syscall.Errno(-r.Ret))
@@ -92,6 +101,22 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		d.question(ev, texts[0], r.Num[0] == unix.SOCK_STREAM)
 	case event.SockConnect:
 		unixPath(&ev.Fields[3])
+	case event.SbMount:
+		dev, fstype, _ := bytes.Cut(texts[0], []byte{0})
+		setText(ev, "dev", dev)
+		setText(ev, "fstype", cutNUL(fstype))
+	case event.TaskKill:
+		if r.Nums&1 != 0 {
+			setText(ev, "sig_name", []byte(event.SignalName(int64(r.Num[0]))))
+		}
+	case event.CapableCheck:
+		setText(ev, "cap_name", []byte(event.CapName(r.Num[0])))
+	case event.KernelReadFile:
+		if int(r.Num[0]) < len(readFileIDs) {
+			setText(ev, "id_name", []byte(readFileIDs[r.Num[0]]))
+		}
+	case event.SetidChange:
+		d.ids(ev, texts[0])
 	}
 	if r.Flags&uint8(bpf.VivFlagVIV_PSEUDO) != 0 {
 		d.pseudoPath(ev, r.Num[3])
@@ -99,6 +124,42 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		d.unreachablePath(ev)
 	}
 	return uint64(r.Lost), nil
+}
+
+var blindNames = map[bpf.VivBlind]string{
+	bpf.VivBlindVIV_BLIND_COMPAT:   "unseen 32-bit system calls",
+	bpf.VivBlindVIV_BLIND_IO_URING: "unseen io_uring operations",
+}
+
+// readFileIDs are the names of enum kernel_read_file_id
+// (include/linux/kernel_read_file.h).
+var readFileIDs = []string{"unknown", "firmware", "kernel-module", "kexec-image", "kexec-initramfs", "security-policy", "x509-certificate"}
+
+func setText(ev *event.Event, name string, text []byte) {
+	for i := range ev.Kind.Fields {
+		if ev.Kind.Fields[i].Name == name && len(text) > 0 {
+			ev.Fields[i] = event.Value{Type: event.Text, Text: text}
+		}
+	}
+}
+
+// ids fills old_ids and new_ids from struct ids of bpf/authority.h.
+func (d *decoder) ids(ev *event.Event, raw []byte) {
+	for _, name := range []string{"old_ids", "new_ids"} {
+		if len(raw) < 16 {
+			return
+		}
+		setText(ev, name, d.compose(func(b []byte) []byte {
+			for i := range 4 {
+				if i > 0 {
+					b = append(b, ',')
+				}
+				b = strconv.AppendUint(b, uint64(binary.NativeEndian.Uint32(raw[4*i:])), 10)
+			}
+			return b
+		}))
+		raw = raw[16:]
+	}
 }
 
 // compose appends to the decoder's storage and returns what was appended.

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* What one process does to another's, and to its own privileges: signals,
+ * ptrace, ids, capabilities. */
+#ifndef VIV_AUTHORITY_H
+#define VIV_AUTHORITY_H
+
+#include "pending.h"
+
+#define PTRACE_ATTACH 16
+#define PTRACE_SEIZE 0x4206
+#define PTRACE_MODE_ATTACH_REALCREDS 0x12 /* include/linux/ptrace.h */
+
+SYSCALLS(ptrace_exit) /* and process_vm_readv, process_vm_writev */
+{
+	struct pending *p = pended();
+	struct out o;
+	int pid;
+
+	if (p)
+		return emit_pending(t, p, ret, 0);
+	if (nr == __NR_ptrace) {
+		if (ARG1(r) != PTRACE_ATTACH && ARG1(r) != PTRACE_SEIZE)
+			return 0;
+		pid = ARG2(r);
+	} else {
+		pid = ARG1(r);
+	}
+	begin(&o, t, VIV_PTRACE_CHECK, ret);
+	set_num(&o, 0, PTRACE_MODE_ATTACH_REALCREDS);
+	set_num(&o, 1, (long)pid);
+	emit(&o);
+	return 0;
+}
+
+/*
+ * Signals. The target's pid as the root namespace has it comes from the LSM
+ * hook, or from the signal itself when it was sent; the pid that a failed call
+ * named is shown as it is.
+ */
+static __always_inline bool kill_call(void)
+{
+	switch (current_call()) {
+	case __NR_kill:
+	case __NR_tkill:
+	case __NR_tgkill:
+	case __NR_pidfd_send_signal:
+	case __NR_rt_sigqueueinfo:
+	case __NR_rt_tgsigqueueinfo:
+		return true;
+	}
+	return false;
+}
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(signal_generate, int sig, void *info, struct task_struct *to, int group, int result)
+{
+	struct pending *p;
+
+	if (!watched() || !kill_call() || pended())
+		return 0;
+	p = pend(VIV_TASK_KILL);
+	if (p)
+		pend_num(p, 1, (long)to->tgid);
+	return 0;
+}
+
+SYSCALLS(kill_exit)
+{
+	struct pending *p = pended();
+	long pid = (int)ARG1(r), sig;
+
+	switch (nr) {
+	case __NR_tgkill:
+	case __NR_rt_tgsigqueueinfo:
+		sig = (int)ARG3(r);
+		break;
+	default:
+		sig = (int)ARG2(r);
+	}
+	if (!p) {
+		p = pend(VIV_TASK_KILL);
+		if (!p)
+			return 0;
+		if (nr != __NR_pidfd_send_signal)
+			pend_num(p, 1, pid);
+	}
+	if (pid <= 0 && nr != __NR_pidfd_send_signal) /* a group: its signals went to several */
+		pend_num(p, 1, pid);
+	pend_num(p, 0, sig);
+	return emit_pending(t, p, ret, 0);
+}
+
+/* Old and new ids, real, effective, saved, fs, each four of text 0. */
+struct ids {
+	__u32 old[4], new[4];
+};
+
+#define LSM_SETID_ID 1
+#define LSM_SETID_RE 2
+#define LSM_SETID_RES 4
+#define LSM_SETID_FS 8
+
+static __always_inline void copy_uids(__u32 *to, const struct cred *c)
+{
+	to[0] = BPF_CORE_READ(c, uid.val);
+	to[1] = BPF_CORE_READ(c, euid.val);
+	to[2] = BPF_CORE_READ(c, suid.val);
+	to[3] = BPF_CORE_READ(c, fsuid.val);
+}
+
+static __always_inline void copy_gids(__u32 *to, const struct cred *c)
+{
+	to[0] = BPF_CORE_READ(c, gid.val);
+	to[1] = BPF_CORE_READ(c, egid.val);
+	to[2] = BPF_CORE_READ(c, sgid.val);
+	to[3] = BPF_CORE_READ(c, fsgid.val);
+}
+
+static __always_inline void pend_ids(__u64 flags, bool group, const struct cred *old, const struct cred *new)
+{
+	struct pending *p = pend(VIV_SETID_CHANGE);
+	struct ids *ids;
+
+	if (!p)
+		return;
+	pend_num(p, 0, flags);
+	pend_num(p, 1, group);
+	ids = (void *)p->text[0];
+	if (group) {
+		copy_gids(ids->old, old);
+		copy_gids(ids->new, new);
+	} else {
+		copy_uids(ids->old, old);
+		copy_uids(ids->new, new);
+	}
+	p->len[0] = sizeof(*ids);
+}
+
+/* LSM_SETID_* of a call that sets ids, 0 for another. */
+static __always_inline __u64 setid_flags(int nr)
+{
+	switch (nr) {
+	case __NR_setuid:
+	case __NR_setgid:
+		return LSM_SETID_ID;
+	case __NR_setreuid:
+	case __NR_setregid:
+		return LSM_SETID_RE;
+	case __NR_setresuid:
+	case __NR_setresgid:
+		return LSM_SETID_RES;
+	case __NR_setfsuid:
+	case __NR_setfsgid:
+		return LSM_SETID_FS;
+	}
+	return 0;
+}
+
+static __always_inline bool setid_group(int nr)
+{
+	return nr == __NR_setgid || nr == __NR_setregid || nr == __NR_setresgid || nr == __NR_setfsgid;
+}
+
+SYSCALL_ENTRIES(setid_enter)
+{
+	const struct cred *c = bpf_get_current_task_btf()->cred;
+
+	pend_ids(setid_flags(nr), setid_group(nr), c, c);
+	return 0;
+}
+
+SYSCALLS(setid_exit)
+{
+	const struct cred *c = bpf_get_current_task_btf()->cred;
+	struct pending *p = pended();
+	struct ids *ids;
+
+	if (!p) {
+		if (ret >= 0) /* nothing was to change */
+			return 0;
+		pend_ids(setid_flags(nr), setid_group(nr), c, c);
+		p = pended();
+		if (!p)
+			return 0;
+	}
+	ids = (void *)p->text[0];
+	if (setid_group(nr))
+		copy_gids(ids->new, c);
+	else
+		copy_uids(ids->new, c);
+	/* setfsuid and setfsgid return the old id. */
+	return emit_pending(t, p, setid_flags(nr) == LSM_SETID_FS ? 0 : ret, 0);
+}
+
+/* The capabilities that let a process do anything to the machine. */
+#define RISKY                                                                                                \
+	(1ULL << 1 | 1ULL << 2 | 1ULL << 6 | 1ULL << 7 | 1ULL << 12 | 1ULL << 16 | 1ULL << 17 | 1ULL << 19 | \
+	 1ULL << 21 | 1ULL << 22 | 1ULL << 25 | 1ULL << 38 | 1ULL << 39 | 1ULL << 40)
+#define CAP_SYS_ADMIN 21
+
+SEC("tp_btf/cap_capable")
+int BPF_PROG(cap_capable, const struct cred *cred, void *target_ns, void *capable_ns, int cap, int ret)
+{
+	struct task *t;
+	struct out o;
+
+	if (cap < 0 || cap > 63 || !(RISKY >> cap & 1))
+		return 0;
+	t = watched();
+	if (!t)
+		return 0;
+	if (cap == CAP_SYS_ADMIN) {
+		/* The kernel's own estimate of free memory asks for it; no LSM hook shows that. */
+		switch (current_call()) {
+		case -1:
+		case __NR_mmap:
+		case __NR_munmap:
+		case __NR_mremap:
+		case __NR_mprotect:
+		case __NR_brk:
+		case __NR_madvise:
+		case __NR_shmat:
+		case __NR_clone:
+		case __NR_clone3:
+		case __NR_fork:
+		case __NR_vfork:
+		case __NR_execve:
+		case __NR_execveat:
+			return 0;
+		}
+	}
+	begin(&o, t, VIV_CAPABLE_CHECK, ret);
+	set_num(&o, 0, cap);
+	emit(&o);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* What a process does past the hooks is not seen, but said, once per process. */
+#ifndef VIV_BLIND_H
+#define VIV_BLIND_H
+
+#include "emit.h"
+
+static __always_inline void blind(struct task *t, enum blind what)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	struct task *l = leader ? bpf_task_storage_get(&tasks, leader, 0, 0) : 0;
+	struct out o;
+
+	if (!l)
+		l = t;
+	if (l->told & what)
+		return;
+	l->told |= what;
+	begin(&o, t, VIV_BLIND, 0);
+	set_num(&o, 0, what);
+	emit(&o);
+}
+
+#endif
