@@ -125,10 +125,10 @@ func appendJSONKey(b, v []byte, p int) ([]byte, int) {
 		return append(b, `""`...), len(v)
 	}
 	if t, ok := textOf(v[p:end]); ok && utf8.Valid(t) {
-		return appendJSONText(b, t), end
+		return appendJSONString(b, t), end
 	}
 	text, _ := appendJSONValue(nil, v, p)
-	return appendJSONText(b, text), end
+	return appendJSONString(b, text), end
 }
 
 func appendJSONFloat(b []byte, f float64, bits int) []byte {
@@ -147,6 +147,11 @@ func appendJSONText(b, t []byte) []byte {
 	if !utf8.Valid(t) {
 		return appendBase64(b, t)
 	}
+	return appendJSONString(b, t)
+}
+
+// appendJSONString appends UTF-8.
+func appendJSONString(b, t []byte) []byte {
 	b = append(b, '"')
 	for len(t) > 0 {
 		n := 0
