@@ -238,9 +238,8 @@ func (b *Builder) begin(rec *stream.Record) {
 	if trace == ([16]byte{}) {
 		trace = TraceID(uint64(s.ObserverPID), uint64(s.MainTID), sessionSalt, s.StartKtimeNS)
 	}
-	hi, lo := halves(trace)
 	b.session = open{Span: stream.Span{
-		SpanID:       ID(hi, lo, uint64(s.ObserverPID), s.StartKtimeNS^sessionSalt),
+		SpanID:       SessionID(trace, uint64(s.ObserverPID), s.StartKtimeNS),
 		ParentSpanID: s.ParentSpanID,
 		TraceID:      trace,
 		Kind:         stream.SpanSession,

@@ -34,6 +34,7 @@ var scenarios = []struct {
 	name, in, want string
 	stats          Stats
 	perMethod      bool
+	max            bounds // smaller than the default ones, where they are not 0
 }{
 	{
 		name: "methods nest",
@@ -598,6 +599,149 @@ var scenarios = []struct {
 			end`,
 	},
 	{
+		name: "a late parent under a thread that was forgotten could make a circle",
+		max:  bounds{gone: 1},
+		in: `session 1
+			20 2 open
+			21 4^2 open
+			22 3^4 open
+			23 4 exit
+			24 9 open
+			25 9 exit
+			26 10 open
+			27 2^3 exit
+			end 40`,
+		want: `+S 10
+			+t2 <S 20
+			2 path_open t2
+			+t4 <t2 21
+			4 path_open t4
+			+t3 <t4 22
+			3 path_open t3
+			4 proc_exit t4
+			-t4 21..23
+			+t9 <S 24
+			9 path_open t9
+			9 proc_exit t9
+			-t9 24..25
+			+t10 <S 26
+			10 path_open t10
+			2 proc_exit t2
+			-t2 20..27
+			-t3 22..40 dangling
+			-t10 26..40 dangling
+			-S 10..40
+			end`,
+	},
+	{
+		name: "the thread that was silent for longest makes room",
+		max:  bounds{open: 3},
+		in: `session 1
+			20 5 open
+			21 6 open
+			22 5 open
+			23 7 open
+			24 5 open
+			end 40`,
+		want: `+S 10
+			+t5 <S 20
+			5 path_open t5
+			+t6 <S 21
+			6 path_open t6
+			5 path_open t5
+			-t6 21..21 dangling
+			+t7 <S 23
+			7 path_open t7
+			5 path_open t5
+			-t5 20..40 dangling
+			-t7 23..40 dangling
+			-S 10..40
+			end`,
+		stats: Stats{Evicted: 1},
+	},
+	{
+		name: "what happens in a method that was not opened is not the outer one's",
+		max:  bounds{perThread: 2},
+		in: `session 100
+			20 100 start a
+			21 100 start b
+			22 100 raise
+			23 100 stop b
+			24 100 stop a
+			end 40`,
+		want: `+S 10
+			+t100 <S 10
+			+a <t100 20
+			100 span_start a
+			100 span_start a
+			100 span_raise a
+			100 span_stop a
+			100 span_stop a
+			-a 20..24
+			-t100 10..40 dangling
+			-S 10..40
+			end`,
+		stats: Stats{NotOpened: 1},
+	},
+	{
+		name: "an exit that is older than the event before it",
+		in: `session 1
+			30 100 open
+			25 100 exit
+			end 40`,
+		want: `+S 10
+			+t100 <S 30
+			100 path_open t100
+			100 proc_exit t100
+			-t100 25..30
+			-S 10..40
+			end`,
+		stats: Stats{OutOfOrder: 1},
+	},
+	{
+		name:      "a late fork does not move a thread into another trace",
+		perMethod: true,
+		in: `session 100
+			20 100 start a
+			22 200^100 open
+			21 100 fork 200
+			23 200^100 exit
+			end 40`,
+		want: `+S 10
+			+t100 <S 10
+			+a <- 20 trace link t100
+			100 span_start a
+			+t200 <t100 22
+			200 path_open t200
+			100 proc_fork a
+			200 proc_exit t200
+			-t200 22..23
+			-a 20..40 dangling trace link t100
+			-t100 10..40 dangling
+			-S 10..40
+			end`,
+	},
+	{
+		name: "an exec with the first thread's id: that one's span has ended all the same",
+		in: `session 1
+			20 100 open
+			21 100 thread 101
+			24 100 exec 101
+			25 100 exit
+			end 40`,
+		want: `+S 10
+			+t100 <S 20
+			100 path_open t100
+			100 proc_fork t100
+			-t100 20..21 dangling
+			+t100' <t100 24
+			100 proc_exec t100'
+			100 proc_exit t100'
+			-t100' 24..25
+			-S 10..40
+			end`,
+	},
+	{
 		name:      "a trace for each method",
 		perMethod: true,
 		in: `session 100
@@ -638,7 +782,7 @@ func TestScenarios(t *testing.T) {
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			in := encode(t, s.in)
-			out, stats, err := build(in, s.perMethod)
+			out, stats, err := build(in, s.perMethod, s.max)
 			if err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
 				t.Fatal(err)
 			}
@@ -651,7 +795,7 @@ func TestScenarios(t *testing.T) {
 			if d := cmp.Diff(s.stats, stats); d != "" {
 				t.Errorf("stats: -want +got\n%s", d)
 			}
-			again, stats, _ := build(out, s.perMethod)
+			again, stats, _ := build(out, s.perMethod, s.max)
 			if !bytes.Equal(again, out) || stats.Through == 0 {
 				t.Error("a stream that has spans was changed")
 			}
@@ -667,9 +811,17 @@ func trim(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-func build(in []byte, perMethod bool) ([]byte, Stats, error) {
+func build(in []byte, perMethod bool, max bounds) ([]byte, Stats, error) {
 	var out bytes.Buffer
 	b := New(stream.NewWriter(&out), perMethod)
+	for _, m := range []struct {
+		bound *int
+		to    int
+	}{{&b.max.open, max.open}, {&b.max.perThread, max.perThread}, {&b.max.gone, max.gone}} {
+		if m.to != 0 {
+			*m.bound = m.to
+		}
+	}
 	err := b.Run(stream.NewReader(bytes.NewReader(in)))
 	return out.Bytes(), b.Stats, err
 }

@@ -59,7 +59,7 @@ func TestVivariumsSpans(t *testing.T) {
 			if err != nil || len(raw) != 1 {
 				t.Fatal(raw, err)
 			}
-			out, _, err := build(load(t, raw[0]), false)
+			out, _, err := build(load(t, raw[0]), false, bounds{})
 			if err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
 				t.Fatal(err)
 			}
