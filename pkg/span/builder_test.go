@@ -20,7 +20,7 @@ import (
 //	session TID [capture STOP]  of the target TID, from time 10
 //	lost | clock TIME | end TIME | raw
 //	TIME TID EVENT [ARG]        EVENT: start NAME, stop NAME, raise, exit,
-//	                            fork TID, thread TID, exec, exec OLDTID, else a path_open
+//	                            fork TID[#ID], thread TID, exec, exec OLDTID, else a path_open
 //
 // TID may have the pid in front (PID/TID), and behind it the span id in the
 // event (#ID, by default the TID) and its parent (^ID). In a stop, `-` is no
@@ -138,7 +138,7 @@ var scenarios = []struct {
 			22 300^300 open
 			23 400^100 open
 			24 400^100 exit
-			25 500^600 open
+			25 500 open
 			26 600 open
 			27 500^600 exit
 			end 40`,
@@ -183,6 +183,28 @@ var scenarios = []struct {
 			100 proc_fork a
 			200 proc_exit t200
 			-t200 22..23 <a
+			-a 20..40 dangling
+			-t100 10..40 dangling
+			-S 10..40
+			end`,
+	},
+	{
+		name: "a fork that is said when its call returns, after the child began",
+		in: `session 100
+			20 100 start a
+			21 200^100 open
+			22 100 fork 200#200
+			23 200^100 exit
+			end 40`,
+		want: `+S 10
+			+t100 <S 10
+			+a <t100 20
+			100 span_start a
+			+t200 <t100 21
+			200 path_open t200
+			100 proc_fork a
+			200 proc_exit t200
+			-t200 21..23 <a
 			-a 20..40 dangling
 			-t100 10..40 dangling
 			-S 10..40
@@ -908,6 +930,10 @@ func parseEvent(t testing.TB, f []string) *event.Event {
 		kind(event.ProcExit)
 	case "fork":
 		kind(event.ProcFork)
+		if child, id, ok := strings.Cut(arg, "#"); ok {
+			set("child_span_id", event.Value{Num: num(t, id)})
+			arg = child
+		}
 		set("child_pid", event.Value{Num: num(t, arg)})
 	case "thread":
 		kind(event.ProcFork)
