@@ -2,8 +2,16 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -15,7 +23,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"vivarium/pkg/span"
+	"vivarium/pkg/stream"
 )
 
 // buildCollector builds a real OpenTelemetry Collector, which takes a minute
@@ -180,25 +189,147 @@ func export(t *testing.T, in []byte, env []string, args ...string) (stdout, stde
 	return out.Bytes(), msg.Bytes(), cmd.ProcessState.ExitCode()
 }
 
-// What a real Collector wrote is what was sent.
-func TestCollector(t *testing.T) {
-	in := testStream(1000, 3)
-	want, _, _ := export(t, in, nil, "-o", "-")
-	for _, protocol := range []string{"http/protobuf", "http/json"} {
-		t.Run(protocol, func(t *testing.T) {
-			c := startCollector(t, collectorConfig)
-			_, msg, status := export(t, in, nil, "--protocol", protocol, "http://"+c.http)
-			if status != 0 || len(msg) > 0 {
-				t.Fatalf("status %d, %s", status, msg)
-			}
-			c.stop()
-			got, err := os.ReadFile(c.dir + "/traces.jsonl")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(items(t, want), items(t, got)); d != "" {
-				t.Errorf("the collector wrote other spans (-sent +written):\n%.2000s", d)
-			}
-		})
+// kinds is a stream with every kind of event: captures, with their spans.
+func kinds(t *testing.T) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	for _, name := range []string{"08_raise", "12_kinds_files", "13_kinds_net", "14_kinds_proc", "15_kinds_env", "17_http1", "22_names"} {
+		f, err := os.Open("../../conformance/" + name + ".vivraw")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := span.New(stream.NewWriter(&out), false).Run(stream.NewReader(f)); err != io.EOF {
+			t.Fatal(err)
+		}
 	}
+	return append(out.Bytes(), testStream(300, 3)...)
+}
+
+// TestCollector sends to a real Collector, in every way: what it wrote is what
+// was sent.
+func TestCollector(t *testing.T) {
+	in := kinds(t)
+	certs := makeCerts(t)
+	for _, events := range []string{"span", "log"} {
+		sent, msg, _ := export(t, in, nil, "--events", events, "-o", "-")
+		want := items(t, sent)
+		if len(want) < 300 {
+			t.Fatalf("only %d items, %s", len(want), msg)
+		}
+		for _, protocol := range []string{"http/protobuf", "http/json", "grpc"} {
+			for _, tls := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/tls=%v", events, protocol, tls), func(t *testing.T) {
+					config, scheme := collectorConfig, "http://"
+					env := []string{"OTEL_EXPORTER_OTLP_PROTOCOL=" + protocol, "OTEL_EXPORTER_OTLP_COMPRESSION=gzip"}
+					if tls {
+						config, scheme = certs.collector(config), "https://"
+						env = append(env, certs.env...)
+					}
+					c := startCollector(t, config)
+					addr := c.http
+					if protocol == "grpc" {
+						addr = c.grpc
+					}
+					if _, msg, status := export(t, in, env, "--events", events, scheme+addr); status != 0 || len(msg) > 0 {
+						t.Fatalf("status %d, %s", status, msg)
+					}
+					c.stop()
+					sameItems(t, want, c.wrote(t))
+				})
+			}
+		}
+	}
+	// Without our certificate there is no connection.
+	c := startCollector(t, certs.collector(collectorConfig))
+	for _, addr := range []string{c.http, c.grpc} {
+		protocol := map[string]string{c.http: "http/protobuf", c.grpc: "grpc"}[addr]
+		if _, msg, status := export(t, in, certs.env[:1], "--deadline", "1s", "--protocol", protocol, "https://"+addr); status != 3 {
+			t.Errorf("%s without a client certificate: status %d, %s", protocol, status, msg)
+		}
+		if _, msg, status := export(t, in, nil, "--deadline", "1s", "--protocol", protocol, "https://"+addr); status != 3 || !bytes.Contains(msg, []byte("x509")) {
+			t.Errorf("%s without the authority: status %d, %s", protocol, status, msg)
+		}
+	}
+}
+
+// wrote returns the items that the collector wrote. It has to be stopped.
+func (c *collector) wrote(t *testing.T) []string {
+	t.Helper()
+	var all []byte
+	for _, f := range []string{"/traces.jsonl", "/logs.jsonl"} {
+		b, err := os.ReadFile(c.dir + f)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	return items(t, all)
+}
+
+func sameItems(t *testing.T, sent, written []string) {
+	t.Helper()
+	if slices.Equal(sent, written) {
+		return
+	}
+	t.Errorf("%d items sent, %d written", len(sent), len(written))
+	for i := range min(len(sent), len(written)) {
+		if sent[i] != written[i] {
+			t.Fatalf("the first that differ:\nsent    %s\nwritten %s", sent[i], written[i])
+		}
+	}
+}
+
+// certs are a certificate authority's, a server's and a client's, in files.
+type certs struct {
+	dir string
+	env []string // for viv-otlp; the first is the authority
+}
+
+func makeCerts(t *testing.T) certs {
+	t.Helper()
+	c := certs{dir: t.TempDir()}
+	c.env = []string{"OTEL_EXPORTER_OTLP_CERTIFICATE=" + c.dir + "/ca.pem",
+		"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=" + c.dir + "/client.pem", "OTEL_EXPORTER_OTLP_CLIENT_KEY=" + c.dir + "/client.key"}
+	var ca *x509.Certificate
+	var caKey *ecdsa.PrivateKey
+	for i, name := range []string{"ca", "server", "client"} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert := &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: i == 0, BasicConstraintsValid: true,
+			KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		}
+		if i == 0 {
+			ca, caKey = cert, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, cert, ca, &key.PublicKey, caKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keyDER, err := x509.MarshalECPrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writePEM(t, c.dir+"/"+name+".pem", "CERTIFICATE", der)
+		writePEM(t, c.dir+"/"+name+".key", "EC PRIVATE KEY", keyDER)
+	}
+	return c
+}
+
+func writePEM(t *testing.T, file, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// collector makes a configuration's receivers want TLS, and our certificate.
+func (c certs) collector(config string) string {
+	tls := fmt.Sprintf(`tls: {cert_file: %s/server.pem, key_file: %s/server.key, client_ca_file: %s/ca.pem}`, c.dir, c.dir, c.dir)
+	return strings.NewReplacer(`"$GRPC"`, `"$GRPC", `+tls, `"$HTTP"`, `"$HTTP", `+tls).Replace(config)
 }

@@ -2,10 +2,12 @@
 package main
 
 import (
-	"context"
+	"bufio"
 	"errors"
 	"io"
 	"os"
+	"runtime/debug"
+	"time"
 
 	"vivarium/pkg/cli"
 	"vivarium/pkg/otlp"
@@ -17,13 +19,15 @@ const doc = `Exports the spans and events of a viv stream as OTLP.
     viv-probe -p PID | viv-spans | viv-otlp http://localhost:4318
     viv-spans app.viv | viv-otlp -o app.otlp.jsonl
 
-Without URL and -o the receiver is OTEL_EXPORTER_OTLP_TRACES_ENDPOINT's or
-OTEL_EXPORTER_OTLP_ENDPOINT's.`
+The OTEL_EXPORTER_OTLP_* variables are honoured.`
 
 var flags struct {
-	Protocol string `enum:"http/protobuf,http/json" default:"http/protobuf" help:"${enum}." placeholder:"NAME"`
-	Output   string `short:"o" placeholder:"FILE" help:"Write OTLP/JSON, a request per line, to FILE (- is stdout) instead of sending it."`
-	URL      string `arg:"" optional:"" help:"Receiver; /v1/traces is appended."`
+	Protocol string        `enum:"http/protobuf,http/json,grpc," default:"" placeholder:"NAME" help:"http/protobuf (the default), http/json or grpc."`
+	Events   string        `enum:"span,log" default:"span" placeholder:"span|log" help:"Export events as events of their spans, or as log records as they happen."`
+	Spool    string        `placeholder:"DIR" help:"Write every batch into this directory before it is sent, and send first what an earlier run left there."`
+	Deadline time.Duration `default:"30s" placeholder:"D" help:"How long to wait for a receiver that takes nothing, at the end of the input and when there is no more room (default 30s)."`
+	Output   string        `short:"o" placeholder:"FILE" help:"Write OTLP/JSON, a request per line, to FILE (- is stdout) instead of sending it."`
+	URL      string        `arg:"" optional:"" help:"Receiver; for HTTP /v1/traces is appended."`
 }
 
 func main() {
@@ -31,67 +35,122 @@ func main() {
 }
 
 func run() error {
-	emit, err := destination()
-	if err != nil {
-		return err
+	// Most of what is in memory are bytes that wait: rather collect garbage more
+	// often than hold twice as much.
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(72 << 20)
 	}
-	in, err := cli.OpenInput("-")
-	if err != nil {
-		return err
+	opt := otlp.Options{
+		Version:      cli.Version,
+		Resource:     otlp.ResourceFromEnv(os.Getenv),
+		EventsAsLogs: flags.Events == "log",
 	}
-	r := stream.NewReader(in)
-	c := otlp.NewConverter(otlp.Options{Version: cli.Version, Resource: otlp.ResourceFromEnv(os.Getenv)}, emit)
-	for {
-		rec, err := r.Next()
-		if err == nil {
-			err = c.Record(rec)
-			if err == nil {
-				continue
-			}
-		}
-		if errors.Is(err, otlp.ErrNoSpans) {
-			return cli.Usagef("viv-probe ... | viv-spans | viv-otlp", "%v", err)
-		}
-		if err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
-			return err
-		}
-		if cerr := c.Close(); cerr != nil {
-			return cerr
-		}
-		return cli.Ended(r, err)
+	if flags.Output != "" {
+		return write(opt)
 	}
+	return send(opt)
 }
 
-// destination is where batches go.
-func destination() (func(otlp.Batch) error, error) {
-	if flags.Output != "" {
-		if flags.URL != "" {
-			return nil, cli.Usagef("leave one of them out", "both -o and a URL are given")
+// write exports into a file.
+func write(opt otlp.Options) error {
+	if flags.URL != "" || flags.Spool != "" {
+		return cli.Usagef("", "-o writes to a file: it goes with neither a URL nor --spool")
+	}
+	w := cli.Output()
+	if flags.Output != "-" {
+		f, err := otlp.CreateFile(flags.Output)
+		if err != nil {
+			return err
 		}
-		w := cli.Output()
-		if flags.Output != "-" {
-			f, err := otlp.CreateFile(flags.Output)
-			if err != nil {
-				return nil, err
+		w = f
+	}
+	return convert(opt, func(b otlp.Batch) error { return otlp.WriteJSON(w, b) })
+}
+
+// send exports to a receiver.
+func send(opt otlp.Options) error {
+	endpoint := func(s otlp.Signal) (*otlp.Endpoint, error) {
+		return otlp.NewEndpoint(s, flags.URL, flags.Protocol, os.Getenv)
+	}
+	for _, s := range []otlp.Signal{otlp.Traces, otlp.Logs} {
+		if _, err := endpoint(s); err != nil && (s == otlp.Traces || opt.EventsAsLogs) {
+			hint := ""
+			if err == otlp.ErrNoEndpoint {
+				hint = "viv-otlp http://localhost:4318, or set OTEL_EXPORTER_OTLP_ENDPOINT, or -o FILE"
 			}
-			w = f
-		}
-		return func(b otlp.Batch) error { return otlp.WriteJSON(w, b) }, nil
-	}
-	url, exact := flags.URL, false
-	if url == "" {
-		if url = os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"); url != "" {
-			exact = true
-		} else {
-			url = os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+			return cli.Usagef(hint, "%v", err)
 		}
 	}
-	if url == "" {
-		return nil, cli.Usagef("viv-otlp http://localhost:4318, or set OTEL_EXPORTER_OTLP_ENDPOINT, or -o FILE", "no receiver is named")
-	}
-	h, err := otlp.NewHTTP(url, flags.Protocol, exact)
+	d, err := otlp.NewDelivery(otlp.DeliveryOptions{
+		Endpoint: endpoint,
+		Spool:    flags.Spool,
+		Deadline: flags.Deadline,
+		Agent:    "viv-otlp/" + cli.Version,
+		Warn:     cli.Warn,
+	})
 	if err != nil {
-		return nil, cli.Usagef("", "%v", err)
+		return err
 	}
-	return func(b otlp.Batch) error { return h.Send(context.Background(), b) }, nil
+	err = convert(opt, d.Put)
+	counts := d.Close()
+	undelivered := d.Err(counts)
+	if undelivered == nil {
+		return err
+	}
+	// The last word is what was not delivered, but for input that is none.
+	var exit *cli.Exit
+	if errors.As(err, &exit) && exit.Err == nil {
+		// it was said
+	} else if errors.As(err, &exit) && exit.Status == cli.Incomplete || errors.Is(err, stream.ErrIncomplete) {
+		cli.Warn("%v", err)
+	} else if err != nil {
+		cli.Warn("%v", undelivered)
+		return err
+	}
+	status := cli.Failed // it is in the spool, and will be sent the next time
+	if err != nil || counts[otlp.Traces].Lost()+counts[otlp.Logs].Lost() > 0 {
+		status = cli.Incomplete
+	}
+	return &cli.Exit{Status: status, Err: undelivered}
+}
+
+// convert exports stdin by emit.
+func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
+	stdin, err := cli.OpenInput("-")
+	if err != nil {
+		return err
+	}
+	in := bufio.NewReader(stdin)
+	if flags.Spool != "" {
+		if _, err := in.Peek(1); err == io.EOF {
+			return nil // only to send what is in the spool
+		}
+	}
+	r := stream.NewReader(in)
+	c := otlp.NewConverter(opt, emit)
+	for err == nil {
+		var rec *stream.Record
+		if rec, err = r.Next(); err == nil {
+			err = c.Record(rec)
+		}
+	}
+	if errors.Is(err, otlp.ErrNoSpans) {
+		return cli.Usagef("viv-probe ... | viv-spans | viv-otlp", "%v", err)
+	}
+	if err := c.Close(); err != nil {
+		return err
+	}
+	err = cli.Ended(r, err)
+	if d := c.Dropped(); d != (otlp.Dropped{}) {
+		if d.Events > 0 {
+			cli.Warn("%d events were dropped: their spans have too many (--events log exports all)", d.Events)
+		}
+		if d.NoID > 0 {
+			cli.Warn("%d spans have no id and were dropped", d.NoID)
+		}
+		if err == nil {
+			err = &cli.Exit{Status: cli.Incomplete}
+		}
+	}
+	return err
 }

@@ -2,104 +2,110 @@ package otlp
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
-
-	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 )
 
-// HTTP sends batches to an OTLP receiver by HTTP.
-type HTTP struct {
-	url    *url.URL
-	json   bool
+// httpClient sends requests to an OTLP/HTTP receiver.
+type httpClient struct {
+	*Endpoint
 	client *http.Client
+	kind   string // content type
+	agent  string
 }
 
-// Protocols of OTLP.
-const (
-	HTTPProtobuf = "http/protobuf"
-	HTTPJSON     = "http/json"
-)
+const maxAnswer = 64 << 10 // bytes of an answer that are read
 
-const timeout = 10 * time.Second
-
-// NewHTTP returns a sender of traces to the given endpoint and by the given
-// protocol. `/v1/traces` is appended to the endpoint unless it is its end, or
-// exact is set.
-func NewHTTP(endpoint, protocol string, exact bool) (*HTTP, error) {
-	endpoint = strings.TrimSpace(endpoint)
-	if !exact {
-		endpoint = strings.TrimSuffix(endpoint, "/")
-		if !strings.HasSuffix(endpoint, "/v1/traces") {
-			endpoint += "/v1/traces"
-		}
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("the endpoint is no URL like http://localhost:4318")
-	}
-	if protocol != HTTPProtobuf && protocol != HTTPJSON {
-		return nil, fmt.Errorf("unknown protocol %q", protocol)
-	}
-	return &HTTP{u, protocol == HTTPJSON, &http.Client{
-		Timeout: timeout,
-		// A redirected POST arrives without its body.
+func newHTTPClient(e *Endpoint, agent string) *httpClient {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = e.TLS
+	c := &httpClient{Endpoint: e, kind: "application/x-protobuf", agent: agent, client: &http.Client{
+		Transport: transport,
+		// Most redirects drop the body, and then what answers is no receiver.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}}
+	if e.Protocol == HTTPJSON {
+		c.kind = "application/json"
+	}
+	return c
 }
 
-// Send sends one batch once.
-func (h *HTTP) Send(ctx context.Context, b Batch) error {
-	body, kind := b.Body, "application/x-protobuf"
-	if h.json {
+func (c *httpClient) send(ctx context.Context, b Batch) answer {
+	body := b.Body
+	if c.Protocol == HTTPJSON {
 		var err error
 		if body, err = b.JSON(); err != nil {
-			return err
+			return answer{verdict: refused, why: err}
 		}
-		kind = "application/json"
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url.String(), bytes.NewReader(body))
-	if err != nil {
-		return err
+	if c.Gzip {
+		var z bytes.Buffer
+		w, _ := gzip.NewWriterLevel(&z, gzip.BestSpeed)
+		w.Write(body)
+		w.Close()
+		body = z.Bytes()
 	}
-	req.Header.Set("Content-Type", kind)
-	res, err := h.client.Do(req)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL.String(), bytes.NewReader(body))
 	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) {
-			err = ue.Err // its text has the URL, and with that a user name
+		return answer{verdict: refused, why: errors.New("the request cannot be made")}
+	}
+	for k, v := range c.Headers {
+		req.Header.Set(k, v)
+		if strings.EqualFold(k, "Host") {
+			req.Host = v
 		}
-		return fmt.Errorf("send %d %s to %s: %w", b.Items, items[b.Signal], h, err)
+	}
+	req.Header.Set("Content-Type", c.kind)
+	req.Header.Set("User-Agent", c.agent)
+	if c.Gzip {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
+	res, err := c.client.Do(req)
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err // its own text has the URL with its query
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("no answer within %v", c.Timeout)
+		}
+		return answer{verdict: again, why: err}
 	}
 	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("send %d %s to %s: it answered %s", b.Items, items[b.Signal], h, res.Status)
+	// What was read of half an answer does not change what its status says.
+	text, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	a := answer{why: errors.New("it answered " + res.Status)}
+	switch res.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		a.verdict, a.after = again, retryAfter(res.Header.Get("Retry-After"))
+	case http.StatusRequestEntityTooLarge:
+		a.verdict = tooLarge
+	default:
+		if a.verdict = refused; res.StatusCode/100 == 2 {
+			a = b.Signal.partialSuccess(text, strings.HasPrefix(res.Header.Get("Content-Type"), "application/json"))
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("send %d %s to %s: %w", b.Items, items[b.Signal], h, err)
-	}
-	r := ptraceotlp.NewExportResponse()
-	if h.json {
-		err = r.UnmarshalJSON(answer)
-	} else {
-		err = r.UnmarshalProto(answer)
-	}
-	if p := r.PartialSuccess(); err == nil && p.RejectedSpans() > 0 {
-		return fmt.Errorf("%s rejected %d of %d spans: %s", h, p.RejectedSpans(), b.Items, p.ErrorMessage())
-	}
-	return nil
+	return a
 }
 
-var items = [...]string{Traces: "spans", Logs: "log records"}
+func (c *httpClient) close() { c.client.CloseIdleConnections() }
 
-// String is the URL without what may be secret in it.
-func (h *HTTP) String() string {
-	return (&url.URL{Scheme: h.url.Scheme, Host: h.url.Host, Path: h.url.Path}).String()
+// retryAfter is the wait that a Retry-After header asks for, in seconds or as
+// a date; 0: none.
+func retryAfter(v string) time.Duration {
+	if s, err := strconv.ParseInt(v, 10, 64); err == nil {
+		return time.Duration(min(max(s, 0), int64(maxRetryAfter/time.Second))) * time.Second
+	}
+	if t, err := http.ParseTime(v); err == nil {
+		return min(max(time.Until(t), 0), maxRetryAfter)
+	}
+	return 0
 }

@@ -1,0 +1,308 @@
+package otlp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+)
+
+// DeliveryOptions say where batches are delivered to, and where they wait.
+type DeliveryOptions struct {
+	// Endpoint returns a signal's receiver. It is called for traces at once, and
+	// for logs when there is the first batch of them.
+	Endpoint func(Signal) (*Endpoint, error)
+	// Spool is the directory that every batch is written to before it is sent;
+	// empty: batches wait in memory.
+	Spool string
+	// Deadline is how long a receiver that takes nothing is waited for: when
+	// there is no room for more, before that is dropped, and how long Close takes
+	// at most.
+	Deadline time.Duration
+	// Agent is the User-Agent that receivers see.
+	Agent string
+	// Warn prints a message for people.
+	Warn func(format string, args ...any)
+}
+
+// Delivery sends batches to their receivers: each until it was taken or
+// refused, one after another. A batch that was refused for now, or whose
+// receiver cannot be reached, is sent again, after the wait that the receiver
+// asked for or else after longer and longer ones.
+type Delivery struct {
+	opt   DeliveryOptions
+	queue *queue
+	ctx   context.Context // ends with the deadline
+	stop  context.CancelFunc
+
+	mu      sync.Mutex
+	senders [2]*sender
+	wg      sync.WaitGroup
+}
+
+// Counts are numbers of spans or log records.
+type Counts struct {
+	Delivered   uint64 // taken by the receiver
+	Rejected    uint64 // of those that it took the batch of, or refused the batch of
+	Dropped     uint64 // there was no room for them
+	Expired     uint64 // were too old, or damaged, in the spool
+	Undelivered uint64 // still in memory at the deadline
+	Spooled     uint64 // still in the spool at the deadline
+}
+
+// Lost is what is neither delivered nor in the spool.
+func (c Counts) Lost() uint64 { return c.Rejected + c.Dropped + c.Expired + c.Undelivered }
+
+// waits between attempts
+const (
+	firstWait = 200 * time.Millisecond
+	maxWait   = 10 * time.Second
+)
+
+// NewDelivery starts a delivery. What an earlier process left in the spool is
+// sent first.
+func NewDelivery(opt DeliveryOptions) (*Delivery, error) { return newDelivery(opt, defaultBounds) }
+
+func newDelivery(opt DeliveryOptions, b bounds) (*Delivery, error) {
+	b.patience = opt.Deadline
+	q, err := newQueue(opt.Spool, b, opt.Warn)
+	if err != nil {
+		return nil, err
+	}
+	d := &Delivery{opt: opt, queue: q}
+	d.ctx, d.stop = context.WithCancel(context.Background())
+	start := []Signal{Traces}
+	if len(q.waiting[Logs]) > 0 {
+		start = append(start, Logs)
+	}
+	for _, s := range start {
+		if _, err := d.sender(s); err != nil {
+			q.close()
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// sender returns the signal's, and starts it first.
+func (d *Delivery) sender(signal Signal) (*sender, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.senders[signal]; s != nil {
+		return s, nil
+	}
+	e, err := d.opt.Endpoint(signal)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newClient(e, d.opt.Agent)
+	if err != nil {
+		return nil, err
+	}
+	s := &sender{signal: signal, to: e, client: c, queue: d.queue, warn: d.opt.Warn}
+	d.senders[signal] = s
+	d.wg.Go(func() {
+		defer c.close()
+		s.run(d.ctx)
+	})
+	return s, nil
+}
+
+// Put takes a batch. It waits only when the queue is full.
+func (d *Delivery) Put(b Batch) error {
+	s, err := d.sender(b.Signal)
+	if err != nil {
+		return err
+	}
+	if !d.queue.put(b) {
+		s.count(func(c *Counts) { c.Dropped += uint64(b.Items) })
+		s.say(fmt.Errorf("%v wait already: new %s are dropped", d.queue, b.Signal.items()))
+	}
+	return nil
+}
+
+// Close delivers what waits, until the deadline, and returns what became of
+// all, by signal.
+func (d *Delivery) Close() [2]Counts {
+	d.queue.close()
+	timer := time.AfterFunc(d.opt.Deadline, d.stop)
+	d.wg.Wait()
+	timer.Stop()
+	d.stop()
+	var counts [2]Counts
+	for i, s := range d.senders {
+		if s == nil {
+			continue
+		}
+		counts[i] = s.counts
+		memory, disk := d.queue.left(Signal(i))
+		if memory > 0 { // of a batch that was split a part may be delivered
+			memory -= min(s.part, memory)
+		} else {
+			disk -= min(s.part, disk)
+		}
+		counts[i].Undelivered, counts[i].Spooled = memory, disk
+	}
+	if d.queue.spool != nil {
+		d.queue.spool.close()
+	}
+	return counts
+}
+
+// Err says what was not delivered, and why last; nil: everything was.
+func (d *Delivery) Err(counts [2]Counts) error {
+	var said []string
+	for i, c := range counts {
+		if c.Lost()+c.Spooled == 0 {
+			continue
+		}
+		var why []string
+		for _, w := range []struct {
+			n    uint64
+			what string
+		}{
+			{c.Rejected, "rejected by the receiver"},
+			{c.Dropped, "dropped for want of room"},
+			{c.Expired, "too old or damaged in the spool"},
+			{c.Undelivered, "not taken before the deadline"},
+			{c.Spooled, "kept in the spool"},
+		} {
+			if w.n > 0 {
+				why = append(why, fmt.Sprintf("%d %s", w.n, w.what))
+			}
+		}
+		said = append(said, fmt.Sprintf("%d %s were not delivered to %s: %s", c.Lost()+c.Spooled, Signal(i).items(), d.senders[i].to, strings.Join(why, ", ")))
+	}
+	if len(said) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(said, "; "))
+}
+
+// sender delivers the batches of a signal.
+type sender struct {
+	signal Signal
+	to     *Endpoint
+	client client
+	queue  *queue
+	warn   func(format string, args ...any)
+
+	mu     sync.Mutex
+	counts Counts
+	said   string    // the newest message
+	when   time.Time // and when it was printed
+	failed time.Time // since when attempts fail; zero: they do not
+
+	part uint64 // items of the batch at the queue's head that are dealt with
+}
+
+func (s *sender) count(f func(*Counts)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.counts)
+}
+
+// say prints an error about the receiver, and one that persists once a minute.
+func (s *sender) say(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if text := err.Error(); text != s.said || time.Since(s.when) > time.Minute {
+		s.said, s.when = text, time.Now()
+		s.warn("%s: %s", s.to, text)
+	}
+}
+
+func (s *sender) run(ctx context.Context) {
+	for {
+		b, expired, ok := s.queue.head(ctx, s.signal)
+		if !ok {
+			return
+		}
+		if expired || len(b.Body) == 0 {
+			s.count(func(c *Counts) { c.Expired += uint64(b.Items) })
+		} else if !s.deliver(ctx, b) {
+			return
+		}
+		s.part = 0
+		s.queue.drop(s.signal)
+	}
+}
+
+// deliver sends a batch until it was taken or refused: false means that there
+// was no time for that.
+func (s *sender) deliver(ctx context.Context, b Batch) bool {
+	for wait := firstWait; ; wait = min(2*wait, maxWait) {
+		attempt, cancel := context.WithTimeout(ctx, s.to.Timeout)
+		a := s.client.send(attempt, b)
+		cancel()
+		if a.verdict == tooLarge && b.Items > 1 {
+			halves, err := b.halves()
+			if err == nil {
+				return s.deliver(ctx, halves[0]) && s.deliver(ctx, halves[1])
+			}
+			a.why = err
+		}
+		if a.verdict != again {
+			s.settle(b, a)
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		pause := a.after
+		if pause == 0 { // not at the same moment as everybody else
+			pause = wait/2 + rand.N(wait/2)
+		}
+		s.ill(a.why)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
+}
+
+// settle counts a batch that will not be sent again.
+func (s *sender) settle(b Batch, a answer) {
+	s.part += uint64(b.Items)
+	rejected := uint64(b.Items)
+	if a.verdict == delivered {
+		rejected = min(uint64(a.rejected), rejected)
+	}
+	s.count(func(c *Counts) {
+		c.Rejected += rejected
+		c.Delivered += uint64(b.Items) - rejected
+	})
+	s.well()
+	if a.verdict != delivered {
+		s.say(fmt.Errorf("%w: %d %s are lost", a.why, b.Items, s.signal.items()))
+	} else if a.why != nil {
+		s.say(a.why)
+	}
+}
+
+// ill and well note that attempts fail, and that they do no more.
+func (s *sender) ill(why error) {
+	s.mu.Lock()
+	first := s.failed.IsZero()
+	if first {
+		s.failed = time.Now()
+	}
+	s.mu.Unlock()
+	if first {
+		s.say(fmt.Errorf("%w: trying again", why))
+	}
+}
+
+func (s *sender) well() {
+	s.mu.Lock()
+	since := s.failed
+	s.failed = time.Time{}
+	s.mu.Unlock()
+	if !since.IsZero() {
+		s.say(fmt.Errorf("it answers again after %v", time.Since(since).Round(time.Millisecond)))
+	}
+}

@@ -1,0 +1,93 @@
+package otlp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// grpcClient sends requests to an OTLP/gRPC receiver.
+type grpcClient struct {
+	*Endpoint
+	conn *grpc.ClientConn
+	opts []grpc.CallOption
+}
+
+func newGRPCClient(e *Endpoint, agent string) (*grpcClient, error) {
+	creds := insecure.NewCredentials()
+	if e.TLS != nil {
+		creds = credentials.NewTLS(e.TLS)
+	}
+	conn, err := grpc.NewClient("dns:///"+e.URL.Host, grpc.WithTransportCredentials(creds), grpc.WithUserAgent(agent),
+		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry())
+	if err != nil {
+		return nil, err
+	}
+	c := &grpcClient{e, conn, []grpc.CallOption{grpc.ForceCodecV2(rawCodec{})}}
+	if e.Gzip {
+		c.opts = append(c.opts, grpc.UseCompressor(gzip.Name))
+	}
+	return c, nil
+}
+
+var grpcMethods = [...]string{
+	Traces: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+	Logs:   "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}
+
+func (c *grpcClient) send(ctx context.Context, b Batch) answer {
+	for k, v := range c.Headers {
+		ctx = metadata.AppendToOutgoingContext(ctx, strings.ToLower(k), v)
+	}
+	c.conn.ResetConnectBackoff() // how long to wait is decided by our caller
+	var reply []byte
+	err := c.conn.Invoke(ctx, grpcMethods[b.Signal], b.Body, &reply, c.opts...)
+	if err == nil {
+		return b.Signal.partialSuccess(reply, false)
+	}
+	s := status.Convert(err)
+	a := answer{verdict: refused, why: fmt.Errorf("%s: %s", s.Code(), s.Message())}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		a.why = fmt.Errorf("no answer within %v", c.Timeout)
+	}
+	for _, d := range s.Details() {
+		if r, ok := d.(*errdetails.RetryInfo); ok {
+			a.verdict, a.after = again, min(max(r.GetRetryDelay().AsDuration(), 0), maxRetryAfter)
+		}
+	}
+	switch s.Code() {
+	case codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss:
+		a.verdict = again
+	case codes.ResourceExhausted: // may be repeated only when it says when
+	default:
+		a.verdict = refused
+	}
+	return a
+}
+
+func (c *grpcClient) close() { c.conn.Close() }
+
+// rawCodec sends bytes that are a protobuf message already.
+type rawCodec struct{}
+
+func (rawCodec) Name() string { return "proto" }
+
+func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
+
+func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*[]byte) = data.Materialize()
+	return nil
+}
