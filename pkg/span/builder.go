@@ -1,5 +1,19 @@
 // Package span rebuilds spans from events: one for the session, under it one
 // for each thread or process, under those the methods.
+//
+// A thread's span lasts from its first event to its exit; that of a target's
+// first thread begins with the session. It hangs under the span that was the
+// innermost of the forking thread at the fork. An exec keeps it, also when the
+// exec gives it the tid of its process's first thread. A method's span lasts
+// from its start to the stop of the same name on the same thread; spans above
+// it whose stops were lost end with it. A stop without a name ends the
+// innermost. What is still open at the exit of its thread or at the end of its
+// session is closed there and marked dangling.
+//
+// A span_open record comes before the first event of its span, a span record
+// behind the last. For a vivarium-raw capture the times are vivarium's: methods
+// that are open at their thread's exit last to the session's stop, and so does
+// the main thread.
 package span
 
 import (
