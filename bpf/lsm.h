@@ -291,6 +291,7 @@ int BPF_PROG(lsm_bprm_creds_from_file, struct linux_binprm *bprm, struct file *f
 {
 	struct task *t = watched_worker();
 	struct pending *p;
+	struct inode *inode;
 	__u16 mode;
 	int nr;
 
@@ -299,7 +300,8 @@ int BPF_PROG(lsm_bprm_creds_from_file, struct linux_binprm *bprm, struct file *f
 	p = pend(VIV_BPRM_CREDS);
 	if (!p)
 		return 0;
-	mode = LOAD(file, f_inode)->i_mode;
+	inode = LOAD(file, f_inode);
+	mode = LOAD(inode, i_mode);
 	pend_num(p, 0, 1);
 	pend_num(p, 1, !!(mode & S_ISUID));
 	pend_num(p, 2, !!(mode & S_ISGID));

@@ -38,6 +38,7 @@ static __always_inline struct sock *fd_sock(int fd)
 /* The peer as the kernel knows it, which the program cannot change behind our back. */
 static __always_inline bool peer_address(struct address *a, struct sock *sk)
 {
+	__builtin_memset(a, 0, sizeof(*a));
 	a->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	a->port = BPF_CORE_READ(sk, __sk_common.skc_dport);
 	if (a->family == AF_INET)
@@ -77,29 +78,33 @@ static __always_inline void set_ip(struct out *o, int i, struct address *a)
 SYSCALLS(connect_exit)
 {
 	struct pending *p = pended(); /* of an LSM hook */
-	struct address a, peer;
+	struct texts *s = get_texts();
+	struct address *a, *peer;
 	struct out o;
 	struct sock *sk;
 	__u32 len;
 
 	if (p)
 		return emit_pending(t, p, ret, 0);
-	len = user_address(&a, (void *)ARG2(r), (__u32)ARG3(r));
+	if (!s)
+		return 0;
+	a = (void *)s->path;
+	peer = (void *)s->args;
+	len = user_address(a, (void *)ARG2(r), (__u32)ARG3(r));
 	begin(&o, t, VIV_SOCK_CONNECT, ret);
-	if (a.family == AF_INET || a.family == AF_INET6) {
+	if (a->family == AF_INET || a->family == AF_INET6) {
 		if (ret == 0 || ret == -EINPROGRESS) {
 			sk = fd_sock(ARG1(r));
-			__builtin_memset(&peer, 0, sizeof(peer));
-			if (sk && peer_address(&peer, sk) && peer.family == a.family)
+			if (sk && peer_address(peer, sk) && peer->family == a->family)
 				a = peer;
 		}
-		set_num(&o, 1, bpf_ntohs(a.port));
-		set_ip(&o, 0, &a);
-	} else if (a.family == AF_UNIX && len > 2) {
-		set_text(&o, 1, &a.port, sun_path_len(len));
+		set_num(&o, 1, bpf_ntohs(a->port));
+		set_ip(&o, 0, a);
+	} else if (a->family == AF_UNIX && len > 2) {
+		set_text(&o, 1, &a->port, sun_path_len(len));
 	}
 	if (len >= 2)
-		set_num(&o, 0, a.family);
+		set_num(&o, 0, a->family);
 	emit(&o);
 	return 0;
 }
@@ -132,24 +137,39 @@ static __always_inline bool dns_server(struct address *a, struct sock *sk, __u64
 {
 	if (name && user_address(a, (void *)name, namelen))
 		return (a->family == AF_INET || a->family == AF_INET6) && a->port == bpf_htons(DNS_PORT);
-	__builtin_memset(a, 0, sizeof(*a));
 	return peer_address(a, sk) && a->port == bpf_htons(DNS_PORT);
 }
 
-static __always_inline void dns_message(struct task *t, struct texts *s, struct sock *sk, struct address *a,
-					__u64 base, __u64 len, long ret)
+struct dns_buffer {
+	__u64 base, len;
+	__u64 name; /* of the address, 0: the peer's */
+	__u32 namelen;
+};
+
+/* A message of len bytes at base, if it is for a DNS server: the one at name,
+ * or the socket's peer. */
+static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_buffer *b, long ret)
 {
+	struct texts *s = get_texts();
+	__u64 len = b->len;
+	struct address *a;
 	struct out o;
 
+	if (!s || !t || !sk)
+		return 0;
+	a = (void *)s->path;
+	if (!dns_server(a, sk, b->name, b->namelen))
+		return 0;
 	if (len > DNS_MAX)
 		len = DNS_MAX;
-	if (!len || bpf_probe_read_user(s->args, len, (void *)base))
-		return;
+	if (!len || bpf_probe_read_user(s->args, len, (void *)b->base))
+		return 0;
 	begin(&o, t, VIV_DNS_REQ, ret);
 	set_num(&o, 0, BPF_CORE_READ(sk, sk_type)); /* SOCK_STREAM: the message has a length in front */
 	set_text(&o, 0, s->args, len);
 	set_ip(&o, 1, a);
 	emit(&o);
+	return 0;
 }
 
 struct dns_vectors {
@@ -159,35 +179,17 @@ struct dns_vectors {
 	long ret;
 };
 
-static __always_inline int dns_buffer(struct task *t, long ret, int fd, __u64 base, __u64 len, __u64 name,
-				      __u32 namelen)
-{
-	struct sock *sk = fd_sock(fd);
-	struct texts *s;
-	struct address a;
-
-	if (!sk || !dns_server(&a, sk, name, namelen))
-		return 0;
-	s = get_texts();
-	if (s)
-		dns_message(t, s, sk, &a, base, len, ret);
-	return 0;
-}
-
 /* The first vector of the message at hdr. */
 static __noinline int dns_header(struct task *t, struct sock *sk, const void *hdr, long ret)
 {
-	struct texts *s = get_texts();
 	struct msghdr_user h;
-	struct iovec_user v = {};
-	struct address a;
+	struct iovec_user v;
 
-	if (!s || !t || !sk || bpf_probe_read_user(&h, sizeof(h), hdr))
+	if (bpf_probe_read_user(&h, sizeof(h), hdr) || bpf_probe_read_user(&v, sizeof(v), (void *)h.iov))
 		return 0;
-	if (!dns_server(&a, sk, h.name, h.namelen) || bpf_probe_read_user(&v, sizeof(v), (void *)h.iov))
-		return 0;
-	dns_message(t, s, sk, &a, v.base, v.len, ret);
-	return 0;
+	struct dns_buffer b = { .base = v.base, .len = v.len, .name = h.name, .namelen = h.namelen };
+
+	return dns_message(t, sk, &b, ret);
 }
 
 static long dns_vector(__u32 i, struct dns_vectors *v)
@@ -198,24 +200,26 @@ static long dns_vector(__u32 i, struct dns_vectors *v)
 
 SYSCALLS(send_exit)
 {
-	struct sock *sk;
+	struct sock *sk = fd_sock(ARG1(r));
+	struct dns_buffer b = { .base = ARG2(r), .len = ARG3(r) };
 
+	if (!sk)
+		return 0;
 	switch (nr) {
-	case __NR_write:
-		return dns_buffer(t, ret, ARG1(r), ARG2(r), ARG3(r), 0, 0);
 	case __NR_sendto:
-		return dns_buffer(t, ret, ARG1(r), ARG2(r), ARG3(r), ARG5(r), ARG6(r));
+		b.name = ARG5(r);
+		b.namelen = ARG6(r);
+		return dns_message(t, sk, &b, ret);
+	case __NR_write:
+		return dns_message(t, sk, &b, ret);
 	case __NR_sendmsg:
-		sk = fd_sock(ARG1(r));
-		return sk ? dns_header(t, sk, (void *)ARG2(r), ret) : 0;
-	case __NR_sendmmsg:
-		sk = fd_sock(ARG1(r));
-		if (sk) {
-			/* What was sent; a failed call sent none, and shows its first. */
-			struct dns_vectors v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret };
+		return dns_header(t, sk, (void *)ARG2(r), ret);
+	case __NR_sendmmsg: {
+		/* What was sent; a failed call sent none, and shows its first. */
+		struct dns_vectors v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret };
 
-			bpf_loop(ret <= 0 ? 1 : ret < DNS_VECTORS ? ret : DNS_VECTORS, dns_vector, &v, 0);
-		}
+		bpf_loop(ret <= 0 ? 1 : ret < DNS_VECTORS ? ret : DNS_VECTORS, dns_vector, &v, 0);
+	}
 	}
 	return 0;
 }

@@ -2,13 +2,13 @@ package probe
 
 import (
 	"errors"
-	"io/fs"
 	"testing"
 
 	"vivarium/bpf"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // TestVerifier has the verifier accept every program that this kernel takes at
@@ -34,7 +34,7 @@ func TestVerifier(t *testing.T) {
 	const room = 250_000
 	for name, s := range spec.Programs {
 		err := a.load(name)
-		if err != nil && (s.Type == ebpf.LSM || name == "cap_capable") && (errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, fs.ErrPermission)) {
+		if err != nil && (s.Type == ebpf.LSM || name == "cap_capable") && (errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EPERM)) {
 			t.Logf("%-26s not on this kernel: %v", name, err)
 			continue
 		}
