@@ -8,7 +8,7 @@
 #define ARGC_MAX (1 << 17) /* pointers of argv that are counted */
 
 const volatile bool follow = true;
-const volatile bool emit_fork = true, emit_exec = true, emit_exit = true;
+const volatile bool emit_exec = true;
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
@@ -27,8 +27,6 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	} else {
 		lose(); /* no memory: the child goes unwatched */
 	}
-	if (!emit_fork)
-		return 0;
 	set_num(&o, 0, child->tgid);
 	set_num(&o, 1, child->pid);
 	emit(&o);
@@ -65,7 +63,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 	s = get_texts();
 	if (!s)
 		return 0;
-	if (emit_exec) {
+	if (emit_exec || old_pid != task->pid) { /* a thread that becomes the leader changes its tid */
 		begin(&o, t, VIV_PROC_EXEC, 0);
 		set_num(&o, 0, bprm->argc);
 		if (old_pid != task->pid)
@@ -159,7 +157,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	struct out o;
 	int code;
 
-	if (!t || !emit_exit)
+	if (!t)
 		return 0;
 	begin(&o, t, VIV_PROC_EXIT, 0);
 	code = task->exit_code;
@@ -188,7 +186,7 @@ struct {
 } targets SEC(".maps");
 
 const volatile __u32 own_tgid = 0; /* viv-probe, which a watched shell may have started */
-const volatile __u64 session_span = 0;
+__u64 session_span = 0;
 
 __u32 seeded = 0; /* tasks that the last pass marked */
 __u32 alive = 0;  /* watched processes beside the targets that the last pass saw running */

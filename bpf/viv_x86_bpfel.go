@@ -174,8 +174,6 @@ const (
 	VivVarAlive                 = "alive"
 	VivVarBlindUnused           = "blind_unused"
 	VivVarEmitExec              = "emit_exec"
-	VivVarEmitExit              = "emit_exit"
-	VivVarEmitFork              = "emit_fork"
 	VivVarExecCreds             = "exec_creds"
 	VivVarFailedOpens           = "failed_opens"
 	VivVarFlagUnused            = "flag_unused"
@@ -295,8 +293,6 @@ type VivVariableSpecs struct {
 	Alive        *ebpf.VariableSpec `ebpf:"alive"`
 	BlindUnused  *ebpf.VariableSpec `ebpf:"blind_unused"`
 	EmitExec     *ebpf.VariableSpec `ebpf:"emit_exec"`
-	EmitExit     *ebpf.VariableSpec `ebpf:"emit_exit"`
-	EmitFork     *ebpf.VariableSpec `ebpf:"emit_fork"`
 	ExecCreds    *ebpf.VariableSpec `ebpf:"exec_creds"`
 	FailedOpens  *ebpf.VariableSpec `ebpf:"failed_opens"`
 	FlagUnused   *ebpf.VariableSpec `ebpf:"flag_unused"`
@@ -359,8 +355,6 @@ type VivVariables struct {
 	Alive        *ebpf.Variable `ebpf:"alive"`
 	BlindUnused  *ebpf.Variable `ebpf:"blind_unused"`
 	EmitExec     *ebpf.Variable `ebpf:"emit_exec"`
-	EmitExit     *ebpf.Variable `ebpf:"emit_exit"`
-	EmitFork     *ebpf.Variable `ebpf:"emit_fork"`
 	ExecCreds    *ebpf.Variable `ebpf:"exec_creds"`
 	FailedOpens  *ebpf.Variable `ebpf:"failed_opens"`
 	FlagUnused   *ebpf.Variable `ebpf:"flag_unused"`

@@ -135,7 +135,6 @@ func (p *Probe) newSession() error {
 			return fmt.Errorf("make a trace id: %w", err)
 		}
 	}
-	s.StartUnixNS, s.StartKtimeNS = clocks()
 	p.session = s
 	return nil
 }
@@ -150,11 +149,8 @@ func (p *Probe) load() error {
 	values := map[string]any{
 		"follow":       !p.opt.NoFollow,
 		"failed_opens": p.opt.FailedOpens,
-		"emit_fork":    chosen[event.ProcFork],
 		"emit_exec":    chosen[event.ProcExec],
-		"emit_exit":    chosen[event.ProcExit],
 		"own_tgid":     uint32(os.Getpid()),
-		"session_span": span.SessionID(p.session.TraceID, uint64(p.session.ObserverPID), p.session.StartKtimeNS),
 		"wakeup_bytes": uint64(p.opt.BufferSize / 4),
 	}
 	for name, v := range values {
@@ -221,6 +217,12 @@ func (p *Probe) attach() error {
 // until a pass finds nobody new: the fork hook is attached, so whoever is made
 // meanwhile is marked by its parent, or is found by the next pass.
 func (p *Probe) seed() error {
+	s := &p.session
+	s.StartUnixNS, s.StartKtimeNS = clocks()
+	root := span.SessionID(s.TraceID, uint64(s.ObserverPID), s.StartKtimeNS)
+	if err := p.coll.Variables["session_span"].Set(root); err != nil {
+		return fmt.Errorf("set session_span: %w", err)
+	}
 	for _, t := range p.targets {
 		leaderOnly := uint8(0)
 		if p.cmd != nil {
@@ -418,6 +420,13 @@ func (r *recording) drain() error {
 				return err
 			}
 			continue
+		}
+		if !r.p.opt.Events[r.dec.id] {
+			// Spans are rebuilt from it. It says no more than that needs.
+			r.ev.Hidden = true
+			if r.dec.id == event.ProcExec {
+				r.ev.Fields[0], r.ev.Fields[1] = event.Value{}, event.Value{}
+			}
 		}
 		r.events++
 		if err := r.w.Event(&r.ev); err != nil {

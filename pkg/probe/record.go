@@ -26,6 +26,7 @@ var errShort = errors.New("record is shorter than it says")
 // aliases the record or its own storage: valid until the next call.
 type decoder struct {
 	text  []byte // storage of composed texts
+	id    event.ID
 	blind string // not empty: the record was no event but says what cannot be seen
 }
 
@@ -63,7 +64,8 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 	trace := ev.TraceID
 	ev.Reset()
 	ev.TraceID = trace
-	ev.Kind = &event.Kinds[r.Kind]
+	d.id = event.ID(r.Kind)
+	ev.Kind = &event.Kinds[d.id]
 	ev.KtimeNS = r.Ktime
 	ev.PID, ev.TID, ev.UID, ev.GID = r.Pid, r.Tid, r.Uid, r.Gid
 	const comm = unsafe.Offsetof(r.Comm)
@@ -96,7 +98,7 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 			v.Type, v.List = event.List, splitArgs(v.List, texts[w-event.Args0])
 		}
 	}
-	switch event.ID(r.Kind) {
+	switch d.id {
 	case event.DNSReq:
 		d.question(ev, texts[0], r.Num[0] == unix.SOCK_STREAM)
 	case event.SockConnect:
