@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"slices"
+	"strconv"
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
@@ -421,6 +422,9 @@ func is(ev *event.Event, id event.ID) bool { return ev.Kind == &event.Kinds[id] 
 
 func (s *session) event(rec *stream.Record, ev *event.Event) {
 	s.newest = max(s.newest, ev.KtimeNS)
+	if s.StartKtimeNS == 0 {
+		s.begin(ev.KtimeNS)
+	}
 	at := s.spans[ev.SpanID]
 	if at.thread == nil {
 		at = s.spans[ev.ThreadSpanID]
@@ -469,6 +473,19 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 			f.tid = f.pid
 		}
 		s.forks[f.tid] = append(s.forks[f.tid], f)
+	}
+}
+
+// begin is for a capture that does not say when it began: with its first event.
+func (s *session) begin(ktime uint64) {
+	s.StartKtimeNS = ktime
+	for _, t := range s.threads {
+		if t.gapAt == 0 {
+			t.gapAt = ktime
+			if t.gap != nil {
+				t.gap.start, t.gap.span.StartKtimeNS = ktime, ktime
+			}
+		}
 	}
 }
 
@@ -522,6 +539,14 @@ func (s *session) finish() {
 		s.last.own = append(s.last.own, n)
 	}
 	s.waiting = nil
+	for _, p := range s.procs {
+		// Its events may have been taken out of the stream.
+		if len(p.threads) > 0 && p.comm == "" {
+			if t := p.main(); t.Name != "tid="+strconv.FormatUint(uint64(t.TID), 10) {
+				p.comm = t.Name
+			}
+		}
+	}
 	s.place()
 }
 
