@@ -25,7 +25,7 @@ func main() {
 		Depth    *integer `short:"d" placeholder:"N" help:"Drop method spans nested deeper than N; their events move to the span that stays."`
 		Filter   *string  `placeholder:"JSON" help:"vivarium's filter object. Wins over -e."`
 		Dedup    bool     `short:"u" help:"Show equal opens, mappings, dlopens and environment accesses once."`
-		Quiet    bool     `short:"q" help:"Write nothing; exit with 0 if an event is selected, 1 if none, 2 if the stream was incomplete."`
+		Quiet    bool     `short:"q" help:"Write nothing, read to the end, and exit with 0 if an event is selected, 1 if none, 2 if none but the stream was incomplete."`
 		To       string   `placeholder:"msgpack|json|vivraw" help:"Encoding to write: the stream, a JSON object per line, or a vivarium capture."`
 		File     string   `arg:"" optional:"" help:"Stream or capture to read; - is stdin."`
 	}
@@ -40,6 +40,7 @@ func main() {
 				All: flags.All, Events: flags.Event, Exclude: flags.Exclude, Severities: flags.Severity,
 				PIDs: flags.PID, TIDs: flags.TID, Span: flags.Span, Payload: flags.Payload,
 				Depth: (*int64)(flags.Depth), JSON: flags.Filter, Dedup: flags.Dedup, Encoding: flags.To != "",
+				Capture: flags.To == "vivraw",
 			}
 			sel, warnings, err := o.Selection()
 			if err != nil {

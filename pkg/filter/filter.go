@@ -31,6 +31,9 @@ type Selection struct {
 	// Methods makes span_start and span_stop count as matches, which they do
 	// not otherwise, because nothing shows them as events.
 	Methods bool
+	// Rebuild is for a target that has no spans: they are to be rebuilt from
+	// what is written, without those that were refused.
+	Rebuild bool
 }
 
 // spans says whether something depends on the stream's spans.
@@ -174,6 +177,10 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 			host.anchor = ev.ThreadSpanID
 		}
 	}
+	moved := host.anchor != ev.SpanID
+	if moved && f.sel.Rebuild && isMethod(ev.Kind) {
+		return false, nil, nil // or their span would be rebuilt
+	}
 	if ev.Hidden || !host.shown || !f.shows(ev) {
 		if !lost && !f.needed(ev, host) {
 			return false, nil, nil
@@ -184,7 +191,7 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 	} else if f.sel.Methods || !isMethod(ev.Kind) {
 		f.Stats.Matched++
 	}
-	if host.anchor != ev.SpanID {
+	if moved {
 		set = append(set, stream.SetUint("span_id", host.anchor))
 	}
 	return true, set, nil
@@ -192,15 +199,16 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 
 // needed says whether later stages cannot do without an event that is not shown.
 func (f *Filter) needed(ev *event.Event, host known) bool {
+	rebuild := f.place == before || f.sel.Rebuild
 	switch ev.Kind {
 	case &event.Kinds[event.ProcFork]:
 		return true
 	case &event.Kinds[event.ProcExec]:
-		return f.place == before || len(ev.Error) == 0
+		return rebuild || len(ev.Error) == 0
 	case &event.Kinds[event.ProcExit], &event.Kinds[event.SpanRaise]:
-		return f.place == before
+		return rebuild
 	}
-	return isMethod(ev.Kind) && (f.place == before || host.depth == 1 && host.anchor != ev.SpanID)
+	return isMethod(ev.Kind) && (rebuild || host.depth == 1 && host.anchor != ev.SpanID)
 }
 
 func isMethod(k *event.Kind) bool {
@@ -229,8 +237,8 @@ func (f *Filter) textOf(ev *event.Event) []byte {
 }
 
 // repeated says whether an event of a kind that is shown once was there before.
-// It keeps 128 bits of a seeded hash of each value: nobody finds two that are
-// equal by chance, or on purpose.
+// Of each value it keeps 128 bits of hashes with secret seeds: no two of them
+// are equal by chance.
 func (f *Filter) repeated(ev *event.Event) bool {
 	var id event.ID
 	switch ev.Kind {

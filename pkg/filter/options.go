@@ -21,7 +21,8 @@ type Options struct {
 	Depth      *int64   // overrules JSON's
 	JSON       *string  // a vivarium filter object; wins over Events
 	Dedup      bool
-	Encoding   bool // another encoding was asked for: no default filter
+	Encoding   bool // an encoding was asked for: no default filter
+	Capture    bool // and it is a vivarium-raw capture, which has no spans
 }
 
 // Selection is what the options select. JSON wins over Events, and All over
@@ -109,6 +110,7 @@ func (o *Options) Selection() (sel Selection, warnings []string, err error) {
 		sel.Depth = Depth(*o.Depth)
 	}
 	sel.Dedup = sel.Dedup || o.Dedup
+	sel.Rebuild = o.Capture
 	return sel, warnings, nil
 }
 
