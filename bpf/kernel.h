@@ -125,6 +125,7 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct files_struct *files;
 	struct signal_struct *signal;
+	void *bpf_storage;
 };
 
 struct linux_binprm {

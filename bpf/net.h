@@ -6,8 +6,9 @@
 #include "pending.h"
 
 #define DNS_PORT 53
-#define DNS_MAX 512   /* bytes of a DNS message that a record holds */
-#define DNS_VECTORS 64 /* messages of one sendmmsg that are looked at */
+#define DNS_MAX 512	/* bytes of a DNS message that a record holds */
+#define DNS_PIECES 16	/* vectors of a message that are looked at */
+#define DNS_MESSAGES 64 /* messages of one sendmmsg that are looked at */
 
 #define SUN_PATH 108
 
@@ -140,19 +141,42 @@ static __always_inline bool dns_server(struct address *a, struct sock *sk, __u64
 	return peer_address(a, sk) && a->port == bpf_htons(DNS_PORT);
 }
 
+/* A message: len bytes at base, or pieces of it. */
 struct dns_buffer {
 	__u64 base, len;
-	__u64 name; /* of the address, 0: the peer's */
+	const struct iovec_user *pieces; /* not 0: len of them */
+	__u64 name;			 /* of the address, 0: the peer's */
 	__u32 namelen;
 };
 
-/* A message of len bytes at base, if it is for a DNS server: the one at name,
- * or the socket's peer. */
+struct dns_text {
+	char *buf; /* room for 2 * DNS_MAX */
+	const struct iovec_user *pieces;
+	__u32 len;
+};
+
+static long dns_piece(__u32 i, struct dns_text *m)
+{
+	struct iovec_user v;
+	__u32 pos = m->len;
+
+	if (pos >= DNS_MAX || bpf_probe_read_user(&v, sizeof(v), &m->pieces[i]))
+		return 1;
+	if (v.len > DNS_MAX)
+		v.len = DNS_MAX;
+	if (v.len && bpf_probe_read_user(&m->buf[pos], v.len, (void *)v.base))
+		return 1;
+	m->len = pos + v.len;
+	return 0;
+}
+
+/* A record of a message, if it is for a DNS server: the one at name, or the
+ * socket's peer. */
 static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_buffer *b, long ret)
 {
 	struct texts *s = get_texts();
-	__u64 len = b->len;
 	struct address *a;
+	__u64 len;
 	struct out o;
 
 	if (!s || !t || !sk)
@@ -160,9 +184,16 @@ static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_bu
 	a = (void *)s->path;
 	if (!dns_server(a, sk, b->name, b->namelen))
 		return 0;
+	len = b->len;
+	if (b->pieces) {
+		struct dns_text m = { .buf = s->args, .pieces = b->pieces };
+
+		bpf_loop(len < DNS_PIECES ? len : DNS_PIECES, dns_piece, &m, 0);
+		len = m.len;
+	}
 	if (len > DNS_MAX)
 		len = DNS_MAX;
-	if (!len || bpf_probe_read_user(s->args, len, (void *)b->base))
+	if (!len || (!b->pieces && bpf_probe_read_user(s->args, len, (void *)b->base)))
 		return 0;
 	begin(&o, t, VIV_DNS_REQ, ret);
 	set_num(&o, 0, BPF_CORE_READ(sk, sk_type)); /* SOCK_STREAM: the message has a length in front */
@@ -172,27 +203,25 @@ static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_bu
 	return 0;
 }
 
-struct dns_vectors {
+struct dns_messages {
 	struct task *t;
 	struct sock *sk;
 	struct mmsghdr_user *m;
 	long ret;
 };
 
-/* The first vector of the message at hdr. */
 static __noinline int dns_header(struct task *t, struct sock *sk, const void *hdr, long ret)
 {
 	struct msghdr_user h;
-	struct iovec_user v;
 
-	if (bpf_probe_read_user(&h, sizeof(h), hdr) || bpf_probe_read_user(&v, sizeof(v), (void *)h.iov))
+	if (bpf_probe_read_user(&h, sizeof(h), hdr))
 		return 0;
-	struct dns_buffer b = { .base = v.base, .len = v.len, .name = h.name, .namelen = h.namelen };
+	struct dns_buffer b = { .len = h.iovlen, .pieces = (void *)h.iov, .name = h.name, .namelen = h.namelen };
 
 	return dns_message(t, sk, &b, ret);
 }
 
-static long dns_vector(__u32 i, struct dns_vectors *v)
+static long dns_vector(__u32 i, struct dns_messages *v)
 {
 	dns_header(v->t, v->sk, &v->m[i].hdr, v->ret);
 	return 0;
@@ -212,13 +241,16 @@ SYSCALLS(send_exit)
 		return dns_message(t, sk, &b, ret);
 	case __NR_write:
 		return dns_message(t, sk, &b, ret);
+	case __NR_writev: /* the C library, over TCP */
+		b.pieces = (void *)b.base;
+		return dns_message(t, sk, &b, ret);
 	case __NR_sendmsg:
 		return dns_header(t, sk, (void *)ARG2(r), ret);
 	case __NR_sendmmsg: {
 		/* What was sent; a failed call sent none, and shows its first. */
-		struct dns_vectors v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret };
+		struct dns_messages v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret };
 
-		bpf_loop(ret <= 0 ? 1 : ret < DNS_VECTORS ? ret : DNS_VECTORS, dns_vector, &v, 0);
+		bpf_loop(ret <= 0 ? 1 : ret < DNS_MESSAGES ? ret : DNS_MESSAGES, dns_vector, &v, 0);
 	}
 	}
 	return 0;

@@ -20,9 +20,14 @@ struct {
 	__type(value, struct task);
 } tasks SEC(".maps");
 
+/* The current task's mark, if it is watched. Most tasks of a machine have no
+ * storage at all, and that is seen without a helper's call: this runs at every
+ * system call of everybody. */
 static __always_inline struct task *watched(void)
 {
-	return bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), 0, 0);
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return task->bpf_storage ? bpf_task_storage_get(&tasks, task, 0, 0) : 0;
 }
 
 static __always_inline __u64 new_span_id(void)
