@@ -9,13 +9,17 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-const dnsHeader = 12 // bytes, RFC 1035 section 4.1.1
+const (
+	dnsHeader = 12  // bytes, RFC 1035 section 4.1.1
+	dnsMax    = 512 // bytes of a message that a record holds: DNS_MAX in bpf/net.h
+)
 
 // question fills qname and qtype of a dns_req from the message that was sent.
 // A message that is no question, or a cut one, leaves them out: it went to
 // port 53 all the same, and that is worth seeing.
 func (d *decoder) question(ev *event.Event, msg []byte, stream bool) {
-	if stream && len(msg) >= 2 { // a TCP message begins with its length
+	// A TCP message begins with its length, unless that was written before.
+	if stream && len(msg) >= 2 && (int(binary.BigEndian.Uint16(msg)) <= len(msg)-2 || len(msg) == dnsMax) {
 		msg = msg[2:]
 	}
 	if len(msg) < dnsHeader || msg[2]&0x80 != 0 || binary.BigEndian.Uint16(msg[4:]) == 0 {
@@ -60,6 +64,8 @@ func qtypeName(t dnsmessage.Type) []byte {
 	if !ok {
 		s, known := strings.CutPrefix(t.String(), "Type")
 		switch {
+		case t == dnsmessage.TypeALL:
+			s = "ANY"
 		case t == 64:
 			s = "SVCB"
 		case t == 65:

@@ -65,7 +65,7 @@ var hooks = []hook{
 	{event.SockConnect, lsm, "lsm_socket_connect", "lsm:socket_connect", nil},
 	{event.OddSocket, both, "socket_exit", sysExit, []uint32{unix.SYS_SOCKET, unix.SYS_SOCKETPAIR}},
 	{event.OddSocket, lsm, "lsm_socket_create", "lsm:socket_create", nil},
-	{event.DNSReq, both, "send_exit", sysExit, []uint32{unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_WRITE}},
+	{event.DNSReq, both, "send_exit", sysExit, []uint32{unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_WRITE, unix.SYS_WRITEV}},
 	{event.ProcFork, both, "sched_process_fork", "btf:sched_process_fork", nil},
 	{event.ProcExec, both, "sched_process_exec", "btf:sched_process_exec", nil},
 	{event.ProcExec, both, "exec_exit", sysExit, execs},

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -279,6 +280,9 @@ func show(ev *event.Event) string {
 	if ev.Truncated {
 		b = append(b, " truncated"...)
 	}
+	if ev.Hidden {
+		b = append(b, " hidden"...)
+	}
 	return string(b)
 }
 
@@ -296,6 +300,9 @@ func (s *seen) rows() map[string][]string {
 	rows := map[string][]string{}
 	row := ""
 	for _, ev := range s.events {
+		if ev.Hidden {
+			continue
+		}
 		if ev.Kind == &event.Kinds[event.PathOpen] {
 			if name, ok := strings.CutSuffix(filepath.Base(string(ev.Get("path").Text)), ".mark"); ok {
 				row = name
@@ -306,6 +313,20 @@ func (s *seen) rows() map[string][]string {
 		rows[row] = append(rows[row], show(ev))
 	}
 	return rows
+}
+
+// only leaves out the events of other kinds, but not the marks of rows.
+func (s *seen) only(ids ...event.ID) *seen {
+	c := *s
+	c.events = slices.DeleteFunc(slices.Clone(s.events), func(ev *event.Event) bool {
+		for _, id := range ids {
+			if ev.Kind == &event.Kinds[id] {
+				return false
+			}
+		}
+		return !bytes.HasSuffix(ev.Get("path").Text, []byte(".mark"))
+	})
+	return &c
 }
 
 // row is what a program does under one mark, and what of it is to be seen.
@@ -443,4 +464,64 @@ func tool(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// running is a program that was started before it is watched.
+type running struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	said  map[string]string
+}
+
+// start starts a program of testdata and waits until it says that it is ready.
+// It goes on when its stdin is closed.
+func start(t testing.TB, argv ...string) *running {
+	t.Helper()
+	r := &running{cmd: exec.Command(argv[0], argv[1:]...), said: map[string]string{}}
+	r.cmd.Stderr = os.Stderr
+	stdin, err := r.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.stdin = stdin
+	stdout, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if r.cmd.ProcessState == nil {
+			r.cmd.Process.Kill()
+			r.cmd.Wait()
+		}
+	})
+	for sc := bufio.NewScanner(stdout); sc.Scan(); {
+		if sc.Text() == "ready" {
+			return r
+		}
+		if name, value, ok := strings.Cut(sc.Text(), "="); ok {
+			r.said[name] = value
+		}
+	}
+	t.Fatalf("%s ended before it was ready", argv[0])
+	return nil
+}
+
+// recordRunning watches a running program from now to its end, which must be
+// with that status.
+func recordRunning(t testing.TB, opt Options, r *running, status int) *seen {
+	t.Helper()
+	opt.PIDs = []int{r.cmd.Process.Pid}
+	p := newProbe(t, opt)
+	r.stdin.Close()
+	wait := make(chan error)
+	go func() { wait <- r.cmd.Wait() }()
+	s := finish(t, t.Context(), p)
+	if err := <-wait; r.cmd.ProcessState.ExitCode() != status {
+		t.Errorf("the program ended with %v, want status %d", err, status)
+	}
+	s.said = r.said
+	return s
 }

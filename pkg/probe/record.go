@@ -257,6 +257,7 @@ var errnoNames = func() (names [1024][]byte) {
 			names[e] = []byte(n)
 		}
 	}
+	names[unix.EOPNOTSUPP] = []byte("EOPNOTSUPP") // not its other name, ENOTSUP
 	for e, n := range map[int]string{512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 516: "ERESTART_RESTARTBLOCK"} {
 		names[e] = []byte(n)
 	}
