@@ -107,6 +107,15 @@ struct vm_area_struct {
 	struct file *vm_file;
 };
 
+struct upid {
+	int nr;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
 struct thread_info {
 	__u32 status;
 };
@@ -121,6 +130,7 @@ struct task_struct {
 	int exit_state;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	struct pid *thread_pid;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct files_struct *files;

@@ -175,18 +175,30 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
  * slips between.
  */
 struct target {
-	__u8 leader_only;   /* the command before its exec: its runtime's threads are ours, not its */
+	__u32 tgid;	  /* as the root pid namespace, and so every event, has it */
+	__u8 leader_only; /* the command before its exec: its runtime's threads are ours, not its */
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__type(key, __u32); /* tgid */
+	__type(key, __u32); /* process id as viv-probe's own pid namespace has it */
 	__type(value, struct target);
 } targets SEC(".maps");
 
-const volatile __u32 own_tgid = 0; /* viv-probe, which a watched shell may have started */
-__u64 session_span = 0;
+/* A process's id in the pid namespace of viv-probe, which runs the iterator. */
+static __always_inline __u32 own_pid(struct task_struct *leader)
+{
+	unsigned int level = bpf_get_current_task_btf()->thread_pid->level;
+	struct pid *pid = leader->thread_pid;
+	int nr = 0;
+
+	bpf_probe_read_kernel(&nr, sizeof(nr),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers[0].nr) +
+				      level * bpf_core_type_size(struct upid));
+	return nr;
+}
+
 
 __u32 seeded = 0; /* tasks that the last pass marked */
 __u32 alive = 0;  /* watched processes beside the targets that the last pass saw running */
@@ -197,28 +209,33 @@ int seed_tasks(struct bpf_iter__task *ctx)
 	struct task_struct *task = ctx->task, *leader, *up;
 	struct task *t, *by = 0;
 	struct target *target;
-	__u64 parent = session_span;
-	__u32 tgid;
+	__u64 parent = 0; /* a target's own: viv-spans hangs it under the session */
+	__u32 tgid, pid;
 
 	if (!task)
 		return 0;
+	leader = task->group_leader;
+	if (!leader)
+		return 0;
 	tgid = task->tgid;
+	pid = own_pid(leader);
+	target = bpf_map_lookup_elem(&targets, &pid);
 	t = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (t) {
-		if (task->pid == tgid && !task->exit_state && !bpf_map_lookup_elem(&targets, &tgid))
+		if (task->pid == tgid && !task->exit_state && !target)
 			alive++;
 		return 0;
 	}
-	if (tgid == own_tgid || task->exit_state)
+	/* A watched shell may have started viv-probe itself. */
+	if (tgid == bpf_get_current_pid_tgid() >> 32 || task->exit_state)
 		return 0;
-	target = bpf_map_lookup_elem(&targets, &tgid);
 	if (target) {
 		if (target->leader_only && task->pid != tgid)
 			return 0;
+		target->tgid = tgid;
 	} else {
-		leader = task->group_leader;
 		up = task->real_parent;
-		if (task->pid != tgid && leader)
+		if (task->pid != tgid)
 			by = bpf_task_storage_get(&tasks, leader, 0, 0);
 		else if (follow && up)
 			by = bpf_task_storage_get(&tasks, up, 0, 0);

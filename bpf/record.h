@@ -53,6 +53,7 @@ enum flag {
 	VIV_PSEUDO = 2,	     /* the path is a file system's name, num[3] the inode: pipe, socket, ... */
 	VIV_UNREACHABLE = 4, /* the path does not lead to the task's root */
 	VIV_UNKNOWN = 8,     /* the outcome is not known */
+	VIV_MARKER = 16,     /* text 0 is a marker, without its viv:// */
 };
 
 #define VIV_NUMS 4

@@ -6,5 +6,6 @@
 #include "net.h"
 #include "authority.h"
 #include "lsm.h"
+#include "markers.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

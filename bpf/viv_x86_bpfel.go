@@ -33,6 +33,7 @@ const (
 	VivFlagVIV_PSEUDO      VivFlag = 2
 	VivFlagVIV_UNREACHABLE VivFlag = 4
 	VivFlagVIV_UNKNOWN     VivFlag = 8
+	VivFlagVIV_MARKER      VivFlag = 16
 )
 
 type VivKind uint32
@@ -101,7 +102,9 @@ type VivRecord struct {
 
 type VivTarget struct {
 	_          structs.HostLayout
+	Tgid       uint32
 	LeaderOnly uint8
+	_          [3]byte
 }
 
 type VivTask struct {
@@ -154,6 +157,7 @@ const (
 	VivProgLsmTaskFixSetgid     = "lsm_task_fix_setgid"
 	VivProgLsmTaskFixSetuid     = "lsm_task_fix_setuid"
 	VivProgLsmTaskKill          = "lsm_task_kill"
+	VivProgMarkerExit           = "marker_exit"
 	VivProgMmapExit             = "mmap_exit"
 	VivProgNamesEnter           = "names_enter"
 	VivProgNamesExit            = "names_exit"
@@ -179,10 +183,8 @@ const (
 	VivVarFlagUnused            = "flag_unused"
 	VivVarFollow                = "follow"
 	VivVarKindUnused            = "kind_unused"
-	VivVarOwnTgid               = "own_tgid"
 	VivVarRecordUnused          = "record_unused"
 	VivVarSeeded                = "seeded"
-	VivVarSessionSpan           = "session_span"
 	VivVarWakeupBytes           = "wakeup_bytes"
 )
 
@@ -253,6 +255,7 @@ type VivProgramSpecs struct {
 	LsmTaskFixSetgid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setgid"`
 	LsmTaskFixSetuid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setuid"`
 	LsmTaskKill          *ebpf.ProgramSpec `ebpf:"lsm_task_kill"`
+	MarkerExit           *ebpf.ProgramSpec `ebpf:"marker_exit"`
 	MmapExit             *ebpf.ProgramSpec `ebpf:"mmap_exit"`
 	NamesEnter           *ebpf.ProgramSpec `ebpf:"names_enter"`
 	NamesExit            *ebpf.ProgramSpec `ebpf:"names_exit"`
@@ -298,10 +301,8 @@ type VivVariableSpecs struct {
 	FlagUnused   *ebpf.VariableSpec `ebpf:"flag_unused"`
 	Follow       *ebpf.VariableSpec `ebpf:"follow"`
 	KindUnused   *ebpf.VariableSpec `ebpf:"kind_unused"`
-	OwnTgid      *ebpf.VariableSpec `ebpf:"own_tgid"`
 	RecordUnused *ebpf.VariableSpec `ebpf:"record_unused"`
 	Seeded       *ebpf.VariableSpec `ebpf:"seeded"`
-	SessionSpan  *ebpf.VariableSpec `ebpf:"session_span"`
 	WakeupBytes  *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
 
@@ -360,10 +361,8 @@ type VivVariables struct {
 	FlagUnused   *ebpf.Variable `ebpf:"flag_unused"`
 	Follow       *ebpf.Variable `ebpf:"follow"`
 	KindUnused   *ebpf.Variable `ebpf:"kind_unused"`
-	OwnTgid      *ebpf.Variable `ebpf:"own_tgid"`
 	RecordUnused *ebpf.Variable `ebpf:"record_unused"`
 	Seeded       *ebpf.Variable `ebpf:"seeded"`
-	SessionSpan  *ebpf.Variable `ebpf:"session_span"`
 	WakeupBytes  *ebpf.Variable `ebpf:"wakeup_bytes"`
 }
 
@@ -396,6 +395,7 @@ type VivPrograms struct {
 	LsmTaskFixSetgid     *ebpf.Program `ebpf:"lsm_task_fix_setgid"`
 	LsmTaskFixSetuid     *ebpf.Program `ebpf:"lsm_task_fix_setuid"`
 	LsmTaskKill          *ebpf.Program `ebpf:"lsm_task_kill"`
+	MarkerExit           *ebpf.Program `ebpf:"marker_exit"`
 	MmapExit             *ebpf.Program `ebpf:"mmap_exit"`
 	NamesEnter           *ebpf.Program `ebpf:"names_enter"`
 	NamesExit            *ebpf.Program `ebpf:"names_exit"`
@@ -442,6 +442,7 @@ func (p *VivPrograms) Close() error {
 		p.LsmTaskFixSetgid,
 		p.LsmTaskFixSetuid,
 		p.LsmTaskKill,
+		p.MarkerExit,
 		p.MmapExit,
 		p.NamesEnter,
 		p.NamesExit,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,6 +27,7 @@ type flags struct {
 	Event       []string      `short:"e" placeholder:"EVENT" help:"Record only these events."`
 	Exclude     []string      `short:"x" placeholder:"EVENT" help:"Do not record these events."`
 	Hooks       string        `enum:"auto,lsm,tracepoint" default:"auto" help:"Where events come from: BPF LSM, tracepoints, or event by event the better that this kernel takes (${enum})."`
+	Spans       []string      `default:"auto" placeholder:"PROVIDER" help:"Where method spans come from: auto, none, or some of: markers."`
 	NoFollow    bool          `help:"Leave out the processes that a watched one makes."`
 	User        string        `placeholder:"NAME" help:"Run the command as this user (under sudo: as the one who called it)."`
 	Duration    time.Duration `placeholder:"D" help:"End after this time, such as 30s or 5m."`
@@ -73,8 +75,8 @@ func (f *flags) run() error {
 	}
 	res, err := p.Record(ctx, out)
 	err = errors.Join(err, p.Close())
-	if f.Output != "" {
-		err = errors.Join(err, out.Close())
+	if res.BadMarkers > 0 {
+		cli.Warn("%d paths began with viv:// but were no markers; they are viv://start/NAME, viv://stop/NAME and viv://raise/ERROR", res.BadMarkers)
 	}
 	if res.Lost > 0 {
 		cli.Warn("%d events were lost: the reader was too slow for the ring buffer; try --buffer-size %d", res.Lost, 4*opt.BufferSize)
@@ -136,6 +138,9 @@ func (f *flags) options() (probe.Options, error) {
 	var err error
 	if opt.Events, err = choose(f.Event, f.Exclude); err != nil {
 		return opt, err
+	}
+	if opt.Spans, err = probe.ParseSpans(f.Spans); err != nil {
+		return opt, cli.Usagef("the providers are: "+strings.Join(probe.SpanProviders(), " "), "--spans: %v", err)
 	}
 	tp, from := f.Traceparent, "--traceparent: "
 	if tp == "" {

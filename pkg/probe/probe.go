@@ -10,12 +10,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
 	"vivarium/bpf"
 	"vivarium/pkg/event"
-	"vivarium/pkg/span"
 	"vivarium/pkg/stream"
 
 	"github.com/cilium/ebpf"
@@ -36,6 +36,7 @@ type Options struct {
 	Events       map[event.ID]bool // to record
 	NoFollow     bool              // leave out processes that the targets make
 	FailedOpens  bool              // record opens that failed, too
+	Spans        Spans             // where method spans come from
 	Duration     time.Duration     // end after this time; 0: never
 	BufferSize   int               // of the ring buffer, bytes: a power of two, of at least a page
 	TraceID      [16]byte          // zero: a new one
@@ -119,17 +120,13 @@ func (p *Probe) newSession() error {
 		Version:      stream.Version,
 		TraceID:      p.opt.TraceID,
 		ParentSpanID: p.opt.ParentSpanID,
-		MainTID:      uint32(p.targets[0].pid),
-		ObserverPID:  uint32(p.targets[0].pid),
 		Command:      p.opt.Command,
 		Host:         host,
 		Hooks:        map[string]string{},
 		Missing:      map[string]string{},
 		ProbeVersion: p.opt.Version,
 	}
-	for _, t := range p.targets {
-		s.Targets = append(s.Targets, uint32(t.pid))
-	}
+	s.Targets = make([]uint32, len(p.targets))
 	if s.TraceID == [16]byte{} {
 		if _, err := rand.Read(s.TraceID[:]); err != nil {
 			return fmt.Errorf("make a trace id: %w", err)
@@ -150,7 +147,6 @@ func (p *Probe) load() error {
 		"follow":       !p.opt.NoFollow,
 		"failed_opens": p.opt.FailedOpens,
 		"emit_exec":    chosen[event.ProcExec],
-		"own_tgid":     uint32(os.Getpid()),
 		"wakeup_bytes": uint64(p.opt.BufferSize / 4),
 	}
 	for name, v := range values {
@@ -185,8 +181,11 @@ func (p *Probe) attach() error {
 			return fmt.Errorf("%s: %w", h.place, err)
 		}
 	}
+	if err := p.attachSpans(); err != nil {
+		return err
+	}
 	for _, id := range Recordable() {
-		if !p.opt.Events[id] {
+		if !p.opt.Events[id] || slices.Contains(spanEvents, id) {
 			continue
 		}
 		name := event.Kinds[id].Name
@@ -219,10 +218,6 @@ func (p *Probe) attach() error {
 func (p *Probe) seed() error {
 	s := &p.session
 	s.StartUnixNS, s.StartKtimeNS = clocks()
-	root := span.SessionID(s.TraceID, uint64(s.ObserverPID), s.StartKtimeNS)
-	if err := p.coll.Variables["session_span"].Set(root); err != nil {
-		return fmt.Errorf("set session_span: %w", err)
-	}
 	for _, t := range p.targets {
 		leaderOnly := uint8(0)
 		if p.cmd != nil {
@@ -238,9 +233,21 @@ func (p *Probe) seed() error {
 			return err
 		}
 		if seeded == 0 {
-			return nil
+			break
 		}
 	}
+	for i, t := range p.targets {
+		var found bpf.VivTarget
+		if err := p.coll.Maps["targets"].Lookup(uint32(t.pid), &found); err != nil {
+			return fmt.Errorf("mark process %d: %w", t.pid, err)
+		}
+		if found.Tgid == 0 {
+			return fmt.Errorf("process %d: it has ended", t.pid)
+		}
+		s.Targets[i] = found.Tgid
+	}
+	s.MainTID, s.ObserverPID = s.Targets[0], s.Targets[0]
+	return nil
 }
 
 // pass runs the iterator once over all tasks. It returns how many it marked
@@ -272,6 +279,7 @@ func (p *Probe) pass() (seeded, alive uint32, err error) {
 // Result is how a recording ended.
 type Result struct {
 	Events, Lost uint64
+	BadMarkers   uint64 // paths beginning with viv:// that say nothing
 	Status       int // of the command; 0 with PIDs
 }
 
@@ -279,7 +287,9 @@ type Result struct {
 // have ended, the duration is over or ctx is done. When nobody reads out any
 // more, or it cannot be written, the recording ends, but not the command: it
 // runs on unwatched, and Record returns when it has ended, with the write's
-// error. With a command, the signals that viv-probe gets are the command's.
+// error. When the duration is over, it waits in the same way. It closes out as
+// soon as the stream is over. With a command, the signals that viv-probe gets
+// are the command's.
 func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	r := &recording{p: p, w: stream.NewWriter(out), out: out}
 	r.ev.TraceID = p.session.TraceID
@@ -297,8 +307,9 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	if err == nil {
 		err = r.end()
 	}
-	res := Result{Events: r.events, Lost: r.lost}
-	if p.cmd != nil && r.reason != "duration" {
+	err = errors.Join(err, out.Close())
+	res := Result{Events: r.events, Lost: r.lost, BadMarkers: r.badMarkers}
+	if p.cmd != nil {
 		<-p.cmd.Done()
 		var werr error
 		res.Status, werr = p.cmd.Status()
@@ -357,6 +368,7 @@ type recording struct {
 	raw          ringbuf.Record
 	fds          []unix.PollFd
 	events, lost uint64
+	badMarkers   uint64
 	reason       string // why it ended
 }
 
@@ -419,6 +431,10 @@ func (r *recording) drain() error {
 			if err := r.writeLost(r.ev.KtimeNS, 1, cause); err != nil {
 				return err
 			}
+			continue
+		}
+		if r.dec.bad {
+			r.badMarkers++
 			continue
 		}
 		if !r.p.opt.Events[r.dec.id] {
