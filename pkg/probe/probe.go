@@ -280,7 +280,7 @@ func (p *Probe) pass() (seeded, alive uint32, err error) {
 type Result struct {
 	Events, Lost uint64
 	BadMarkers   uint64 // paths beginning with viv:// that say nothing
-	Status       int // of the command; 0 with PIDs
+	Status       int    // of the command; 0 with PIDs
 }
 
 // Record lets the command go and writes the stream to out until the targets

@@ -27,6 +27,7 @@ var errShort = errors.New("record is shorter than it says")
 type decoder struct {
 	text  []byte // storage of composed texts
 	id    event.ID
+	bad   bool   // the record was a marker that says nothing
 	blind string // not empty: the record was no event but says what cannot be seen
 }
 
@@ -52,7 +53,7 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		}
 		texts[i], rest = rest[:n:n], rest[n:]
 	}
-	d.blind = ""
+	d.blind, d.bad = "", false
 	if bpf.VivKind(r.Kind) == bpf.VivKindVIV_BLIND {
 		d.blind = fmt.Sprintf("%s of process %d", blindNames[bpf.VivBlind(r.Num[0])], r.Pid)
 		ev.KtimeNS = r.Ktime
@@ -77,6 +78,10 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		ev.Error = errnoName(syscall.Errno(-r.Ret))
 	}
 	d.text = d.text[:0]
+	if r.Flags&uint8(bpf.VivFlagVIV_MARKER) != 0 {
+		d.bad = !d.marker(texts[0], ev)
+		return uint64(r.Lost), nil
+	}
 	for i := range ev.Kind.Fields {
 		f := &ev.Kind.Fields[i]
 		v := &ev.Fields[i]

@@ -1,0 +1,100 @@
+package probe
+
+import (
+	"bytes"
+	"strconv"
+
+	"vivarium/pkg/event"
+)
+
+// marker makes the event that a marker says: raw is what follows viv:// in the
+// path that the program asked for (docs/markers.md). It reports false for what
+// is no marker.
+func (d *decoder) marker(raw []byte, ev *event.Event) bool {
+	path, query, _ := bytes.Cut(raw, []byte{'?'})
+	verb, name, named := bytes.Cut(path, []byte{'/'})
+	switch string(verb) {
+	case "start":
+		d.id = event.SpanStart
+	case "stop":
+		d.id = event.SpanStop
+	case "raise":
+		d.id = event.SpanRaise
+	default:
+		return false
+	}
+	if (!named || len(name) == 0) && d.id != event.SpanStop {
+		return false
+	}
+	ev.Kind = &event.Kinds[d.id]
+	// All of it decoded is never longer than it is encoded.
+	if cap(d.text)-len(d.text) < len(raw) {
+		d.text = make([]byte, 0, len(raw)+64)
+	}
+	ev.Fields[0] = d.unescape(name)
+	for len(query) > 0 {
+		var pair []byte
+		pair, query, _ = bytes.Cut(query, []byte{'&'})
+		key, value, _ := bytes.Cut(pair, []byte{'='})
+		switch string(key) {
+		case "message":
+			if d.id == event.SpanRaise {
+				setField(ev, "message", d.unescape(value))
+			}
+		case "file":
+			setField(ev, "file", d.unescape(value))
+		case "line":
+			if n, err := strconv.ParseUint(string(value), 10, 31); err == nil {
+				setField(ev, "line", event.Value{Type: event.Int, Num: n})
+			}
+		}
+	}
+	setText(ev, "source", sourceMarker)
+	return true
+}
+
+var sourceMarker = []byte("marker")
+
+// setField sets the own field of that name, the first time that it is said.
+func setField(ev *event.Event, name string, v event.Value) {
+	for i := range ev.Kind.Fields {
+		if f := &ev.Fields[i]; ev.Kind.Fields[i].Name == name && f.Type == event.None {
+			*f = v
+		}
+	}
+}
+
+// unescape decodes %XX. A % before something else stands for itself, so that a
+// name typed by hand is not lost.
+func (d *decoder) unescape(b []byte) event.Value {
+	if len(b) == 0 {
+		return event.Value{}
+	}
+	text := d.compose(func(to []byte) []byte {
+		for i := 0; i < len(b); i++ {
+			if b[i] == '%' && i+2 < len(b) {
+				hi, lo := unhex(b[i+1]), unhex(b[i+2])
+				if hi >= 0 && lo >= 0 {
+					to = append(to, byte(hi<<4|lo))
+					i += 2
+					continue
+				}
+			}
+			to = append(to, b[i])
+		}
+		return to
+	})
+	return event.Value{Type: event.Text, Text: text}
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
