@@ -25,6 +25,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 7, "rounds of which the fastest counts")
 	quick  = flag.Bool("quick", false, "a tenth of the turns, to try the benchmark itself")
+	only   = flag.String("only", "", "only this part: loops, ring or filters")
 )
 
 // The loop stays on this CPU, so that its rounds are alike; who looks on has
@@ -33,7 +34,8 @@ const onlyCPU = "0"
 
 const (
 	loopBinary = "build/bench-loop"
-	capture    = "build/bench.viv"
+	capture    = "build/bench.viv"       // what viv-probe wrote
+	spans      = "build/bench.spans.viv" // and viv-spans made of it
 )
 
 func main() {
@@ -61,13 +63,18 @@ func run() error {
 	}
 	signal.Ignore(syscall.SIGPIPE)
 
-	if err := compare(); err != nil {
-		return err
+	for _, part := range []struct {
+		name string
+		run  func() error
+	}{{"loops", compare}, {"ring", throughput}, {"filters", pipeline}} {
+		if *only != "" && *only != part.name {
+			continue
+		}
+		if err := part.run(); err != nil {
+			return err
+		}
 	}
-	if err := throughput(); err != nil {
-		return err
-	}
-	return pipeline()
+	return nil
 }
 
 // mountTracefs gives bpftrace the trace file system where nobody mounted it.
@@ -123,7 +130,7 @@ func compare() error {
 		w.notes = map[string]bool{}
 	}
 	for r := range *rounds {
-		fmt.Fprintf(os.Stderr, "round %d of %d\n", r+1, *rounds)
+		fmt.Fprintf(os.Stderr, "loops, round %d of %d\n", r+1, *rounds)
 		for _, w := range ways {
 			ns, err := w.measure()
 			if err != nil {
@@ -198,7 +205,8 @@ func throughput() error {
 	const loops = 2
 	var wall, cpu time.Duration
 	notes := map[string]bool{}
-	for range *rounds {
+	for r := range *rounds {
+		fmt.Fprintf(os.Stderr, "ring, round %d of %d\n", r+1, *rounds)
 		var ls [loops]*loop
 		args := []string{}
 		for i := range ls {
@@ -259,7 +267,11 @@ func pipeline() error {
 		turns /= 10
 	}
 	defer os.Remove(capture)
+	defer os.Remove(spans)
 	if _, _, err := long(turns, command("bin/viv-probe", "-o", capture)); err != nil {
+		return err
+	}
+	if err := filter(exec.Command("bin/viv-spans"), capture, spans); err != nil {
 		return err
 	}
 
@@ -267,19 +279,25 @@ func pipeline() error {
 		{"bin/viv-spans"},
 		{"bin/viv-filter", "-a"},
 		{"bin/viv-filter", "-a", "--to", "json"},
+		{"bin/viv-tree"},
 		{"bin/viv-tree", "--format", "flat"},
-		{"bin/viv-otlp", "-o", "/dev/null"},
+		{"bin/viv-otlp", "--events", "log", "-o", "/dev/null"},
 	}
 	type cost struct {
 		cpu time.Duration
 		rss int64
 	}
 	best := make([]cost, len(filters))
-	for range *rounds {
+	for r := range *rounds {
+		fmt.Fprintf(os.Stderr, "filters, round %d of %d\n", r+1, *rounds)
 		for i, f := range filters {
-			cmd := command(f[0], append(f[1:], capture)...)
-			if err := cmd.Run(); err != nil {
-				return fmt.Errorf("%s: %w", strings.Join(f, " "), err)
+			cmd := command(f[0], f[1:]...)
+			in := spans
+			if i == 0 {
+				in = capture
+			}
+			if err := filter(cmd, in, os.DevNull); err != nil {
+				return err
 			}
 			c := cost{cmd.ProcessState.SystemTime() + cmd.ProcessState.UserTime(), maxRSS(cmd)}
 			if best[i].cpu == 0 || c.cpu < best[i].cpu {
@@ -301,6 +319,26 @@ func pipeline() error {
 		}
 		fmt.Printf("| %d opens | %d MiB | %d MiB | %s\n", n,
 			maxRSS(watchers[0].cmd)>>20, maxRSS(watchers[1].cmd)>>20, note)
+	}
+	return nil
+}
+
+// filter runs a program from one file to another.
+func filter(cmd *exec.Cmd, from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	var stderr strings.Builder
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, stderr.String())
 	}
 	return nil
 }
