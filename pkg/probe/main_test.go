@@ -222,8 +222,10 @@ func readBack(t testing.TB, raw []byte) *seen {
 		if ev.TraceID != s.session.TraceID {
 			t.Errorf("event %d has another trace than the session", i)
 		}
-		if ev.PID == 0 || ev.TID == 0 || ev.SpanID == 0 || ev.ParentSpanID == 0 || len(ev.Comm) == 0 {
-			t.Errorf("event %d lacks an id: %+v", i, ev)
+		// Only what was a target's from the start has no parent.
+		if ev.PID == 0 || ev.TID == 0 || ev.SpanID == 0 || len(ev.Comm) == 0 ||
+			ev.ParentSpanID == 0 && !slices.Contains(s.session.Targets, ev.PID) {
+			t.Errorf("event %d lacks an id: %s of %+v", i, show(ev), *ev)
 		}
 		if ev.KtimeNS < s.session.StartKtimeNS || s.err == io.EOF && ev.KtimeNS > s.end.StopKtimeNS {
 			t.Errorf("event %d is not of the session's time", i)
@@ -468,35 +470,50 @@ func tool(t testing.TB, name string) string {
 
 // running is a program that was started before it is watched.
 type running struct {
-	cmd   *exec.Cmd
+	pid   int
 	stdin io.Closer
 	said  map[string]string
+	ended chan struct{}
+	cmd   *exec.Cmd // whose state is known when ended is closed
+}
+
+// end lets the program go on to its end and returns its exit status.
+func (r *running) end() int {
+	r.stdin.Close()
+	<-r.ended
+	return r.cmd.ProcessState.ExitCode()
 }
 
 // start starts a program of testdata and waits until it says that it is ready.
 // It goes on when its stdin is closed.
 func start(t testing.TB, argv ...string) *running {
 	t.Helper()
-	r := &running{cmd: exec.Command(argv[0], argv[1:]...), said: map[string]string{}}
+	r := &running{cmd: exec.Command(argv[0], argv[1:]...), said: map[string]string{}, ended: make(chan struct{})}
 	r.cmd.Stderr = os.Stderr
 	stdin, err := r.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.stdin = stdin
-	stdout, err := r.cmd.StdoutPipe()
+	stdout, stdoutW, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer stdoutW.Close()
+	r.cmd.Stdout = stdoutW
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	r.pid, r.stdin = r.cmd.Process.Pid, stdin
 	t.Cleanup(func() {
-		if r.cmd.ProcessState == nil {
-			r.cmd.Process.Kill()
-			r.cmd.Wait()
-		}
+		r.cmd.Process.Kill()
+		<-r.ended
+		stdout.Close()
 	})
+	go func() {
+		r.cmd.Wait() // its error is in the state, too
+		close(r.ended)
+	}()
+	stdoutW.Close()
 	for sc := bufio.NewScanner(stdout); sc.Scan(); {
 		if sc.Text() == "ready" {
 			return r
@@ -513,14 +530,12 @@ func start(t testing.TB, argv ...string) *running {
 // with that status.
 func recordRunning(t testing.TB, opt Options, r *running, status int) *seen {
 	t.Helper()
-	opt.PIDs = []int{r.cmd.Process.Pid}
+	opt.PIDs = []int{r.pid}
 	p := newProbe(t, opt)
 	r.stdin.Close()
-	wait := make(chan error)
-	go func() { wait <- r.cmd.Wait() }()
 	s := finish(t, t.Context(), p)
-	if err := <-wait; r.cmd.ProcessState.ExitCode() != status {
-		t.Errorf("the program ended with %v, want status %d", err, status)
+	if got := r.end(); got != status {
+		t.Errorf("the program ended with status %d, want %d", got, status)
 	}
 	s.said = r.said
 	return s

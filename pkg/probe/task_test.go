@@ -1,8 +1,14 @@
 package probe
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"vivarium/pkg/event"
 
@@ -47,4 +53,110 @@ func TestTasks(t *testing.T) {
 		"5": {touched(d + "/old-thread"), exited(0)},
 		"6": {touched(d + "/grandchild"), exited(0)},
 	})
+}
+
+// TestNoFollow: only the threads of the target itself.
+func TestNoFollow(t *testing.T) {
+	d := tempDir(t)
+	s := recordRunning(t, Options{Events: taskEvents, NoFollow: true}, start(t, program(t, "threads"), d), 7)
+	compareThreads(t, s, map[string][]string{
+		"0":   {"proc_fork 0.1 thread", exited(0)},
+		"0.1": {touched(d + "/thread"), exited(0)},
+		"1":   {touched(d + "/main"), exited(0)},
+		"2":   {exited(0)},
+		"3": {
+			"proc_exec path=${self} argv=[${self} exit 7] argc=3 old_tid=${worker}",
+			exited(7),
+		},
+	})
+}
+
+// TestForkStorm: of a tree of processes that grows while it is found and the
+// hooks are attached, each is seen from then on, under the one that made it.
+func TestForkStorm(t *testing.T) {
+	d := tempDir(t)
+	s := recordRunning(t, Options{Events: taskEvents}, start(t, program(t, "storm"), d), 0)
+	type task struct{ span, parent uint64 }
+	tasks := map[string]task{}
+	exits := map[uint64]bool{}
+	opens := map[string]*event.Event{}
+	forked := 0
+	for _, ev := range s.events {
+		switch ev.Kind {
+		case &event.Kinds[event.ProcFork]:
+			forked++
+		case &event.Kinds[event.PathOpen]:
+			opens[filepath.Base(string(ev.Get("path").Text))] = ev
+			tasks[strconv.Itoa(int(ev.TID))] = task{ev.SpanID, ev.ParentSpanID}
+		case &event.Kinds[event.ProcExit]:
+			exits[ev.SpanID] = true
+		}
+	}
+	files, err := os.ReadDir(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := fmt.Sprint(s.session.Targets[0])
+	for _, f := range files {
+		ids := strings.Split(f.Name(), ".")
+		pid, tid, maker := ids[0], ids[1], ids[2]
+		ev := opens[f.Name()]
+		if ev == nil {
+			t.Errorf("thread %s of process %s was missed", tid, pid)
+			continue
+		}
+		if fmt.Sprint(ev.PID) != pid || fmt.Sprint(ev.TID) != tid {
+			t.Errorf("%s is by pid %d tid %d", f.Name(), ev.PID, ev.TID)
+		}
+		if maker != root && ev.ParentSpanID != tasks[maker].span {
+			t.Errorf("%s is under span %x, its maker's is %x", f.Name(), ev.ParentSpanID, tasks[maker].span)
+		}
+		if !exits[ev.SpanID] {
+			t.Errorf("the exit of thread %s was missed", tid)
+		}
+	}
+	t.Logf("%d tasks, of which %d were made while they were watched", len(files), forked)
+	if len(files) < 20 || len(opens) != len(files) {
+		t.Errorf("%d files, %d opens", len(files), len(opens))
+	}
+}
+
+// TestOwnProcess: the one who watches is not watched, though it is a child of
+// a target.
+func TestOwnProcess(t *testing.T) {
+	p := newProbe(t, Options{PIDs: []int{os.Getppid()}, Events: events(event.PathOpen)})
+	ctx, stop := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, func() {
+		os.ReadFile("/proc/self/status")
+		stop()
+	})
+	for _, ev := range finish(t, ctx, p).events {
+		if ev.PID == uint32(os.Getpid()) {
+			t.Errorf("seen: %s", show(ev))
+		}
+	}
+}
+
+// TestReusedID: a task whose end was missed leaves nothing to the next one
+// with its id.
+func TestReusedID(t *testing.T) {
+	d := tempDir(t)
+	first := start(t, program(t, "once"), d+"/first")
+	last := start(t, program(t, "once"), d+"/last")
+	p := newProbe(t, Options{PIDs: []int{first.pid, last.pid}, Events: taskEvents})
+	if err := p.bpf.links["sched_process_exit"].Close(); err != nil {
+		t.Fatal(err)
+	}
+	delete(p.bpf.links, "sched_process_exit")
+	first.end()
+	// Not watched, but one with the id of one that was.
+	if status := start(t, program(t, "once"), d+"/other", strconv.Itoa(first.pid)).end(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	last.end()
+	s := finish(t, t.Context(), p)
+	if _, err := os.Stat(d + "/other"); err != nil {
+		t.Error(err)
+	}
+	compareThreads(t, s, map[string][]string{"0": {touched(d + "/first")}, "1": {touched(d + "/last")}})
 }
