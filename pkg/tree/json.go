@@ -26,33 +26,32 @@ func (document) record(b []byte, rec *stream.Record) []byte {
 	return b[:len(b)-1]
 }
 
-func (d document) session(b []byte, s *session) []byte {
-	b = append(append(b, `{"session":`...), s.head...)
-	if s.ended {
-		b = append(append(b, `},"end":`...), s.tail...)
-	}
-	b = append(b, `},"tree":`...)
+func (d document) session(w *output, s *session) {
+	w.b = append(append(w.b, `{"session":`...), s.head...)
 	t := text{start: s.StartKtimeNS}
 	if s.ended {
 		t.stop = s.end.StopKtimeNS
+		w.b = append(append(w.b, `},"end":`...), s.tail...)
 	}
-	return append(d.list(b, s.roots, nil, &t), "}\n"...)
+	w.b = append(w.b, `},"tree":`...)
+	d.list(w, s.roots, nil, &t)
+	w.b = append(w.b, "}\n"...)
 }
 
-func (d document) list(b []byte, nodes []*node, host *node, t *text) []byte {
-	b = append(b, '[')
+func (d document) list(w *output, nodes []*node, host *node, t *text) {
+	w.b = append(w.b, '[')
 	for i, n := range nodes {
 		if i > 0 {
-			b = append(b, ',')
+			w.b = append(w.b, ',')
 		}
-		b = d.node(b, n, host, t)
+		d.node(w, n, host, t)
 	}
-	return append(b, ']')
+	w.b = append(w.b, ']')
 }
 
 // node appends n. What the renderer kept of a record lacks its last brace.
-func (d document) node(b []byte, n, host *node, t *text) []byte {
-	b = append(b, n.text...)
+func (d document) node(w *output, n, host *node, t *text) {
+	b := append(w.b, n.text...)
 	switch n.kind {
 	case kindEvent:
 		b = strconv.AppendInt(append(b, `,"offset_ns":`...), t.since(n.start, host), 10)
@@ -73,10 +72,13 @@ func (d document) node(b []byte, n, host *node, t *text) []byte {
 			b = strconv.AppendUint(append(b, `,"parent_pid":`...), uint64(n.proc.parent.pid), 10)
 		}
 	}
+	w.b = b
+	w.spill()
 	if children := n.children(); len(children) > 0 {
-		b = d.list(append(b, `,"children":`...), children, host, t)
+		w.b = append(w.b, `,"children":`...)
+		d.list(w, children, host, t)
 	}
-	return append(b, '}')
+	w.b = append(w.b, '}')
 }
 
 // appendString appends s as stream.AppendJSON does: bytes that are not UTF-8

@@ -67,16 +67,15 @@ func padded(b []byte, width int, add func([]byte) []byte) []byte {
 	return b
 }
 
-func (d *text) session(b []byte, s *session) []byte {
+func (d *text) session(w *output, s *session) {
 	d.start, d.stop, d.line = s.StartKtimeNS, 0, nil
 	if s.ended {
 		d.stop = s.end.StopKtimeNS
 	}
-	b = appendHeader(b, s)
+	w.b = appendHeader(w.b, s)
 	for _, n := range s.roots {
-		b = d.node(b, n, nil)
+		d.node(w, n, nil)
 	}
-	return b
 }
 
 func appendHeader(b []byte, s *session) []byte {
@@ -132,7 +131,8 @@ func number(v json.RawMessage) int64 {
 }
 
 // node draws n and what is under it. host is the innermost span around.
-func (d *text) node(b []byte, n, host *node) []byte {
+func (d *text) node(w *output, n, host *node) {
+	b := w.b
 	switch n.kind {
 	case kindProc:
 		b = d.proc(b, n.proc)
@@ -145,7 +145,8 @@ func (d *text) node(b []byte, n, host *node) []byte {
 		b = d.span(b, n)
 		host = n
 	}
-	b = append(b, '\n')
+	w.b = append(b, '\n')
+	w.spill()
 	children := n.children()
 	at := len(d.line)
 	for i, c := range children {
@@ -153,12 +154,11 @@ func (d *text) node(b []byte, n, host *node) []byte {
 		if i == len(children)-1 {
 			branch, below = "└─ ", "   "
 		}
-		b = append(append(b, d.line...), branch...)
+		w.b = append(append(w.b, d.line...), branch...)
 		d.line = append(d.line, below...)
-		b = d.node(b, c, host)
+		d.node(w, c, host)
 		d.line = d.line[:at]
 	}
-	return b
 }
 
 func (d *text) proc(b []byte, p *proc) []byte {

@@ -38,12 +38,33 @@ type renderer interface {
 	event(b []byte, rec *stream.Record, ev *event.Event) []byte
 	// record does so for another record.
 	record(b []byte, rec *stream.Record) []byte
-	session(b []byte, s *session) []byte
+	session(w *output, s *session)
+}
+
+// output collects what is written. Its first error is kept.
+type output struct {
+	w   io.Writer
+	b   []byte
+	err error
+}
+
+// spill writes what was collected when it is much.
+func (o *output) spill() {
+	if len(o.b) > 1<<16 {
+		o.flush()
+	}
+}
+
+func (o *output) flush() {
+	if o.err == nil && len(o.b) > 0 {
+		_, o.err = o.w.Write(o.b)
+	}
+	o.b = o.b[:0]
 }
 
 func draw(w io.Writer, r *stream.Reader, to renderer) (res Result, err error) {
 	var s *session
-	var b []byte
+	out := output{w: w}
 	finish := func() error {
 		if s == nil {
 			return nil
@@ -52,10 +73,10 @@ func draw(w io.Writer, r *stream.Reader, to renderer) (res Result, err error) {
 		if s.unspanned && !s.spanned {
 			res.Unspanned++
 		}
-		b = to.session(b[:0], s)
+		to.session(&out, s)
+		out.flush()
 		s = nil
-		_, err := w.Write(b)
-		return err
+		return out.err
 	}
 	for {
 		rec, err := r.Next()
@@ -103,10 +124,11 @@ type session struct {
 	unspanned bool
 
 	seq     uint64
-	spans   map[uint64]span
+	spans   map[uint64]spanRef
 	threads []*thread
 	byTID   map[uint32]*thread // the newest of each tid
 	procs   []*proc
+	reverse bool             // a process became the child of one that was seen after it
 	byPID   map[uint32]*proc // the newest of each pid
 	forks   map[uint32][]*fork
 	waiting []*node // losses whose place the next event tells
@@ -116,8 +138,8 @@ type session struct {
 	text    []byte // of events, to be handed out
 }
 
-// span is a thread's, a method's, or the session's (neither).
-type span struct {
+// spanRef is what a span id stands for: a thread, a method, or the session (neither).
+type spanRef struct {
 	thread *thread // its own, or the method's
 	method *node   // nil for a thread's
 }
@@ -192,7 +214,7 @@ type fork struct {
 func newSession(head stream.Session, to renderer) *session {
 	s := &session{
 		Session: head, to: to, newest: head.StartKtimeNS,
-		spans: map[uint64]span{}, byTID: map[uint32]*thread{}, byPID: map[uint32]*proc{}, forks: map[uint32][]*fork{},
+		spans: map[uint64]spanRef{}, byTID: map[uint32]*thread{}, byPID: map[uint32]*proc{}, forks: map[uint32][]*fork{},
 	}
 	if head.Header != nil {
 		json.Unmarshal(head.Header, &s.header) // the Reader has checked it
@@ -283,7 +305,7 @@ func (s *session) open(rec *stream.Record, sp *stream.Span) {
 	s.newest = max(s.newest, sp.StartKtimeNS)
 	switch sp.Kind {
 	case stream.SpanSession:
-		s.spans[sp.SpanID] = span{}
+		s.spans[sp.SpanID] = spanRef{}
 	case stream.SpanThread:
 		s.newThread(*sp)
 	case stream.SpanMethod:
@@ -298,7 +320,7 @@ func (s *session) open(rec *stream.Record, sp *stream.Span) {
 			t = s.threadOf(sp.PID, sp.TID, 0, sp.StartKtimeNS)
 		}
 		n.proc = t.proc
-		s.spans[sp.SpanID] = span{t, n}
+		s.spans[sp.SpanID] = spanRef{t, n}
 		if up.method != nil {
 			up.method.subs = append(up.method.subs, n)
 			return
@@ -383,7 +405,7 @@ func (s *session) newThread(sp stream.Span) *thread {
 	s.threads = append(s.threads, t)
 	s.byTID[sp.TID] = t
 	if sp.SpanID != 0 {
-		s.spans[sp.SpanID] = span{thread: t}
+		s.spans[sp.SpanID] = spanRef{thread: t}
 	}
 	t.hang(s, sp.ParentSpanID)
 	return t
@@ -429,7 +451,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	if at.thread == nil {
 		at = s.spans[ev.ThreadSpanID]
 		if at.thread == nil {
-			at = span{thread: s.threadOf(ev.PID, ev.TID, ev.SpanID, ev.KtimeNS)}
+			at = spanRef{thread: s.threadOf(ev.PID, ev.TID, ev.SpanID, ev.KtimeNS)}
 		}
 	}
 	t := at.thread
@@ -578,10 +600,10 @@ func (s *session) place() {
 			continue
 		}
 		t := p.main()
-		if f := s.findFork(p.pid, t); f != nil && p.under(f.proc) {
+		if f := s.findFork(p.pid, t); f != nil && s.adopt(f.proc, p) {
 			f.node.under = p.node
 			p.enclosed = true
-		} else if t.up != nil && p.under(t.up.proc) {
+		} else if t.up != nil && s.adopt(t.up.proc, p) {
 			hidden = append(hidden, p)
 		} else if len(root) == 1 {
 			// Nothing is known of its beginning, but only descendants of the one
@@ -642,11 +664,16 @@ func (p *proc) main() *thread {
 	return p.threads[0]
 }
 
-// under makes p a child of parent, unless parent descends from p.
-func (p *proc) under(parent *proc) bool {
-	for a := parent; a != nil; a = a.parent {
-		if a == p {
-			return false
+// adopt makes p a child of parent, unless parent descends from it.
+func (s *session) adopt(parent, p *proc) bool {
+	if parent.node.seq >= p.node.seq {
+		s.reverse = true
+	}
+	if s.reverse { // otherwise parents are always older, and there can be no circle
+		for a := parent; a != nil; a = a.parent {
+			if a == p {
+				return false
+			}
 		}
 	}
 	p.parent = parent
