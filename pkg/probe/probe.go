@@ -16,6 +16,7 @@ import (
 
 	"vivarium/bpf"
 	"vivarium/pkg/event"
+	"vivarium/pkg/mask"
 	"vivarium/pkg/stream"
 
 	"github.com/cilium/ebpf"
@@ -41,6 +42,7 @@ type Options struct {
 	BufferSize   int               // of the ring buffer, bytes: a power of two, of at least a page
 	TraceID      [16]byte          // zero: a new one
 	ParentSpanID uint64            // of a joined trace
+	NoMask       bool              // leave secrets in arguments as they are
 	Version      string            // of viv-probe
 }
 
@@ -120,7 +122,8 @@ func (p *Probe) newSession() error {
 		Version:      stream.Version,
 		TraceID:      p.opt.TraceID,
 		ParentSpanID: p.opt.ParentSpanID,
-		Command:      p.opt.Command,
+		Command:      maskedCommand(p.opt),
+		Masked:       !p.opt.NoMask,
 		Host:         host,
 		Hooks:        map[string]string{},
 		Missing:      map[string]string{},
@@ -134,6 +137,23 @@ func (p *Probe) newSession() error {
 	}
 	p.session = s
 	return nil
+}
+
+// maskedCommand is the command's argv as the stream shows it.
+func maskedCommand(opt Options) []string {
+	if opt.NoMask {
+		return opt.Command
+	}
+	argv := make([][]byte, len(opt.Command))
+	for i, arg := range opt.Command {
+		argv[i] = []byte(arg)
+	}
+	mask.Args(argv)
+	shown := make([]string, len(argv))
+	for i, arg := range argv {
+		shown[i] = string(arg)
+	}
+	return shown
 }
 
 // load loads the programs that the chosen events need.
@@ -436,6 +456,9 @@ func (r *recording) drain() error {
 		if r.dec.bad {
 			r.badMarkers++
 			continue
+		}
+		if r.dec.id == event.ProcExec && !r.p.opt.NoMask {
+			mask.Args(r.ev.Fields[1].List)
 		}
 		if !r.p.opt.Events[r.dec.id] {
 			// Spans are rebuilt from it. It says no more than that needs.
