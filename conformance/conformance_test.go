@@ -20,6 +20,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	// What the programs are made of, so that go test knows when to run this again.
+	_ "vivarium/pkg/cli"
+	_ "vivarium/pkg/filter"
+	_ "vivarium/pkg/span"
+	_ "vivarium/pkg/tree"
 )
 
 var update = flag.Bool("update", false, "write viv's own output where it deviates")
