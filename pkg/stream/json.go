@@ -83,7 +83,7 @@ func appendJSONValue(b, v []byte, p int) ([]byte, int) {
 		return append(b, brackets[1]), end
 	}
 	if t, ok := textOf(head); ok {
-		return appendJSONText(b, t), end
+		return AppendJSONText(b, t), end
 	}
 	if n, ok := intOf(head); ok {
 		return strconv.AppendInt(b, n, 10), end
@@ -143,7 +143,10 @@ func appendBase64(b, t []byte) []byte {
 	return append(b, `"}`...)
 }
 
-func appendJSONText(b, t []byte) []byte {
+// AppendJSONText appends t as AppendJSON does: a JSON string, in which characters
+// that drive a terminal are escaped, or for what is not UTF-8 an object
+// {"base64":"..."}.
+func AppendJSONText(b, t []byte) []byte {
 	if !utf8.Valid(t) {
 		return appendBase64(b, t)
 	}

@@ -1,9 +1,7 @@
 package tree
 
 import (
-	"encoding/json"
 	"strconv"
-	"unicode/utf8"
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
@@ -18,7 +16,7 @@ func (document) event(b []byte, rec *stream.Record, ev *event.Event) []byte {
 	b = append(b[:len(b)-1], `,"label":"`...)
 	b = append(append(b, ev.Label()...), `","severity":"`...)
 	b = append(append(b, ev.Severity().String()...), `","text":`...)
-	return appendString(b, event.AppendText(nil, ev))
+	return stream.AppendJSONText(b, event.AppendText(nil, ev))
 }
 
 func (document) record(b []byte, rec *stream.Record) []byte {
@@ -66,7 +64,7 @@ func (d document) node(w *output, n, host *node, t *text) {
 	case kindProc:
 		b = strconv.AppendUint(append(b, `{"type":"process","pid":`...), uint64(n.proc.pid), 10)
 		if n.proc.comm != "" {
-			b = appendString(append(b, `,"comm":`...), []byte(n.proc.comm))
+			b = stream.AppendJSONText(append(b, `,"comm":`...), []byte(n.proc.comm))
 		}
 		if n.proc.parent != nil {
 			b = strconv.AppendUint(append(b, `,"parent_pid":`...), uint64(n.proc.parent.pid), 10)
@@ -79,16 +77,4 @@ func (d document) node(w *output, n, host *node, t *text) {
 		d.list(w, children, host, t)
 	}
 	w.b = append(w.b, '}')
-}
-
-// appendString appends s as stream.AppendJSON does: bytes that are not UTF-8
-// as {"base64":"..."}.
-func appendString(b, s []byte) []byte {
-	var j []byte
-	if utf8.Valid(s) {
-		j, _ = json.Marshal(string(s))
-	} else {
-		j, _ = json.Marshal(map[string][]byte{"base64": s})
-	}
-	return append(b, j...)
 }

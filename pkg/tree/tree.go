@@ -557,8 +557,8 @@ func (s *session) finish() {
 		}
 		s.last = s.roots[0]
 	}
-	for _, n := range s.waiting {
-		s.last.own = append(s.last.own, n)
+	if s.last != nil {
+		s.last.own = append(s.last.own, s.waiting...)
 	}
 	s.waiting = nil
 	for _, p := range s.procs {
