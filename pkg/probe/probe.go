@@ -50,8 +50,9 @@ type Options struct {
 // wake it: often enough to look live, rarely enough to cost nothing.
 const drainEvery = 20 * time.Millisecond
 
-// clockEvery is how often a stream gets a fresh anchor of wall time.
-const clockEvery = time.Minute
+// clockEvery is how often a stream gets a fresh anchor of wall time; a test
+// does not want to wait that long.
+var clockEvery = time.Minute
 
 // Probe is a loaded and attached set of programs with its targets.
 type Probe struct {
@@ -72,8 +73,8 @@ type target struct {
 
 // New starts the command or finds the processes, loads the programs and
 // attaches them. The command waits until Record. The caller closes the Probe.
-func New(opt Options) (p *Probe, err error) {
-	p = &Probe{opt: opt}
+func New(opt Options) (_ *Probe, err error) {
+	p := &Probe{opt: opt}
 	defer func() {
 		if err != nil {
 			p.Close()
