@@ -75,7 +75,7 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 	ev.OutcomeUnknown = r.Flags&uint8(bpf.VivFlagVIV_UNKNOWN) != 0
 	ev.Truncated = r.Flags&uint8(bpf.VivFlagVIV_TRUNCATED) != 0
 	if r.Ret < 0 {
-		ev.Error = errnoName(syscall.Errno(-r.Ret))
+		ev.Error = errnoName(syscall.Errno(-int64(r.Ret)))
 	}
 	d.text = d.text[:0]
 	if r.Flags&uint8(bpf.VivFlagVIV_MARKER) != 0 {
@@ -119,7 +119,7 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 	case event.CapableCheck:
 		setText(ev, "cap_name", []byte(event.CapName(r.Num[0])))
 	case event.KernelReadFile:
-		if int(r.Num[0]) < len(readFileIDs) {
+		if r.Num[0] < uint64(len(readFileIDs)) {
 			setText(ev, "id_name", []byte(readFileIDs[r.Num[0]]))
 		}
 	case event.SetidChange:
@@ -250,7 +250,7 @@ func (d *decoder) unreachablePath(ev *event.Event) {
 // errnoName is the errno's name as strace prints it, also of those that only
 // the kernel sees because it restarts the call (include/linux/errno.h).
 func errnoName(e syscall.Errno) []byte {
-	if int(e) < len(errnoNames) && errnoNames[e] != nil {
+	if e < syscall.Errno(len(errnoNames)) && errnoNames[e] != nil {
 		return errnoNames[e]
 	}
 	return strconv.AppendUint([]byte("errno "), uint64(e), 10)
