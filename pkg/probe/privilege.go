@@ -16,7 +16,6 @@ var needed = []struct {
 }{
 	{unix.CAP_BPF, "CAP_BPF", "to load BPF programs"},
 	{unix.CAP_PERFMON, "CAP_PERFMON", "to attach them"},
-	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "to read tracefs"},
 }
 
 // explain replaces a refusal by the capability that is missing.
