@@ -35,9 +35,10 @@ func main() {
 }
 
 func run() error {
-	// Most of what is in memory are bytes that wait: rather collect garbage more
-	// often than hold twice as much.
-	if os.Getenv("GOMEMLIMIT") == "" {
+	// Collect garbage seldom while little waits, and often rather than hold twice
+	// of it when a receiver is down.
+	if os.Getenv("GOMEMLIMIT") == "" && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
 		debug.SetMemoryLimit(72 << 20)
 	}
 	opt := otlp.Options{

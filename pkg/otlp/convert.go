@@ -3,6 +3,7 @@ package otlp
 
 import (
 	"errors"
+	"slices"
 	"sort"
 
 	"vivarium/pkg/stream"
@@ -17,7 +18,7 @@ var ErrNoSpans = errors.New("the stream has no spans")
 const (
 	maxEvents     = 1024      // events of a span
 	maxEventBytes = 256 << 10 // of a span, encoded
-	maxPending    = 24 << 20  // bytes of the events of all open spans
+	maxPending    = 16 << 20  // bytes of memory for the events of all open spans
 	maxOpen       = 65536 + 8192
 	keepBuffer    = 8 << 10 // a finished span's buffer up to this size is used again
 )
@@ -46,7 +47,7 @@ type Converter struct {
 	procs   processes
 	open    map[uint64]*openSpan
 	free    []*openSpan
-	pending int    // bytes of the events of all open spans
+	pending int    // bytes of memory for the events of all open spans
 	seq     uint64 // number of the newest open span
 	last    uint64 // newest ktime seen, ns
 	lost    uint64 // events, in this session
@@ -186,6 +187,7 @@ func (c *Converter) begin(s *stream.Span) {
 	}
 	c.seq++
 	o.Span, o.seq, o.start = *s, c.seq, c.wall(s.StartKtimeNS)
+	c.pending += cap(o.events)
 	c.open[s.SpanID] = o
 	switch s.Kind {
 	case stream.SpanSession:
@@ -239,7 +241,7 @@ func (c *Converter) finish(e *stream.End) error {
 	c.root, c.final = nil, nil
 	b := root.exit
 	if len(c.session.Command) > 0 {
-		b = attrList(b, 9, "process.command_args", c.session.Command)
+		b = attrList(b, 9, "process.command_args", slices.Values(c.session.Command))
 	}
 	if len(c.session.Missing) > 0 {
 		missing := make([]string, 0, len(c.session.Missing))
@@ -247,7 +249,7 @@ func (c *Converter) finish(e *stream.End) error {
 			missing = append(missing, event+": "+why)
 		}
 		sort.Strings(missing)
-		b = attrList(b, 9, "viv.missing", missing)
+		b = attrList(b, 9, "viv.missing", slices.Values(missing))
 	}
 	if c.lost > 0 {
 		b = attrInt(b, 9, "viv.lost_events", clampInt(c.lost))
@@ -316,7 +318,7 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 			var status int
 			b, status = begin(b, 15)
 			if len(o.exception) > 0 {
-				b = appendText(b, 2, o.exception)
+				b = appendText(b, 2, view(o.exception))
 			}
 			b = appendVarint(b, 3, 2) // STATUS_CODE_ERROR
 			b = end(b, status)
@@ -331,7 +333,7 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 	}
 	if c.open[s.SpanID] == o {
 		delete(c.open, s.SpanID)
-		c.pending -= len(o.events)
+		c.pending -= cap(o.events)
 	}
 	if cap(o.events) <= keepBuffer && len(c.free) < 1024 {
 		*o = openSpan{comm: o.comm[:0], events: o.events[:0], exception: o.exception[:0], exit: o.exit[:0]}
@@ -349,7 +351,7 @@ func appendSpanAttrs(b []byte, o *openSpan, s *stream.Span) []byte {
 		b = attrInt(b, 9, "process.pid", int64(s.PID))
 	}
 	if s.Kind == stream.SpanThread && len(o.comm) > 0 {
-		b = attrText(b, 9, "process.command", o.comm)
+		b = attrText(b, 9, "process.command", view(o.comm))
 	}
 	if s.File != "" {
 		b = attrText(b, 9, "code.filepath", s.File)
@@ -377,8 +379,8 @@ func appendSpanAttrs(b []byte, o *openSpan, s *stream.Span) []byte {
 	return b
 }
 
-func appendPlaceAttrs[T text](b []byte, field byte, file T, line int64) []byte {
-	if len(file) > 0 {
+func appendPlaceAttrs(b []byte, field byte, file string, line int64) []byte {
+	if file != "" {
 		b = attrText(b, field, "code.file.path", file)
 	}
 	if line > 0 {

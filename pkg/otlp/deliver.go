@@ -28,10 +28,10 @@ type DeliveryOptions struct {
 	Warn func(format string, args ...any)
 }
 
-// Delivery sends batches to their receivers: each until it was taken or
-// refused, one after another. A batch that was refused for now, or whose
-// receiver cannot be reached, is sent again, after the wait that the receiver
-// asked for or else after longer and longer ones.
+// Delivery sends batches to their receivers, oldest first, each until it was
+// taken or refused: some at a time from memory, one by one from a spool. A batch that was refused for now, or whose receiver cannot
+// be reached, is sent again, after the wait that the receiver asked for or else
+// after longer and longer ones; the others wait with it.
 type Delivery struct {
 	opt   DeliveryOptions
 	queue *queue
@@ -104,10 +104,13 @@ func (d *Delivery) sender(signal Signal) (*sender, error) {
 	}
 	s := &sender{signal: signal, to: e, client: c, queue: d.queue, warn: d.opt.Warn}
 	d.senders[signal] = s
-	d.wg.Go(func() {
-		defer c.close()
-		s.run(d.ctx)
-	})
+	n := d.queue.inFlight
+	if d.queue.spool != nil {
+		n = 1 // strictly in order, and no more is repeated after a kill
+	}
+	for range n {
+		d.wg.Go(func() { s.run(d.ctx) })
+	}
 	return s, nil
 }
 
@@ -137,14 +140,9 @@ func (d *Delivery) Close() [2]Counts {
 		if s == nil {
 			continue
 		}
+		s.client.close()
 		counts[i] = s.counts
-		memory, disk := d.queue.left(Signal(i))
-		if memory > 0 { // of a batch that was split a part may be delivered
-			memory -= min(s.part, memory)
-		} else {
-			disk -= min(s.part, disk)
-		}
-		counts[i].Undelivered, counts[i].Spooled = memory, disk
+		counts[i].Undelivered, counts[i].Spooled = d.queue.left(Signal(i))
 	}
 	if d.queue.spool != nil {
 		d.queue.spool.close()
@@ -190,13 +188,13 @@ type sender struct {
 	queue  *queue
 	warn   func(format string, args ...any)
 
+	// failing is held by the one whose attempts fail, until they do no more.
+	failing sync.Mutex
+
 	mu     sync.Mutex
 	counts Counts
 	said   string    // the newest message
 	when   time.Time // and when it was printed
-	failed time.Time // since when attempts fail; zero: they do not
-
-	part uint64 // items of the batch at the queue's head that are dealt with
 }
 
 func (s *sender) count(f func(*Counts)) {
@@ -217,57 +215,43 @@ func (s *sender) say(err error) {
 
 func (s *sender) run(ctx context.Context) {
 	for {
-		b, expired, ok := s.queue.head(ctx, s.signal)
+		e, ok := s.queue.take(ctx, s.signal)
 		if !ok {
 			return
 		}
-		if expired || len(b.Body) == 0 {
+		if b, ok := s.queue.batch(e); !ok {
 			s.count(func(c *Counts) { c.Expired += uint64(b.Items) })
-		} else if !s.deliver(ctx, b) {
+		} else if dealt := s.deliver(ctx, b); dealt < b.Items {
+			s.queue.giveUp(e, dealt)
 			return
 		}
-		s.part = 0
-		s.queue.drop(s.signal)
+		s.queue.done(e)
 	}
 }
 
-// deliver sends a batch until it was taken or refused: false means that there
-// was no time for that.
-func (s *sender) deliver(ctx context.Context, b Batch) bool {
-	for wait := firstWait; ; wait = min(2*wait, maxWait) {
-		attempt, cancel := context.WithTimeout(ctx, s.to.Timeout)
-		a := s.client.send(attempt, b)
-		cancel()
-		if a.verdict == tooLarge && b.Items > 1 {
-			halves, err := b.halves()
-			if err == nil {
-				return s.deliver(ctx, halves[0]) && s.deliver(ctx, halves[1])
+// deliver sends a batch until it was taken or refused, and returns how many of
+// its items were: less than all when there was no more time.
+func (s *sender) deliver(ctx context.Context, b Batch) int {
+	s.failing.Lock() // not while another one fails
+	s.failing.Unlock()
+	a := s.attempt(ctx, b)
+	if a.verdict == again {
+		a = s.persist(ctx, b, a)
+	}
+	if a.verdict == again {
+		return 0
+	}
+	if a.verdict == tooLarge && b.Items > 1 {
+		halves, err := b.halves()
+		if err == nil {
+			dealt := s.deliver(ctx, halves[0])
+			if dealt == halves[0].Items {
+				dealt += s.deliver(ctx, halves[1])
 			}
-			a.why = err
+			return dealt
 		}
-		if a.verdict != again {
-			s.settle(b, a)
-			return true
-		}
-		if ctx.Err() != nil {
-			return false
-		}
-		pause := a.after
-		if pause == 0 { // not at the same moment as everybody else
-			pause = wait/2 + rand.N(wait/2)
-		}
-		s.ill(a.why)
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(pause):
-		}
+		a.why = err
 	}
-}
-
-// settle counts a batch that will not be sent again.
-func (s *sender) settle(b Batch, a answer) {
-	s.part += uint64(b.Items)
 	rejected := uint64(b.Items)
 	if a.verdict == delivered {
 		rejected = min(uint64(a.rejected), rejected)
@@ -276,33 +260,47 @@ func (s *sender) settle(b Batch, a answer) {
 		c.Rejected += rejected
 		c.Delivered += uint64(b.Items) - rejected
 	})
-	s.well()
 	if a.verdict != delivered {
 		s.say(fmt.Errorf("%w: %d %s are lost", a.why, b.Items, s.signal.items()))
 	} else if a.why != nil {
 		s.say(a.why)
 	}
+	return b.Items
 }
 
-// ill and well note that attempts fail, and that they do no more.
-func (s *sender) ill(why error) {
-	s.mu.Lock()
-	first := s.failed.IsZero()
-	if first {
-		s.failed = time.Now()
+// persist tries again, alone, until the answer is another one.
+func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
+	begun, said := time.Now(), false
+	for wait := firstWait; a.verdict == again && ctx.Err() == nil; wait = min(2*wait, maxWait) {
+		pause := a.after
+		if pause == 0 { // not at the same moment as everybody else
+			pause = wait/2 + rand.N(wait/2)
+		}
+		due := time.Now().Add(pause)
+		if wait == firstWait {
+			s.failing.Lock()
+			defer s.failing.Unlock()
+		}
+		if pause = time.Until(due); pause > 0 { // else another one has waited long enough
+			if !said {
+				said = true
+				s.say(fmt.Errorf("%w: trying again", a.why))
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+		}
+		a = s.attempt(ctx, b)
 	}
-	s.mu.Unlock()
-	if first {
-		s.say(fmt.Errorf("%w: trying again", why))
+	if said && a.verdict != again {
+		s.say(fmt.Errorf("it answers again after %v", time.Since(begun).Round(time.Millisecond)))
 	}
+	return a
 }
 
-func (s *sender) well() {
-	s.mu.Lock()
-	since := s.failed
-	s.failed = time.Time{}
-	s.mu.Unlock()
-	if !since.IsZero() {
-		s.say(fmt.Errorf("it answers again after %v", time.Since(since).Round(time.Millisecond)))
-	}
+func (s *sender) attempt(ctx context.Context, b Batch) answer {
+	ctx, cancel := context.WithTimeout(ctx, s.to.Timeout)
+	defer cancel()
+	return s.client.send(ctx, b)
 }

@@ -129,6 +129,7 @@ func deliver(t *testing.T, url string, change func(*DeliveryOptions, *bounds)) *
 		},
 	}
 	b := defaultBounds
+	b.inFlight = 1
 	if change != nil {
 		change(&opt, &b)
 	}
@@ -331,6 +332,41 @@ func TestSlow(t *testing.T) {
 		d.Put(b)
 	}
 	same(t, "counts", [2]Counts{{Delivered: 50}}, d.Close())
+}
+
+// Several requests at a time: when they fail, one of them tries again and the
+// others wait for it.
+func TestInFlight(t *testing.T) {
+	var mu sync.Mutex
+	tries := map[string]int{}
+	down := time.Now().Add(time.Second)
+	v := startReceiver(t, func(n int, w http.ResponseWriter, r *http.Request, names []string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Now().After(down) {
+			return false
+		}
+		tries[names[0]]++
+		w.WriteHeader(503)
+		return true
+	})
+	d := deliver(t, v.URL, func(o *DeliveryOptions, b *bounds) { b.inFlight = 4 })
+	for i := range 50 {
+		d.Put(batch(t, fmt.Sprint(i)))
+	}
+	same(t, "counts", [2]Counts{{Delivered: 50}}, d.Close())
+	again := 0
+	for _, n := range tries {
+		if n > 1 {
+			again++
+		}
+	}
+	if len(tries) > 4 || again != 1 {
+		t.Errorf("tries %v", tries)
+	}
+	if s := d.saidAll(); strings.Count(s, "trying again") != 1 || strings.Count(s, "answers again") != 1 {
+		t.Errorf("said %s", s)
+	}
 }
 
 func TestSpool(t *testing.T) {

@@ -114,12 +114,13 @@ func (c *Converter) put(o *openSpan, pid uint32, h happening, attrs func(b []byt
 		c.dropped.Events++
 		return nil
 	}
-	was := len(o.events)
+	was, room := len(o.events), cap(o.events)
 	b, body := begin(o.events, 11) // Span.events
 	b = appendFixed64(b, 1, at)
-	b = appendText(b, 2, h.name)
+	b = appendText(b, 2, view(h.name))
 	b = attrs(b, 3)
 	o.events = end(b, body)
+	c.pending += cap(o.events) - room
 	if len(o.events) > maxEventBytes {
 		o.events = o.events[:was]
 		o.dropped++
@@ -127,7 +128,6 @@ func (c *Converter) put(o *openSpan, pid uint32, h happening, attrs func(b []byt
 		return nil
 	}
 	o.n++
-	c.pending += len(o.events) - was
 	return nil
 }
 
@@ -140,7 +140,7 @@ func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs f
 	b = appendFixed64(b, 1, at)
 	b = appendVarint(b, 2, uint64(h.severity))
 	b, value := begin(b, 5)
-	b = appendText(b, 1, h.body)
+	b = appendText(b, 1, view(h.body))
 	b = end(b, value)
 	b = attrs(b, 6)
 	if o.SpanID != 0 && trace != [16]byte{} {
@@ -148,7 +148,7 @@ func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs f
 		b = appendSpanID(b, 10, o.SpanID)
 	}
 	b = appendFixed64(b, 11, at)
-	b = appendText(b, 12, h.name)
+	b = appendText(b, 12, view(h.name))
 	c.buf = end(b, body)
 	return c.logs.add(c.procs.resource(pid), c.buf)
 }
@@ -175,44 +175,50 @@ func appendEventAttrs(b []byte, field byte, ev *event.Event, target []byte) []by
 	b = attrInt(b, field, "group.id", int64(ev.GID))
 	b = attrText(b, field, "severity", ev.Severity().String())
 	if len(ev.Comm) > 0 {
-		b = attrText(b, field, "process.command", ev.Comm)
+		b = attrText(b, field, "process.command", view(ev.Comm))
 	}
 	if len(target) > 0 {
-		b = attrText(b, field, "target", target)
+		b = attrText(b, field, "target", view(target))
 	}
 	switch ev.Kind {
 	case &event.Kinds[event.SockConnect]:
 		if addr := ev.Get("addr").Text; len(addr) > 0 {
-			b = attrText(b, field, "network.peer.address", addr)
+			b = attrText(b, field, "network.peer.address", view(addr))
 			if port := ev.Get("port"); port.Type != event.None {
 				b = attrInt(b, field, "network.peer.port", int64(port.Num))
 			}
 		} else if path := ev.Get("path").Text; len(path) > 0 {
-			b = attrText(b, field, "network.peer.address", path)
+			b = attrText(b, field, "network.peer.address", view(path))
 			b = attrText(b, field, "network.transport", "unix")
 		}
 	case &event.Kinds[event.ProcExec]:
 		if path := ev.Get("path").Text; len(path) > 0 {
-			b = attrText(b, field, "process.executable.path", path)
+			b = attrText(b, field, "process.executable.path", view(path))
 		}
 		if argv := ev.Get("argv"); argv.Type != event.None {
-			b = attrList(b, field, "process.command_args", argv.List)
+			b = attrList(b, field, "process.command_args", func(yield func(string) bool) {
+				for _, a := range argv.List {
+					if !yield(view(a)) {
+						return
+					}
+				}
+			})
 		}
 	case &event.Kinds[event.SSLWrite]:
 		if s := ev.Get("summary").Text; len(s) > 0 {
-			b = attrText(b, field, "viv.summary", s)
+			b = attrText(b, field, "viv.summary", view(s))
 		}
 	case &event.Kinds[event.SpanRaise]:
 		if class := ev.Get("error").Text; len(class) > 0 {
-			b = attrText(b, field, "exception.type", class)
+			b = attrText(b, field, "exception.type", view(class))
 		}
 		if m := ev.Get("message").Text; len(m) > 0 {
-			b = attrText(b, field, "exception.message", m)
+			b = attrText(b, field, "exception.message", view(m))
 		}
-		b = appendPlaceAttrs(b, field, ev.Get("file").Text, int64(ev.Get("line").Num))
+		b = appendPlaceAttrs(b, field, view(ev.Get("file").Text), int64(ev.Get("line").Num))
 	}
 	if len(ev.Error) > 0 {
-		b = attrText(b, field, "error.type", ev.Error)
+		b = attrText(b, field, "error.type", view(ev.Error))
 	}
 	if ev.OutcomeUnknown {
 		b = attrText(b, field, "viv.outcome", "unknown")

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -30,7 +32,11 @@ func newGRPCClient(e *Endpoint, agent string) (*grpcClient, error) {
 		creds = credentials.NewTLS(e.TLS)
 	}
 	conn, err := grpc.NewClient("dns:///"+e.URL.Host, grpc.WithTransportCredentials(creds), grpc.WithUserAgent(agent),
-		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry())
+		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithConnectParams(grpc.ConnectParams{
+			// How long a failure is waited for is decided by our caller.
+			Backoff:           backoff.Config{BaseDelay: firstWait / 2, Multiplier: 2, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: e.Timeout,
+		}))
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +56,6 @@ func (c *grpcClient) send(ctx context.Context, b Batch) answer {
 	for k, v := range c.Headers {
 		ctx = metadata.AppendToOutgoingContext(ctx, strings.ToLower(k), v)
 	}
-	c.conn.ResetConnectBackoff() // how long to wait is decided by our caller
 	var reply []byte
 	err := c.conn.Invoke(ctx, grpcMethods[b.Signal], b.Body, &reply, c.opts...)
 	if err == nil {

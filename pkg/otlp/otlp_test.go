@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -487,7 +488,7 @@ func TestWire(t *testing.T) {
 		b = attrText(b, 1, "k", v)
 		b = attrInt(b, 1, "i", -int64(n))
 		b = attrBool(b, 1, "b", n > 0)
-		b = attrList(b, 1, "l", []string{v, "", "y"})
+		b = attrList(b, 1, "l", slices.Values([]string{v, "", "y"}))
 		b = end(end(b, res), body)
 		r := ptraceotlp.NewExportRequest()
 		if err := r.UnmarshalProto(b); err != nil {

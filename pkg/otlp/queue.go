@@ -13,9 +13,10 @@ type bounds struct {
 	disk     int64         // bytes in the spool
 	age      time.Duration // in the spool
 	patience time.Duration // how long a full queue waits for a receiver that takes nothing
+	inFlight int           // requests to a receiver at a time
 }
 
-var defaultBounds = bounds{memory: 32 << 20, disk: 1 << 30, age: 48 * time.Hour}
+var defaultBounds = bounds{memory: 32 << 20, disk: 1 << 30, age: 48 * time.Hour, inFlight: 4}
 
 // queue holds closed batches until they are delivered, oldest first, in memory
 // or in a spool. When it is full it makes its producers wait as long as the
@@ -27,7 +28,7 @@ type queue struct {
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed, and another made, at every change
-	waiting  [2][]entry    // by signal
+	waiting  [2][]*entry   // by signal
 	memory   int64         // bytes in memory
 	disk     int64         // bytes in the spool
 	next     uint64        // sequence of the next entry
@@ -62,7 +63,7 @@ func (q *queue) announce() {
 // put takes a batch, or refuses it because there is no room. The batches of a
 // signal are put one after another.
 func (q *queue) put(b Batch) bool {
-	e := entry{signal: b.Signal, items: b.Items, size: len(b.Body), since: time.Now()}
+	e := &entry{signal: b.Signal, items: b.Items, size: len(b.Body), since: time.Now()}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e.seq = q.next
@@ -72,7 +73,7 @@ func (q *queue) put(b Batch) bool {
 			return false
 		}
 		q.mu.Unlock()
-		err := q.spool.put(&e, b.Body)
+		err := q.spool.put(e, b.Body)
 		q.mu.Lock()
 		if err == nil {
 			q.spilled = false
@@ -123,61 +124,67 @@ func (q *queue) wait(ctx context.Context, limit time.Duration) {
 	}
 }
 
-// head returns the oldest batch of a signal, and waits for one. It stays in
-// the queue until it is dropped from it. ok is false when there will be none.
-func (q *queue) head(ctx context.Context, signal Signal) (b Batch, expired, ok bool) {
+// take returns the oldest batch of a signal that nobody took, and waits for
+// one. Who took it calls done or giveUp. ok is false when there will be none.
+func (q *queue) take(ctx context.Context, signal Signal) (e *entry, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.waiting[signal]) == 0 {
-		if q.closed || ctx.Err() != nil {
-			return b, false, false
+	for ctx.Err() == nil {
+		if list := q.waiting[signal]; len(list) > 0 {
+			e, list[0] = list[0], nil
+			if list = list[1:]; len(list) == 0 {
+				list = nil // and with it the memory of those before
+			}
+			q.waiting[signal] = list
+			return e, true
+		}
+		if q.closed {
+			break
 		}
 		q.wait(ctx, time.Hour)
 	}
-	if ctx.Err() != nil {
-		return b, false, false
-	}
-	e := &q.waiting[signal][0]
-	b = Batch{Signal: signal, Items: e.items, Body: e.body}
-	if e.body != nil {
-		return b, false, true
-	}
-	if time.Since(e.since) > q.age {
-		return b, true, true
-	}
-	spooled := *e
-	q.mu.Unlock()
-	var err error
-	b.Body, err = q.spool.get(&spooled)
-	q.mu.Lock()
-	if err != nil {
-		q.warn("read the spool: %v", err)
-		b.Body = nil
-	}
-	return b, false, true
+	return nil, false
 }
 
-// drop takes the oldest batch of a signal away.
-func (q *queue) drop(signal Signal) {
+// batch reads what was taken. ok is false when it is too old or damaged.
+func (q *queue) batch(e *entry) (b Batch, ok bool) {
+	b = Batch{Signal: e.signal, Items: e.items, Body: e.body}
+	if b.Body == nil {
+		if time.Since(e.since) > q.age {
+			return b, false
+		}
+		var err error
+		if b.Body, err = q.spool.get(e); err != nil {
+			q.warn("read the spool: %v", err)
+		}
+	}
+	return b, len(b.Body) > 0
+}
+
+// done forgets a batch.
+func (q *queue) done(e *entry) {
+	if e.body == nil {
+		if err := q.spool.remove(e); err != nil {
+			q.warn("remove from the spool what is done with: %v", err)
+		}
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	list := q.waiting[signal]
-	e := list[0]
-	list[0] = entry{}
-	if list = list[1:]; len(list) == 0 {
-		list = nil // and with it the memory of those before
-	}
-	q.waiting[signal] = list
 	if e.body != nil {
 		q.memory -= int64(e.size)
 	} else {
 		q.disk -= int64(e.size)
-		if err := q.spool.remove(&e); err != nil {
-			q.warn("remove from the spool what was delivered: %v", err)
-		}
 	}
 	q.progress = time.Now()
 	q.announce()
+}
+
+// giveUp leaves a batch of which that many items were dealt with.
+func (q *queue) giveUp(e *entry, dealt int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e.items -= dealt
+	q.waiting[e.signal] = append(q.waiting[e.signal], e)
 }
 
 // close says that nothing more will be put.
@@ -190,6 +197,8 @@ func (q *queue) close() {
 
 // left is what is still in the queue, in items: in memory, and in the spool.
 func (q *queue) left(signal Signal) (memory, disk uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	for _, e := range q.waiting[signal] {
 		if e.body != nil {
 			memory += uint64(e.items)

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"slices"
 	"sort"
 
 	"vivarium/pkg/event"
@@ -92,7 +93,7 @@ func (ps *processes) resource(pid uint32) *resource {
 			b = attrText(b, 1, "process.executable.path", p.path)
 		}
 		if len(p.args) > 0 {
-			b = attrList(b, 1, "process.command_args", p.args)
+			b = attrList(b, 1, "process.command_args", slices.Values(p.args))
 		}
 		p.res = &resource{b}
 	}

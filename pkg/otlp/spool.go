@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,7 @@ type spool struct {
 
 // openSpool opens the directory, makes it when it is not there, and returns
 // what an earlier process left in it, oldest first.
-func openSpool(name string) (*spool, []entry, error) {
+func openSpool(name string) (*spool, []*entry, error) {
 	if err := os.Mkdir(name, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, nil, fmt.Errorf("make the spool: %w", err)
 	}
@@ -58,8 +59,8 @@ func openSpool(name string) (*spool, []entry, error) {
 	return s, old, nil
 }
 
-func (s *spool) list() ([]entry, error) {
-	var found []entry
+func (s *spool) list() ([]*entry, error) {
+	var found []*entry
 	for {
 		files, err := s.self.ReadDir(1024)
 		for _, f := range files {
@@ -76,10 +77,10 @@ func (s *spool) list() ([]entry, error) {
 				continue
 			}
 			e.size, e.since = int(st.Size()), st.ModTime()
-			found = append(found, e)
+			found = append(found, &e)
 		}
 		if err == io.EOF {
-			slices.SortFunc(found, func(a, b entry) int { return int(min(max(int64(a.seq-b.seq), -1), 1)) })
+			slices.SortFunc(found, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
 			return found, nil
 		}
 		if err != nil {

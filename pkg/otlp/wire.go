@@ -2,7 +2,10 @@ package otlp
 
 import (
 	"encoding/binary"
+	"iter"
+	"math/bits"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // OTLP messages are appended in their protobuf encoding as the records come:
@@ -18,8 +21,6 @@ const (
 	fixed64   = 1
 	delimited = 2
 )
-
-type text interface{ string | []byte }
 
 // begin appends the head of a nested message; end, with the place that begin
 // returned, completes it once its body is appended.
@@ -63,58 +64,61 @@ func appendSpanID(b []byte, field byte, id uint64) []byte {
 
 // appendText appends text. A byte that is not UTF-8, which protobuf and JSON
 // forbid, becomes U+FFFD.
-func appendText[T text](b []byte, field byte, v T) []byte {
-	b = append(b, field<<3|delimited)
-	for i := range len(v) {
-		if v[i] >= utf8.RuneSelf {
-			valid := []rune(string(v))
-			return appendPlain(b, string(valid))
-		}
-	}
-	return appendPlain(b, v)
-}
-
-func appendPlain[T text](b []byte, v T) []byte {
-	b = binary.AppendUvarint(b, uint64(len(v)))
+func appendText(b []byte, field byte, v string) []byte {
+	v = valid(v)
+	b = binary.AppendUvarint(append(b, field<<3|delimited), uint64(len(v)))
 	return append(b, v...)
 }
 
-// The attr functions append a KeyValue as the given field.
+func valid(v string) string {
+	if utf8.ValidString(v) {
+		return v
+	}
+	return string([]rune(v))
+}
 
-func attrText[T text](b []byte, field byte, key string, v T) []byte {
-	b, kv := begin(b, field)
-	b = appendText(b, 1, key)
-	b, value := begin(b, 2)
-	b = appendText(b, 1, v)
-	return end(end(b, value), kv)
+// view is text as a string, good for no longer than the text itself.
+func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
+
+// The attr functions append a KeyValue as the given field. Keys are ASCII and
+// shorter than 100 bytes.
+
+func attrKey(b []byte, field byte, key string, value int) []byte {
+	b = binary.AppendUvarint(append(b, field<<3|delimited), uint64(2+len(key)+1+size(value)+value))
+	b = append(append(b, 1<<3|delimited, byte(len(key))), key...)
+	return binary.AppendUvarint(append(b, 2<<3|delimited), uint64(value))
+}
+
+// size is how long a length is.
+func size(n int) int { return (bits.Len(uint(n)|1) + 6) / 7 }
+
+func attrText(b []byte, field byte, key, v string) []byte {
+	v = valid(v)
+	b = attrKey(b, field, key, 1+size(len(v))+len(v))
+	b = binary.AppendUvarint(append(b, 1<<3|delimited), uint64(len(v)))
+	return append(b, v...)
 }
 
 func attrBool(b []byte, field byte, key string, v bool) []byte {
-	n := uint64(0)
+	b = append(attrKey(b, field, key, 2), 2<<3|varint, 0)
 	if v {
-		n = 1
+		b[len(b)-1] = 1
 	}
-	b, kv := begin(b, field)
-	b = appendText(b, 1, key)
-	b, value := begin(b, 2)
-	b = appendVarint(b, 2, n)
-	return end(end(b, value), kv)
+	return b
 }
 
 func attrInt(b []byte, field byte, key string, v int64) []byte {
-	b, kv := begin(b, field)
-	b = appendText(b, 1, key)
-	b, value := begin(b, 2)
-	b = appendVarint(b, 3, uint64(v))
-	return end(end(b, value), kv)
+	b = attrKey(b, field, key, 1+size(int(v)))
+	return appendVarint(b, 3, uint64(v))
 }
 
-func attrList[T text](b []byte, field byte, key string, list []T) []byte {
+// attrList appends the texts of a list.
+func attrList(b []byte, field byte, key string, list iter.Seq[string]) []byte {
 	b, kv := begin(b, field)
 	b = appendText(b, 1, key)
 	b, value := begin(b, 2)
 	b, array := begin(b, 5)
-	for _, v := range list {
+	for v := range list {
 		var item int
 		b, item = begin(b, 1)
 		b = appendText(b, 1, v)
