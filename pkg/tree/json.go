@@ -72,7 +72,7 @@ func (d document) node(w *output, n, host *node, t *text) {
 	}
 	w.b = b
 	w.spill()
-	if children := n.children(); len(children) > 0 {
+	if children := n.children(host); len(children) > 0 {
 		w.b = append(w.b, `,"children":`...)
 		d.list(w, children, host, t)
 	}

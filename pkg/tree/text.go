@@ -147,7 +147,7 @@ func (d *text) node(w *output, n, host *node) {
 	}
 	w.b = append(b, '\n')
 	w.spill()
-	children := n.children()
+	children := n.children(host)
 	at := len(d.line)
 	for i, c := range children {
 		branch, below := "├─ ", "│  "
@@ -225,7 +225,6 @@ func (d *text) since(ktime uint64, host *node) int64 {
 	return int64(ktime - max(host.span.StartKtimeNS, min(d.start, ktime)))
 }
 
-// lost draws a loss, at the offset of the event before it in its span.
 func (d *text) lost(b []byte, n, host *node) []byte {
 	b = d.paint(b, striking)
 	b = append(b, "DROP dropped_events"...)
@@ -236,34 +235,7 @@ func (d *text) lost(b []byte, n, host *node) []byte {
 		b = append(b, " event(s) lost ("...)
 		return append(event.AppendSafe(b, []byte(cause(n.lost))), ')')
 	})
-	before := uint64(0)
-	if host != nil {
-		before = host.before(n.seq)
-	}
-	if before == 0 {
-		return append(b, " @+0.0us"...)
-	}
-	return d.offset(b, before, host)
-}
-
-// before is the ktime of the newest event that n shows and that stands in the
-// stream before seq; 0: none. Spans under n show their own.
-func (n *node) before(seq uint64) uint64 {
-	ktime, newest := uint64(0), uint64(0)
-	todo := []*node{n}
-	for len(todo) > 0 {
-		children := todo[len(todo)-1].children()
-		todo = todo[:len(todo)-1]
-		for _, c := range children {
-			if c.kind == kindEvent && c.seq < seq && c.seq > newest {
-				ktime, newest = c.start, c.seq
-			}
-			if c.kind == kindEvent || c.kind == kindProc {
-				todo = append(todo, c)
-			}
-		}
-	}
-	return ktime
+	return d.offset(b, n.when(host), host)
 }
 
 func cause(l stream.Lost) string {

@@ -168,8 +168,15 @@ type node struct {
 	lost  stream.Lost
 	proc  *proc // of a process; of an event or span: whose it is
 	open  bool  // of a span: its end is not known
-	top   bool  // of a method: it is an outermost one of its thread
+	// behind says of a loss in a capture that vivarium shows it, too. It does so
+	// behind the event before it, and at the same time.
+	behind bool
+	shown  []mark // of a span with losses: the events that it shows outside other spans
+	top    bool   // of a method: it is an outermost one of its thread
 }
+
+// mark is when an event was, and its place in the stream.
+type mark struct{ seq, ktime uint64 }
 
 // thread is a thread as its span says.
 type thread struct {
@@ -472,13 +479,15 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 			t.leave(ev.KtimeNS)
 		}
 	}
+	shown := !ev.Hidden && !start && !stop
 	for _, n := range s.waiting {
 		n.proc = t.proc
+		n.behind = shown && s.header != nil
 		host.own = append(host.own, n)
 	}
 	s.waiting = s.waiting[:0]
 	s.last = host
-	if ev.Hidden || start || stop {
+	if !shown {
 		return
 	}
 	n := s.newNode(kindEvent)
@@ -716,42 +725,89 @@ func (n *node) shows() uint64 {
 	return 0
 }
 
-// children are the lines under n, in their order.
-func (n *node) children() []*node {
+// children are the lines under n, in their order. host is the innermost span
+// around them, n if it is one.
+func (n *node) children(host *node) []*node {
 	switch n.kind {
-	case kindEvent:
-		if n.under != nil {
-			return []*node{n.under}
-		}
-	case kindGap:
-		return visible(n.own)
+	case kindEvent, kindGap:
+		return n.lines()
 	case kindMethod:
-		return merge(visible(n.own), n.subs)
+		return merge(n.lines(), n.subs, host)
 	case kindProc:
-		return n.proc.children()
+		return n.proc.children(host)
 	}
 	return nil
 }
 
-func (p *proc) children() []*node {
-	var own, subs []*node
+// lines are the lines under n that are no spans.
+func (n *node) lines() []*node {
+	switch {
+	case n.kind == kindProc:
+		var own []*node
+		for _, t := range n.proc.threads {
+			if n.proc.enclosed && t.TID == n.proc.pid {
+				for _, g := range t.items {
+					if g.kind == kindGap {
+						own = append(own, visible(g.own)...)
+					}
+				}
+			}
+		}
+		return append(own, n.own...)
+	case n.under != nil:
+		return []*node{n.under}
+	}
+	return visible(n.own)
+}
+
+// when is the time that an event or loss in the span host is shown at.
+func (n *node) when(host *node) uint64 {
+	if n.behind && host != nil {
+		return max(host.before(n.seq), host.start)
+	}
+	return n.start
+}
+
+// before is when the newest event was that n, a span, shows outside other
+// spans, and that stands in the stream before seq; 0: none.
+func (n *node) before(seq uint64) uint64 {
+	if n.shown == nil {
+		for todo := []*node{n}; len(todo) > 0; {
+			lines := todo[len(todo)-1].lines()
+			todo = todo[:len(todo)-1]
+			for _, c := range lines {
+				if c.kind == kindEvent {
+					n.shown = append(n.shown, mark{c.seq, c.start})
+				}
+				if c.kind == kindProc || c.under != nil {
+					todo = append(todo, c)
+				}
+			}
+		}
+		slices.SortFunc(n.shown, func(a, b mark) int { return cmp.Compare(a.seq, b.seq) })
+	}
+	i, _ := slices.BinarySearchFunc(n.shown, seq, func(m mark, seq uint64) int { return cmp.Compare(m.seq, seq) })
+	if i == 0 {
+		return 0
+	}
+	return n.shown[i-1].ktime
+}
+
+func (p *proc) children(host *node) []*node {
+	var subs []*node
 	for _, t := range p.threads {
 		for _, n := range t.items {
 			switch {
 			case n.kind == kindMethod:
 				subs = append(subs, n)
-			case n.shows() == 0:
-			case p.enclosed && t.TID == p.pid:
-				own = append(own, visible(n.own)...)
-			default:
+			case n.shows() > 0 && !(p.enclosed && t.TID == p.pid):
 				subs = append(subs, n)
 			}
 		}
 	}
-	own = append(own, p.node.own...)
 	subs = append(subs, visible(p.node.subs)...)
 	slices.SortStableFunc(subs, func(a, b *node) int { return cmp.Compare(a.begins(), b.begins()) })
-	return merge(own, subs)
+	return merge(p.node.lines(), subs, host)
 }
 
 // begins is when n begins, ns.
@@ -772,14 +828,14 @@ func visible(list []*node) []*node {
 }
 
 // merge puts each of subs in front of the first event of own that is not older.
-func merge(own, subs []*node) []*node {
+func merge(own, subs []*node, host *node) []*node {
 	if len(subs) == 0 {
 		return own
 	}
 	all := make([]*node, 0, len(own)+len(subs))
 	for _, n := range own {
 		if n.kind != kindProc {
-			for len(subs) > 0 && n.start >= subs[0].begins() {
+			for at := n.when(host); len(subs) > 0 && at >= subs[0].begins(); {
 				all = append(all, subs[0])
 				subs = subs[1:]
 			}
