@@ -27,7 +27,8 @@ type flags struct {
 	Event       []string      `short:"e" placeholder:"EVENT" help:"Record only these events."`
 	Exclude     []string      `short:"x" placeholder:"EVENT" help:"Do not record these events."`
 	Hooks       string        `enum:"auto,lsm,tracepoint" default:"auto" help:"Where events come from: BPF LSM, tracepoints, or event by event the better that this kernel takes (${enum})."`
-	Spans       []string      `default:"auto" placeholder:"PROVIDER" help:"Where method spans come from: auto, none, or some of: markers."`
+	Spans       []string      `default:"auto" placeholder:"PROVIDER" help:"Where method spans come from: auto, none, or providers (a wrong one lists them)."`
+	SpanAllow   []string      `sep:"none" placeholder:"GLOB|@FILE" help:"Methods that are spans, as Class#method, instead of vivarium's list."`
 	NoFollow    bool          `help:"Leave out the processes that a watched one makes."`
 	User        string        `placeholder:"NAME" help:"Run the command as this user (under sudo: as the one who called it)."`
 	Duration    time.Duration `placeholder:"D" help:"End after this time, such as 30s or 5m."`
@@ -36,7 +37,7 @@ type flags struct {
 	FailedOpens bool          `help:"Record opens that failed, too."`
 	NoMask      bool          `help:"Show passwords, tokens and the like in arguments and requests."`
 	Output      string        `short:"o" placeholder:"FILE" help:"Write the stream to FILE (mode 0600); the command keeps stdout."`
-	Command     []string      `arg:"" optional:"" passthrough:"" name:"cmd" help:"Command to start and watch."`
+	Command     []string      `arg:"" optional:"" passthrough:"partial" name:"cmd" help:"Command to start and watch."`
 }
 
 // The waiting process that becomes the command must execute it from its main
@@ -121,6 +122,11 @@ func (f *flags) options() (probe.Options, error) {
 		opt.Command = opt.Command[1:]
 	}
 	const hint = "viv-probe -p PID, or viv-probe -- CMD ARG..."
+	for _, pid := range opt.PIDs {
+		if pid <= 0 {
+			return opt, cli.Usagef(hint, "-p %d: no process has that id", pid)
+		}
+	}
 	switch {
 	case len(opt.Command) == 0 && len(opt.PIDs) == 0:
 		return opt, cli.Usagef(hint, "nothing to watch")
@@ -141,7 +147,10 @@ func (f *flags) options() (probe.Options, error) {
 		return opt, err
 	}
 	if opt.Spans, err = probe.ParseSpans(f.Spans); err != nil {
-		return opt, cli.Usagef("the providers are: "+strings.Join(probe.SpanProviders(), " "), "--spans: %v", err)
+		return opt, cli.Usagef("the providers are: "+strings.Join(probe.SpanProviders(), ", "), "--spans: %v", err)
+	}
+	if opt.Spans.Allow, err = probe.ReadSpanAllow(f.SpanAllow); err != nil {
+		return opt, cli.Usagef("", "--span-allow: %v", err)
 	}
 	tp, from := f.Traceparent, "--traceparent: "
 	if tp == "" {

@@ -203,9 +203,13 @@ func WaitToStart() {
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			status = 127
 		}
-		var e *exec.Error
-		if errors.As(err, &e) {
-			err = e.Err
+		var inSearch *exec.Error
+		if errors.As(err, &inSearch) {
+			err = inSearch.Err
+		}
+		var ofFile *fs.PathError
+		if errors.As(err, &ofFile) {
+			err = ofFile.Err
 		}
 		fail(status, fmt.Errorf("%s: %w", argv[0], err))
 	}

@@ -59,6 +59,7 @@ type Probe struct {
 	opt     Options
 	coll    *ebpf.Collection // the maps and the iterator
 	bpf     attachment
+	sites   *siteSet // nil: no probes in files are wanted
 	reader  *ringbuf.Reader
 	session stream.Session
 	targets []target
@@ -91,7 +92,7 @@ func New(opt Options) (_ *Probe, err error) {
 		if errors.Is(err, unix.ESRCH) {
 			return nil, fmt.Errorf("process %d: no such process", pid)
 		}
-		if errors.Is(err, unix.EINVAL) {
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // before Linux 6.16, and since
 			return nil, fmt.Errorf("process %d: it is a thread, name its process", pid)
 		}
 		if err != nil {
@@ -110,6 +111,9 @@ func New(opt Options) (_ *Probe, err error) {
 	}
 	if err := p.seed(); err != nil {
 		return nil, explain(err)
+	}
+	if p.sites != nil {
+		p.sites.start()
 	}
 	return p, nil
 }
@@ -167,7 +171,8 @@ func (p *Probe) load() error {
 	values := map[string]any{
 		"follow":       !p.opt.NoFollow,
 		"failed_opens": p.opt.FailedOpens,
-		"emit_exec":    chosen[event.ProcExec],
+		"emit_exec":    chosen[event.ProcExec] || len(p.opt.Spans.usdt) > 0,
+		"wake_maps":    len(p.opt.Spans.usdt) > 0,
 		"wakeup_bytes": uint64(p.opt.BufferSize / 4),
 	}
 	for name, v := range values {
@@ -362,6 +367,9 @@ func (p *Probe) forwardSignals() (stop func()) {
 // one that runs is left alone.
 func (p *Probe) Close() error {
 	var err error
+	if p.sites != nil {
+		err = errors.Join(err, p.sites.close())
+	}
 	err = errors.Join(err, p.bpf.close())
 	if p.reader != nil {
 		err = errors.Join(err, p.reader.Close())
@@ -456,6 +464,9 @@ func (r *recording) drain() error {
 		}
 		if r.dec.bad {
 			r.badMarkers++
+			continue
+		}
+		if r.p.sites != nil && !r.p.sites.see(&r.dec, &r.ev) {
 			continue
 		}
 		if r.dec.id == event.ProcExec && !r.p.opt.NoMask {
