@@ -47,6 +47,7 @@ var buildCollector = sync.OnceValues(func() (string, error) {
 type collector struct {
 	grpc, http string // host:port
 	dir        string // of what it wrote: traces.jsonl, logs.jsonl
+	env        []string
 	cmd        *exec.Cmd
 }
 
@@ -75,21 +76,28 @@ func startCollector(t *testing.T, config string) *collector {
 	return c
 }
 
-func (c *collector) start(t *testing.T, config string) {
+// start starts it with one configuration or more, of which later ones win.
+func (c *collector) start(t *testing.T, configs ...string) {
 	t.Helper()
 	bin, err := buildCollector()
 	if err != nil {
 		t.Fatal(err)
 	}
-	config = strings.NewReplacer("$GRPC", c.grpc, "$HTTP", c.http, "$DIR", c.dir).Replace(config)
-	if err := os.WriteFile(c.dir+"/config.yaml", []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+	var args []string
+	for i, config := range configs {
+		file := fmt.Sprintf("%s/config%d.yaml", c.dir, i)
+		config = strings.NewReplacer("$GRPC", c.grpc, "$HTTP", c.http, "$DIR", c.dir).Replace(config)
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config", file)
 	}
 	log, err := os.Create(c.dir + "/log")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.cmd = exec.Command(bin, "--config", c.dir+"/config.yaml")
+	c.cmd = exec.Command(bin, args...)
+	c.cmd.Env = append(os.Environ(), c.env...)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.cmd.Start(); err != nil {
@@ -98,6 +106,9 @@ func (c *collector) start(t *testing.T, config string) {
 	log.Close()
 	t.Cleanup(c.stop)
 	for _, addr := range []string{c.grpc, c.http} {
+		if addr == "" {
+			continue
+		}
 		deadline := time.Now().Add(30 * time.Second)
 		for !listens(addr) {
 			if time.Now().After(deadline) {
@@ -148,6 +159,9 @@ func items(t *testing.T, lines []byte) []string {
 	t.Helper()
 	var out []string
 	for line := range bytes.Lines(lines) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break // it is being written
+		}
 		var doc map[string][]map[string]any
 		if err := json.Unmarshal(line, &doc); err != nil {
 			t.Fatal(err)
@@ -253,7 +267,7 @@ func TestCollector(t *testing.T) {
 	}
 }
 
-// wrote returns the items that the collector wrote. It has to be stopped.
+// wrote returns the items that the collector wrote, all when it is stopped.
 func (c *collector) wrote(t *testing.T) []string {
 	t.Helper()
 	var all []byte

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/span"
 	"vivarium/pkg/stream"
 
 	"github.com/google/go-cmp/cmp"
@@ -450,6 +451,47 @@ func TestLinks(t *testing.T) {
 	links := e.spans[3].Links()
 	if links.Len() != 1 || idOf(links.At(0).SpanID()) != 2 || links.At(0).TraceID() != pcommon.TraceID(trace) {
 		t.Errorf("%d links", links.Len())
+	}
+}
+
+// What viv-spans makes of a session that joins a trace, with a trace for each
+// top-level method.
+func TestJoinedTrace(t *testing.T) {
+	s := &script{}
+	s.Writer = stream.NewWriter(&s.buf)
+	s.Session(&stream.Session{Version: stream.Version, StartUnixNS: unix0, StartKtimeNS: ktime0, TraceID: trace, ParentSpanID: 0xcafe,
+		MainTID: pid, ObserverPID: pid, Targets: []uint32{pid}})
+	own := func(ev *event.Event) { ev.SpanID, ev.ThreadSpanID, ev.TraceID = 0x77, 0, trace }
+	s.event(1, event.SpanStart, 0, all(own, set("name", "A#b")))
+	s.event(2, event.PathOpen, 0, all(own, set("path", "/x")))
+	s.event(3, event.SpanStop, 0, all(own, set("name", "A#b")))
+	s.End(&stream.End{StopUnixNS: unix0 + 9e6, StopKtimeNS: ms(9)})
+
+	var spans bytes.Buffer
+	if err := span.New(stream.NewWriter(&spans), true).Run(stream.NewReader(bytes.NewReader(s.bytes()))); err != io.EOF {
+		t.Fatal(err)
+	}
+	e := exportScript(t, spans.Bytes(), Options{})
+	same(t, "spans", 3, len(e.spans))
+	for id, span := range e.spans {
+		switch span.Name() {
+		case "vivarium session":
+			same(t, "session's parent", uint64(0xcafe), idOf(span.ParentSpanID()))
+			same(t, "session's trace", pcommon.TraceID(trace), span.TraceID())
+		case "A#b":
+			if span.TraceID() == trace || !span.ParentSpanID().IsEmpty() {
+				t.Errorf("method: trace %s, parent %s", span.TraceID(), span.ParentSpanID())
+			}
+			same(t, "links", 1, span.Links().Len())
+			same(t, "link", [2]any{pcommon.TraceID(trace), uint64(0x77)}, [2]any{span.Links().At(0).TraceID(), idOf(span.Links().At(0).SpanID())})
+			same(t, "events", 1, span.Events().Len())
+		default:
+			same(t, "thread", uint64(0x77), id)
+		}
+	}
+	e = exportScript(t, spans.Bytes(), Options{EventsAsLogs: true})
+	if len(e.logs) != 1 || e.logs[0].TraceID() == trace || e.logs[0].TraceID().IsEmpty() {
+		t.Errorf("%d log records, not in the method's trace", len(e.logs))
 	}
 }
 
