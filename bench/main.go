@@ -504,7 +504,13 @@ func (o *observer) stop() (note string, err error) {
 	if o.first {
 		o.cmd.Process.Signal(syscall.SIGINT)
 	}
+	// bpftrace has been seen not to end.
+	patience := time.AfterFunc(10*time.Second, func() { o.cmd.Process.Kill() })
 	err = o.cmd.Wait()
+	patience.Stop()
+	if ws, ok := o.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL {
+		return "had to be killed", nil
+	}
 	if o.cmd.ProcessState.ExitCode() == 3 {
 		lines := strings.Split(strings.TrimSpace(o.stderr.String()), "\n")
 		return "incomplete: " + lines[len(lines)-1], nil

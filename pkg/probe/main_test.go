@@ -87,9 +87,18 @@ func events(ids ...event.ID) map[event.ID]bool {
 	return m
 }
 
+// needRoot skips a test that watches anything.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to load BPF programs")
+	}
+}
+
 // newProbe is New, closed when the test ends.
 func newProbe(t testing.TB, opt Options) *Probe {
 	t.Helper()
+	needRoot(t)
 	if opt.BufferSize == 0 {
 		opt.BufferSize = 1 << 22
 	}
@@ -488,6 +497,7 @@ func (r *running) end() int {
 // It goes on when its stdin is closed.
 func start(t testing.TB, argv ...string) *running {
 	t.Helper()
+	needRoot(t)
 	r := &running{cmd: exec.Command(argv[0], argv[1:]...), said: map[string]string{}, ended: make(chan struct{})}
 	r.cmd.Stderr = os.Stderr
 	stdin, err := r.cmd.StdinPipe()

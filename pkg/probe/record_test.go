@@ -170,6 +170,7 @@ func TestReaderGone(t *testing.T) {
 // TestNothingIsLeft: of a probe that is closed, however far it got, no
 // goroutine, no descriptor, no process and no BPF program is left.
 func TestNothingIsLeft(t *testing.T) {
+	needRoot(t)
 	one := func(how string) (programs []ebpf.ProgramID) {
 		opt := Options{Events: taskEvents, BufferSize: 1 << 20, CommandStdout: os.Stderr, Command: []string{"/bin/true"}}
 		if how == "not found" {

@@ -14,6 +14,7 @@ import (
 // TestVerifier has the verifier accept every program that this kernel takes at
 // all, and prints how much of its limit of a million instructions each needs.
 func TestVerifier(t *testing.T) {
+	needRoot(t)
 	spec, err := bpf.LoadViv()
 	if err != nil {
 		t.Fatal(err)
