@@ -88,6 +88,10 @@ static __always_inline void lose(void)
 		c->lost++;
 }
 
+/* Wake the reader at once when a program or library is mapped: user space has
+ * to attach to it before it runs far. */
+const volatile bool wake_maps = false;
+
 #define LOOK_EVERY 64 /* records between two looks at how full the ring is */
 
 /* The record's size is known only now: a dynptr takes just that of the ring. */
@@ -117,6 +121,8 @@ static __always_inline void emit(struct out *o)
 	if (l1)
 		bpf_dynptr_write(&ring, head + l0, (void *)o->text[1], l1, 0);
 	if (!(++c->emitted & (LOOK_EVERY - 1)) && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
+		wake = BPF_RB_FORCE_WAKEUP;
+	if (wake_maps && (o->rec.kind == VIV_MMAP_EXEC || o->rec.kind == VIV_PROC_EXEC))
 		wake = BPF_RB_FORCE_WAKEUP;
 	bpf_ringbuf_submit_dynptr(&ring, wake);
 }

@@ -54,6 +54,8 @@ enum flag {
 	VIV_UNREACHABLE = 4, /* the path does not lead to the task's root */
 	VIV_UNKNOWN = 8,     /* the outcome is not known */
 	VIV_MARKER = 16,     /* text 0 is a marker, without its viv:// */
+	VIV_FUNCTION = 32,   /* num 0 is the number of a function's site */
+	VIV_UNDECIDED = 64,  /* a method that the list does not have yet */
 };
 
 #define VIV_NUMS 4

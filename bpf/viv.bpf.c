@@ -7,5 +7,6 @@
 #include "authority.h"
 #include "lsm.h"
 #include "markers.h"
+#include "usdt.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

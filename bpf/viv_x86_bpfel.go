@@ -13,6 +13,24 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type VivArgFlag uint32
+
+const (
+	VivArgFlagARG_SIGNED VivArgFlag = 1
+	VivArgFlagARG_HIGH   VivArgFlag = 2
+)
+
+type VivArgSpec struct {
+	_     structs.HostLayout
+	Value int64
+	Base  uint16
+	Index uint16
+	Kind  uint8
+	Scale uint8
+	Size  uint8
+	Flags uint8
+}
+
 type VivBlind uint32
 
 const (
@@ -34,6 +52,8 @@ const (
 	VivFlagVIV_UNREACHABLE VivFlag = 4
 	VivFlagVIV_UNKNOWN     VivFlag = 8
 	VivFlagVIV_MARKER      VivFlag = 16
+	VivFlagVIV_FUNCTION    VivFlag = 32
+	VivFlagVIV_UNDECIDED   VivFlag = 64
 )
 
 type VivKind uint32
@@ -70,6 +90,12 @@ const (
 	VivKindVIV_BLIND            VivKind = 27
 )
 
+type VivMethodKey struct {
+	_      structs.HostLayout
+	Class  [64]int8
+	Method [64]int8
+}
+
 type VivPending struct {
 	_     structs.HostLayout
 	Kind  uint32
@@ -100,6 +126,38 @@ type VivRecord struct {
 	Num    [4]uint64
 }
 
+type VivRole uint32
+
+const (
+	VivRoleROLE_NAME       VivRole = 0
+	VivRoleROLE_NAME_LEN   VivRole = 1
+	VivRoleROLE_METHOD     VivRole = 2
+	VivRoleROLE_METHOD_LEN VivRole = 3
+	VivRoleROLE_FILE       VivRole = 4
+	VivRoleROLE_LINE       VivRole = 5
+	VivRoleROLES           VivRole = 6
+)
+
+type VivSite struct {
+	_     structs.HostLayout
+	Kind  uint16
+	Flags uint16
+	Pad   uint32
+	Arg   [6]VivArgSpec
+}
+
+type VivSiteFlag uint32
+
+const (
+	VivSiteFlagSITE_LISTED VivSiteFlag = 1
+)
+
+type VivSpanTexts struct {
+	_    structs.HostLayout
+	Name [1088]int8
+	File [1024]int8
+}
+
 type VivTarget struct {
 	_          structs.HostLayout
 	Tgid       uint32
@@ -120,22 +178,37 @@ type VivTexts struct {
 	Args [16384]int8
 }
 
+type VivVerdict uint32
+
+const (
+	VivVerdictVERDICT_NO   VivVerdict = 1
+	VivVerdictVERDICT_YES  VivVerdict = 2
+	VivVerdictVERDICT_SOME VivVerdict = 3
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	VivMapClasses               = "classes"
 	VivMapCounts                = "counts"
 	VivMapEntries               = "entries"
 	VivMapEvents                = "events"
 	VivMapExits                 = "exits"
+	VivMapMethods               = "methods"
 	VivMapPendings              = "pendings"
 	VivMapScratch               = "scratch"
+	VivMapSites                 = "sites"
+	VivMapSpanScratch           = "span_scratch"
 	VivMapTargets               = "targets"
 	VivMapTasks                 = "tasks"
 	VivProgCapCapable           = "cap_capable"
 	VivProgConnectExit          = "connect_exit"
 	VivProgExecExit             = "exec_exit"
+	VivProgFuncEntry            = "func_entry"
+	VivProgFuncReturn           = "func_return"
 	VivProgGetdentsExit         = "getdents_exit"
+	VivProgHold                 = "hold"
 	VivProgIoUringExit          = "io_uring_exit"
 	VivProgKillExit             = "kill_exit"
 	VivProgLsmBprmCredsFromFile = "lsm_bprm_creds_from_file"
@@ -175,7 +248,10 @@ const (
 	VivProgSocketExit           = "socket_exit"
 	VivProgSysEnter             = "sys_enter"
 	VivProgSysExit              = "sys_exit"
+	VivProgUsdt                 = "usdt"
 	VivVarAlive                 = "alive"
+	VivVarArgFlagUnused         = "arg_flag_unused"
+	VivVarArgSpecUnused         = "arg_spec_unused"
 	VivVarBlindUnused           = "blind_unused"
 	VivVarEmitExec              = "emit_exec"
 	VivVarExecCreds             = "exec_creds"
@@ -183,8 +259,15 @@ const (
 	VivVarFlagUnused            = "flag_unused"
 	VivVarFollow                = "follow"
 	VivVarKindUnused            = "kind_unused"
+	VivVarListAsks              = "list_asks"
+	VivVarMethodKeyUnused       = "method_key_unused"
 	VivVarRecordUnused          = "record_unused"
+	VivVarRoleUnused            = "role_unused"
 	VivVarSeeded                = "seeded"
+	VivVarSiteFlagUnused        = "site_flag_unused"
+	VivVarSiteUnused            = "site_unused"
+	VivVarVerdictUnused         = "verdict_unused"
+	VivVarWakeMaps              = "wake_maps"
 	VivVarWakeupBytes           = "wakeup_bytes"
 )
 
@@ -233,7 +316,10 @@ type VivProgramSpecs struct {
 	CapCapable           *ebpf.ProgramSpec `ebpf:"cap_capable"`
 	ConnectExit          *ebpf.ProgramSpec `ebpf:"connect_exit"`
 	ExecExit             *ebpf.ProgramSpec `ebpf:"exec_exit"`
+	FuncEntry            *ebpf.ProgramSpec `ebpf:"func_entry"`
+	FuncReturn           *ebpf.ProgramSpec `ebpf:"func_return"`
 	GetdentsExit         *ebpf.ProgramSpec `ebpf:"getdents_exit"`
+	Hold                 *ebpf.ProgramSpec `ebpf:"hold"`
 	IoUringExit          *ebpf.ProgramSpec `ebpf:"io_uring_exit"`
 	KillExit             *ebpf.ProgramSpec `ebpf:"kill_exit"`
 	LsmBprmCredsFromFile *ebpf.ProgramSpec `ebpf:"lsm_bprm_creds_from_file"`
@@ -273,37 +359,51 @@ type VivProgramSpecs struct {
 	SocketExit           *ebpf.ProgramSpec `ebpf:"socket_exit"`
 	SysEnter             *ebpf.ProgramSpec `ebpf:"sys_enter"`
 	SysExit              *ebpf.ProgramSpec `ebpf:"sys_exit"`
+	Usdt                 *ebpf.ProgramSpec `ebpf:"usdt"`
 }
 
 // VivMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivMapSpecs struct {
-	Counts   *ebpf.MapSpec `ebpf:"counts"`
-	Entries  *ebpf.MapSpec `ebpf:"entries"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Exits    *ebpf.MapSpec `ebpf:"exits"`
-	Pendings *ebpf.MapSpec `ebpf:"pendings"`
-	Scratch  *ebpf.MapSpec `ebpf:"scratch"`
-	Targets  *ebpf.MapSpec `ebpf:"targets"`
-	Tasks    *ebpf.MapSpec `ebpf:"tasks"`
+	Classes     *ebpf.MapSpec `ebpf:"classes"`
+	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Entries     *ebpf.MapSpec `ebpf:"entries"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Exits       *ebpf.MapSpec `ebpf:"exits"`
+	Methods     *ebpf.MapSpec `ebpf:"methods"`
+	Pendings    *ebpf.MapSpec `ebpf:"pendings"`
+	Scratch     *ebpf.MapSpec `ebpf:"scratch"`
+	Sites       *ebpf.MapSpec `ebpf:"sites"`
+	SpanScratch *ebpf.MapSpec `ebpf:"span_scratch"`
+	Targets     *ebpf.MapSpec `ebpf:"targets"`
+	Tasks       *ebpf.MapSpec `ebpf:"tasks"`
 }
 
 // VivVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivVariableSpecs struct {
-	Alive        *ebpf.VariableSpec `ebpf:"alive"`
-	BlindUnused  *ebpf.VariableSpec `ebpf:"blind_unused"`
-	EmitExec     *ebpf.VariableSpec `ebpf:"emit_exec"`
-	ExecCreds    *ebpf.VariableSpec `ebpf:"exec_creds"`
-	FailedOpens  *ebpf.VariableSpec `ebpf:"failed_opens"`
-	FlagUnused   *ebpf.VariableSpec `ebpf:"flag_unused"`
-	Follow       *ebpf.VariableSpec `ebpf:"follow"`
-	KindUnused   *ebpf.VariableSpec `ebpf:"kind_unused"`
-	RecordUnused *ebpf.VariableSpec `ebpf:"record_unused"`
-	Seeded       *ebpf.VariableSpec `ebpf:"seeded"`
-	WakeupBytes  *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	Alive           *ebpf.VariableSpec `ebpf:"alive"`
+	ArgFlagUnused   *ebpf.VariableSpec `ebpf:"arg_flag_unused"`
+	ArgSpecUnused   *ebpf.VariableSpec `ebpf:"arg_spec_unused"`
+	BlindUnused     *ebpf.VariableSpec `ebpf:"blind_unused"`
+	EmitExec        *ebpf.VariableSpec `ebpf:"emit_exec"`
+	ExecCreds       *ebpf.VariableSpec `ebpf:"exec_creds"`
+	FailedOpens     *ebpf.VariableSpec `ebpf:"failed_opens"`
+	FlagUnused      *ebpf.VariableSpec `ebpf:"flag_unused"`
+	Follow          *ebpf.VariableSpec `ebpf:"follow"`
+	KindUnused      *ebpf.VariableSpec `ebpf:"kind_unused"`
+	ListAsks        *ebpf.VariableSpec `ebpf:"list_asks"`
+	MethodKeyUnused *ebpf.VariableSpec `ebpf:"method_key_unused"`
+	RecordUnused    *ebpf.VariableSpec `ebpf:"record_unused"`
+	RoleUnused      *ebpf.VariableSpec `ebpf:"role_unused"`
+	Seeded          *ebpf.VariableSpec `ebpf:"seeded"`
+	SiteFlagUnused  *ebpf.VariableSpec `ebpf:"site_flag_unused"`
+	SiteUnused      *ebpf.VariableSpec `ebpf:"site_unused"`
+	VerdictUnused   *ebpf.VariableSpec `ebpf:"verdict_unused"`
+	WakeMaps        *ebpf.VariableSpec `ebpf:"wake_maps"`
+	WakeupBytes     *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
 
 // VivObjects contains all objects after they have been loaded into the kernel.
@@ -326,24 +426,32 @@ func (o *VivObjects) Close() error {
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivMaps struct {
-	Counts   *ebpf.Map `ebpf:"counts"`
-	Entries  *ebpf.Map `ebpf:"entries"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Exits    *ebpf.Map `ebpf:"exits"`
-	Pendings *ebpf.Map `ebpf:"pendings"`
-	Scratch  *ebpf.Map `ebpf:"scratch"`
-	Targets  *ebpf.Map `ebpf:"targets"`
-	Tasks    *ebpf.Map `ebpf:"tasks"`
+	Classes     *ebpf.Map `ebpf:"classes"`
+	Counts      *ebpf.Map `ebpf:"counts"`
+	Entries     *ebpf.Map `ebpf:"entries"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Exits       *ebpf.Map `ebpf:"exits"`
+	Methods     *ebpf.Map `ebpf:"methods"`
+	Pendings    *ebpf.Map `ebpf:"pendings"`
+	Scratch     *ebpf.Map `ebpf:"scratch"`
+	Sites       *ebpf.Map `ebpf:"sites"`
+	SpanScratch *ebpf.Map `ebpf:"span_scratch"`
+	Targets     *ebpf.Map `ebpf:"targets"`
+	Tasks       *ebpf.Map `ebpf:"tasks"`
 }
 
 func (m *VivMaps) Close() error {
 	return _VivClose(
+		m.Classes,
 		m.Counts,
 		m.Entries,
 		m.Events,
 		m.Exits,
+		m.Methods,
 		m.Pendings,
 		m.Scratch,
+		m.Sites,
+		m.SpanScratch,
 		m.Targets,
 		m.Tasks,
 	)
@@ -353,17 +461,26 @@ func (m *VivMaps) Close() error {
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivVariables struct {
-	Alive        *ebpf.Variable `ebpf:"alive"`
-	BlindUnused  *ebpf.Variable `ebpf:"blind_unused"`
-	EmitExec     *ebpf.Variable `ebpf:"emit_exec"`
-	ExecCreds    *ebpf.Variable `ebpf:"exec_creds"`
-	FailedOpens  *ebpf.Variable `ebpf:"failed_opens"`
-	FlagUnused   *ebpf.Variable `ebpf:"flag_unused"`
-	Follow       *ebpf.Variable `ebpf:"follow"`
-	KindUnused   *ebpf.Variable `ebpf:"kind_unused"`
-	RecordUnused *ebpf.Variable `ebpf:"record_unused"`
-	Seeded       *ebpf.Variable `ebpf:"seeded"`
-	WakeupBytes  *ebpf.Variable `ebpf:"wakeup_bytes"`
+	Alive           *ebpf.Variable `ebpf:"alive"`
+	ArgFlagUnused   *ebpf.Variable `ebpf:"arg_flag_unused"`
+	ArgSpecUnused   *ebpf.Variable `ebpf:"arg_spec_unused"`
+	BlindUnused     *ebpf.Variable `ebpf:"blind_unused"`
+	EmitExec        *ebpf.Variable `ebpf:"emit_exec"`
+	ExecCreds       *ebpf.Variable `ebpf:"exec_creds"`
+	FailedOpens     *ebpf.Variable `ebpf:"failed_opens"`
+	FlagUnused      *ebpf.Variable `ebpf:"flag_unused"`
+	Follow          *ebpf.Variable `ebpf:"follow"`
+	KindUnused      *ebpf.Variable `ebpf:"kind_unused"`
+	ListAsks        *ebpf.Variable `ebpf:"list_asks"`
+	MethodKeyUnused *ebpf.Variable `ebpf:"method_key_unused"`
+	RecordUnused    *ebpf.Variable `ebpf:"record_unused"`
+	RoleUnused      *ebpf.Variable `ebpf:"role_unused"`
+	Seeded          *ebpf.Variable `ebpf:"seeded"`
+	SiteFlagUnused  *ebpf.Variable `ebpf:"site_flag_unused"`
+	SiteUnused      *ebpf.Variable `ebpf:"site_unused"`
+	VerdictUnused   *ebpf.Variable `ebpf:"verdict_unused"`
+	WakeMaps        *ebpf.Variable `ebpf:"wake_maps"`
+	WakeupBytes     *ebpf.Variable `ebpf:"wakeup_bytes"`
 }
 
 // VivPrograms contains all programs after they have been loaded into the kernel.
@@ -373,7 +490,10 @@ type VivPrograms struct {
 	CapCapable           *ebpf.Program `ebpf:"cap_capable"`
 	ConnectExit          *ebpf.Program `ebpf:"connect_exit"`
 	ExecExit             *ebpf.Program `ebpf:"exec_exit"`
+	FuncEntry            *ebpf.Program `ebpf:"func_entry"`
+	FuncReturn           *ebpf.Program `ebpf:"func_return"`
 	GetdentsExit         *ebpf.Program `ebpf:"getdents_exit"`
+	Hold                 *ebpf.Program `ebpf:"hold"`
 	IoUringExit          *ebpf.Program `ebpf:"io_uring_exit"`
 	KillExit             *ebpf.Program `ebpf:"kill_exit"`
 	LsmBprmCredsFromFile *ebpf.Program `ebpf:"lsm_bprm_creds_from_file"`
@@ -413,6 +533,7 @@ type VivPrograms struct {
 	SocketExit           *ebpf.Program `ebpf:"socket_exit"`
 	SysEnter             *ebpf.Program `ebpf:"sys_enter"`
 	SysExit              *ebpf.Program `ebpf:"sys_exit"`
+	Usdt                 *ebpf.Program `ebpf:"usdt"`
 }
 
 func (p *VivPrograms) Close() error {
@@ -420,7 +541,10 @@ func (p *VivPrograms) Close() error {
 		p.CapCapable,
 		p.ConnectExit,
 		p.ExecExit,
+		p.FuncEntry,
+		p.FuncReturn,
 		p.GetdentsExit,
+		p.Hold,
 		p.IoUringExit,
 		p.KillExit,
 		p.LsmBprmCredsFromFile,
@@ -460,6 +584,7 @@ func (p *VivPrograms) Close() error {
 		p.SocketExit,
 		p.SysEnter,
 		p.SysExit,
+		p.Usdt,
 	)
 }
 

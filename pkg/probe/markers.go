@@ -53,7 +53,12 @@ func (d *decoder) marker(raw []byte, ev *event.Event) bool {
 	return true
 }
 
-var sourceMarker = []byte("marker")
+// The sources of span events.
+var (
+	sourceMarker   = []byte("marker")
+	sourceUSDT     = []byte("usdt")
+	sourceFunction = []byte("uprobe")
+)
 
 // setField sets the own field of that name, the first time that it is said.
 func setField(ev *event.Event, name string, v event.Value) {

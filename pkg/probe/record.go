@@ -25,10 +25,12 @@ var errShort = errors.New("record is shorter than it says")
 // decoder turns the records of the BPF programs into events. What it fills in
 // aliases the record or its own storage: valid until the next call.
 type decoder struct {
-	text  []byte // storage of composed texts
-	id    event.ID
-	bad   bool   // the record was a marker that says nothing
-	blind string // not empty: the record was no event but says what cannot be seen
+	text     []byte // storage of composed texts
+	id       event.ID
+	asks     bool   // the record is of a method that the list does not have yet
+	function uint64 // where an event is of a function: the number of its site
+	bad      bool   // the record was a marker that says nothing
+	blind    string // not empty: the record was no event but says what cannot be seen
 }
 
 // decode fills ev from raw and returns how many
@@ -53,7 +55,7 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		}
 		texts[i], rest = rest[:n:n], rest[n:]
 	}
-	d.blind, d.bad = "", false
+	d.blind, d.bad, d.asks, d.function = "", false, false, 0
 	if bpf.VivKind(r.Kind) == bpf.VivKindVIV_BLIND {
 		d.blind = fmt.Sprintf("%s of process %d", blindNames[bpf.VivBlind(r.Num[0])], r.Pid)
 		ev.KtimeNS = r.Ktime
@@ -124,6 +126,18 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		}
 	case event.SetidChange:
 		d.ids(ev, texts[0])
+	case event.SpanStart, event.SpanStop, event.SpanRaise:
+		d.asks = r.Flags&uint8(bpf.VivFlagVIV_UNDECIDED) != 0
+		setText(ev, "source", sourceUSDT)
+		if d.id == event.SpanRaise {
+			class, message, _ := bytes.Cut(texts[0], []byte{0})
+			ev.Fields[0].Text = class
+			setText(ev, "message", message)
+		} else if r.Flags&uint8(bpf.VivFlagVIV_FUNCTION) != 0 {
+			d.function = r.Num[0] + 1
+			setText(ev, "source", sourceFunction)
+			ev.Fields[2] = event.Value{}
+		}
 	}
 	if r.Flags&uint8(bpf.VivFlagVIV_PSEUDO) != 0 {
 		d.pseudoPath(ev, r.Num[3])

@@ -2,37 +2,97 @@ package probe
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
+	"vivarium/bpf"
 	"vivarium/pkg/event"
+	"vivarium/pkg/usdt"
 
 	"golang.org/x/sys/unix"
 )
 
 // Spans says where method spans come from. The zero value: nowhere.
 type Spans struct {
-	Markers bool // calls that ask for a path beginning with viv://
+	Markers bool     // calls that ask for a path beginning with viv://
+	Allow   []string // globs of Class#method instead of the default list; nil: that
+	usdt    []usdtProvider
+	funcs   []function
 }
 
-// spanProvider is one that --spans can name.
+// usdtProvider is a provider of probes, and what its probes tell.
+type usdtProvider struct {
+	name   string
+	listed bool // the default list is meant for its methods
+	probes map[string]probe
+}
+
+// probe is what a probe tells, and in which of its arguments.
+type probe struct {
+	kind event.ID
+	args [bpf.VivRoleROLES]int // by role, counted from 1; 0: it has none
+}
+
+// function is a compiled function whose calls are spans.
+type function struct{ binary, symbol string }
+
+// listed says whether the list decides about any method.
+func (s *Spans) listed(p *usdtProvider) bool { return p.listed || s.Allow != nil }
+
+// probed says whether there is anything to look for in files.
+func (s *Spans) probed() bool { return len(s.usdt)+len(s.funcs) > 0 }
+
+// spanProvider is one that --spans can name, or, with a form, a kind of them.
 type spanProvider struct {
-	name string
-	doc  string
-	add  func(*Spans)
+	name string // with a colon at the end: form tells the rest
+	form string
+	add  func(s *Spans, rest string) error
 }
 
 var spanProviders = []spanProvider{
-	{"markers", "paths beginning with viv:// that a program asks for", func(s *Spans) { s.Markers = true }},
+	{"markers", "", func(s *Spans, _ string) error { s.Markers = true; return nil }},
+	{"vivarium_usdt", "", func(s *Spans, _ string) error { s.usdt = append(s.usdt, vivariumUSDT); return nil }},
+	{"ruby-c", "", func(s *Spans, _ string) error { s.usdt = append(s.usdt, rubyC); return nil }},
+	{"usdt:", "PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]", (*Spans).addUSDT},
+	{"func:", "BINARY:SYMBOL", (*Spans).addFunction},
 }
 
 // autoSpans is what auto stands for: what changes nothing in the target.
-var autoSpans = []string{"markers"}
+var autoSpans = []string{"markers", "vivarium_usdt"}
+
+// vivariumUSDT are the probes of vivarium's own gem.
+var vivariumUSDT = usdtProvider{name: "vivarium_usdt", probes: map[string]probe{
+	"start_probe": {event.SpanStart, roles{name: 1, file: 2, line: 3}.args()},
+	"stop_probe":  {event.SpanStop, roles{name: 1, file: 2, line: 3}.args()},
+	"raise_probe": {event.SpanRaise, roles{name: 1, method: 2, file: 3, line: 4}.args()},
+}}
+
+// rubyC are Ruby's probes of its methods that are written in C. Ruby 3.1 itself
+// crashes while anybody listens to them, once it has collected garbage between
+// two alias, -> or {**hash}: to name the hidden object that these call, it keeps
+// a string there that its collector does not see. So they are nobody's default.
+var rubyC = usdtProvider{name: "ruby", listed: true, probes: map[string]probe{
+	"cmethod__entry":  {event.SpanStart, rubyArgs},
+	"cmethod__return": {event.SpanStop, rubyArgs},
+	"raise":           {event.SpanRaise, roles{name: 1, file: 2, line: 3}.args()},
+}}
+
+var rubyArgs = roles{name: 1, method: 2, file: 3, line: 4}.args()
+
+// roles names the arguments, counted from 1, by what they are to us.
+type roles struct{ name, nameLen, method, methodLen, file, line int }
+
+func (r roles) args() [bpf.VivRoleROLES]int {
+	return [bpf.VivRoleROLES]int{r.name, r.nameLen, r.method, r.methodLen, r.file, r.line}
+}
 
 // SpanProviders names what ParseSpans knows.
 func SpanProviders() []string {
 	names := []string{"auto", "none"}
 	for _, p := range spanProviders {
-		names = append(names, p.name)
+		names = append(names, p.name+p.form)
 	}
 	return names
 }
@@ -63,12 +123,83 @@ func ParseSpans(names []string) (Spans, error) {
 
 func (s *Spans) addProvider(name string) error {
 	for _, p := range spanProviders {
-		if p.name == name {
-			p.add(s)
-			return nil
+		rest, ok := strings.CutPrefix(name, p.name)
+		if !ok || p.form == "" && rest != "" {
+			continue
 		}
+		if err := p.add(s, rest); err != nil {
+			return fmt.Errorf("%s: %w; it is %s%s", name, err, p.name, p.form)
+		}
+		return nil
 	}
 	return fmt.Errorf("unknown provider %q", name)
+}
+
+// addUSDT reads PROVIDER:ENTRY:RETURN[:RAISE] and where behind @ the name (for
+// a raise the error), the file and the line are: arguments by number, a text
+// that has its length in another as N/LEN, class and method as N#M.
+func (s *Spans) addUSDT(arg string) error {
+	arg, layout, _ := strings.Cut(arg, "@")
+	parts := strings.Split(arg, ":")
+	if len(parts) < 3 || len(parts) > 4 || slices.Contains(parts, "") {
+		return fmt.Errorf("has %d names", len(parts))
+	}
+	var r roles
+	if layout == "" {
+		layout = "1"
+	}
+	at := strings.Split(layout, "@")
+	if len(at) > 3 {
+		return fmt.Errorf("too many @")
+	}
+	number := func(s string, to *int) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > usdt.MaxArgs {
+			return fmt.Errorf("argument %q is none of 1 to %d", s, usdt.MaxArgs)
+		}
+		*to = n
+		return nil
+	}
+	text := func(s string, to, length *int) error {
+		s, l, counted := strings.Cut(s, "/")
+		if err := number(s, to); err != nil || !counted {
+			return err
+		}
+		return number(l, length)
+	}
+	name, method, two := strings.Cut(at[0], "#")
+	if err := text(name, &r.name, &r.nameLen); err != nil {
+		return err
+	}
+	if two {
+		if err := text(method, &r.method, &r.methodLen); err != nil {
+			return err
+		}
+	}
+	for i, to := range []*int{&r.file, &r.line} {
+		if len(at) > i+1 {
+			if err := number(at[i+1], to); err != nil {
+				return err
+			}
+		}
+	}
+	p := usdtProvider{name: parts[0], probes: map[string]probe{}}
+	for i, kind := range spanEvents {
+		if i+1 < len(parts) {
+			p.probes[parts[i+1]] = probe{kind, r.args()}
+		}
+	}
+	s.usdt = append(s.usdt, p)
+	return nil
+}
+
+func (s *Spans) addFunction(arg string) error {
+	i := strings.LastIndexByte(arg, ':')
+	if i <= 0 || i == len(arg)-1 {
+		return fmt.Errorf("has no symbol")
+	}
+	s.funcs = append(s.funcs, function{arg[:i], arg[i+1:]})
+	return nil
 }
 
 // spanEvents are what spans are rebuilt from.
@@ -80,20 +211,44 @@ var markerCalls = []uint32{unix.SYS_STAT, unix.SYS_LSTAT, unix.SYS_NEWFSTATAT, u
 	unix.SYS_ACCESS, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2}
 
 // attachSpans attaches the providers, and notes in the session where the span
-// events come from.
+// events come from. Probes in files are attached as watched processes map them.
 func (p *Probe) attachSpans() error {
-	var from []string
-	if p.opt.Spans.Markers {
+	s := &p.opt.Spans
+	from := map[event.ID][]string{}
+	if s.Markers {
 		h := hook{event.SpanStart, both, "marker_exit", sysExit, markerCalls}
 		if err := p.bpf.attach(h); err != nil {
 			return fmt.Errorf("markers: %w", err)
 		}
-		from = append(from, "markers")
-	}
-	for _, id := range spanEvents {
-		if len(from) > 0 {
-			p.session.Hooks[event.Kinds[id].Name] = strings.Join(from, ",")
+		for _, id := range spanEvents {
+			from[id] = append(from[id], "markers")
 		}
+	}
+	if s.probed() {
+		sites, err := p.newSites()
+		if err != nil {
+			return err
+		}
+		p.sites = sites
+		if !p.opt.Events[event.MmapExec] && len(s.usdt) > 0 {
+			if _, _, err := p.bpf.attachEvent(event.MmapExec, p.opt.Hooks); err != nil {
+				return fmt.Errorf("probes: %w", err)
+			}
+		}
+	}
+	for _, u := range s.usdt {
+		for _, name := range slices.Sorted(maps.Keys(u.probes)) {
+			id := u.probes[name].kind
+			from[id] = append(from[id], "usdt:"+u.name+":"+name)
+		}
+	}
+	for _, f := range s.funcs {
+		for _, id := range spanEvents[:2] {
+			from[id] = append(from[id], "func:"+f.binary+":"+f.symbol)
+		}
+	}
+	for id, list := range from {
+		p.session.Hooks[event.Kinds[id].Name] = strings.Join(list, ",")
 	}
 	return nil
 }

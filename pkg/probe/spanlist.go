@@ -1,0 +1,175 @@
+package probe
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+
+	"vivarium/bpf"
+
+	"github.com/cilium/ebpf"
+)
+
+// The bounds of a list of methods: those of the maps that it becomes
+// (bpf/usdt.h).
+const (
+	classMax  = 64 // bytes of a class's name, with a NUL; the same for a method's
+	maxListed = 4096
+)
+
+// defaultMethods is vivarium's list: what matters for a security review.
+var defaultMethods = func() []string {
+	var list []string
+	for class, methods := range map[string]string{
+		"Socket": "*", "BasicSocket": "*", "IPSocket": "*", "TCPSocket": "*", "UDPSocket": "*", "UNIXSocket": "*",
+		"Signal": "*", "Process": "*", "Process::UID": "*", "Process::GID": "*", "Net::HTTP": "*",
+		"File":        "open new write binwrite delete unlink rename truncate chmod lchmod chown lchown symlink link readlink realpath realdirpath mkfifo mknod utime",
+		"Dir":         "mkdir rmdir delete unlink chdir chroot glob",
+		"Kernel":      "system require require_relative load eval",
+		"Object":      "instance_eval instance_exec",
+		"BasicObject": "instance_eval instance_exec", // where Ruby has them
+		"ENV":         "[] fetch key? []= store delete clear replace",
+	} {
+		for m := range strings.FieldsSeq(methods) {
+			list = append(list, class+"#"+m)
+		}
+	}
+	return list
+}()
+
+// ReadSpanAllow reads the arguments of --span-allow: globs of Class#method, or
+// @FILE with one on each line.
+func ReadSpanAllow(args []string) ([]string, error) {
+	var list []string
+	for _, arg := range args {
+		name, isFile := strings.CutPrefix(arg, "@")
+		if !isFile {
+			list = append(list, arg)
+			continue
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			if line := strings.TrimSpace(lines.Text()); line != "" && !strings.HasPrefix(line, "#") {
+				list = append(list, line)
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if len(list) > maxListed {
+		return nil, fmt.Errorf("%d names are more than %d", len(list), maxListed)
+	}
+	return list, nil
+}
+
+// methodList decides which methods are recorded. What it knows is in maps that
+// the programs look into.
+type methodList struct {
+	globs   []string // what the maps cannot say; not empty: the programs ask
+	classes map[string]bpf.VivVerdict
+	methods map[[2]string]bpf.VivVerdict
+	asked   int // entries that came by asking
+}
+
+func newMethodList(patterns []string) *methodList {
+	l := &methodList{classes: map[string]bpf.VivVerdict{}, methods: map[[2]string]bpf.VivVerdict{}}
+	for _, p := range patterns {
+		class, method, ok := strings.Cut(p, "#")
+		switch {
+		case strings.ContainsAny(class, "*?"), !ok, method != "*" && strings.ContainsAny(method, "*?"), len(class) >= classMax, len(method) >= classMax:
+			l.globs = append(l.globs, p)
+		case method == "*":
+			l.classes[class] = bpf.VivVerdictVERDICT_YES
+		default:
+			l.methods[[2]string{class, method}] = bpf.VivVerdictVERDICT_YES
+		}
+	}
+	if len(l.globs) > 0 {
+		l.globs = patterns
+	}
+	return l
+}
+
+// put fills the maps.
+func (l *methodList) put(classes, methods *ebpf.Map) error {
+	if len(l.globs) > 0 {
+		return nil
+	}
+	for m := range l.methods {
+		if l.classes[m[0]] == 0 {
+			l.classes[m[0]] = bpf.VivVerdictVERDICT_SOME
+		}
+		l.classes[m[0]+"#"+m[1]] = bpf.VivVerdictVERDICT_YES // as probes say it that have both in one
+		if err := methods.Put(methodKey(m[0], m[1]), uint32(bpf.VivVerdictVERDICT_YES)); err != nil {
+			return fmt.Errorf("list method %s#%s: %w", m[0], m[1], err)
+		}
+	}
+	for c, v := range l.classes {
+		if len(c) >= classMax {
+			continue
+		}
+		var key [classMax]byte
+		copy(key[:], c)
+		if err := classes.Put(key, uint32(v)); err != nil {
+			return fmt.Errorf("list class %s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+// decide says whether a method is on the list, and tells the programs, so that
+// they do not ask again. Only so many are told.
+func (l *methodList) decide(name string, methods *ebpf.Map) bool {
+	v := bpf.VivVerdictVERDICT_NO
+	for _, g := range l.globs {
+		if globMatch(g, name) {
+			v = bpf.VivVerdictVERDICT_YES
+			break
+		}
+	}
+	if methods != nil && l.asked < 8000 {
+		l.asked++
+		class, method, _ := strings.Cut(name, "#")
+		// A map that is full, or another's race, costs only that they ask again.
+		_ = methods.Put(methodKey(class, method), uint32(v))
+		_ = methods.Put(methodKey(name, ""), uint32(v))
+	}
+	return v == bpf.VivVerdictVERDICT_YES
+}
+
+// methodKey is a method as the programs look it up: what is too long is cut as
+// they cut it.
+func methodKey(class, method string) [2 * classMax]byte {
+	var k [2 * classMax]byte
+	copy(k[:classMax-1], class)
+	copy(k[classMax:2*classMax-1], method)
+	return k
+}
+
+// globMatch matches a whole name; * stands for any text, ? for one byte.
+func globMatch(pattern, name string) bool {
+	star, mark, i, j := -1, 0, 0, 0
+	for j < len(name) {
+		switch {
+		case i < len(pattern) && pattern[i] == '*':
+			star, mark = i, j
+			i++
+		case i < len(pattern) && (pattern[i] == '?' || pattern[i] == name[j]):
+			i++
+			j++
+		case star >= 0:
+			mark++
+			i, j = star+1, mark
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[i:], "*") == ""
+}
