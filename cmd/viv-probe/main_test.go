@@ -324,7 +324,7 @@ func thread(t testing.TB) string {
 	return list[1].Name()
 }
 
-// TestTerminal: a terminal gets no binary stream.
+// TestRefusedTerminal: a terminal gets no binary stream.
 func TestRefusedTerminal(t *testing.T) {
 	term, tty := openTerminal(t)
 	cmd := exec.Command(viv, "--", "true")

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// asUser runs a shell script where there is a user `tester` with two more
+// groups and a home, who may do all through sudo, and nobody else: in a mount
+// namespace of its own.
+func asUser(t *testing.T, script string) outcome {
+	t.Helper()
+	d := t.TempDir()
+	for name, text := range map[string]string{
+		"passwd":  "root:*:0:0:root:/root:/bin/sh\ntester:*:4242:4343:Tester:/home/of/tester:/bin/sh\n",
+		"group":   "root:x:0:\ntesters:x:4343:\nmore:x:5000:tester,root\nothers:x:5001:root\nyet:x:5002:tester\n",
+		"sudoers": "root ALL=(ALL) NOPASSWD: ALL\ntester ALL=(ALL) NOPASSWD: ALL\n",
+	} {
+		mode := os.FileMode(0o644)
+		if name == "sudoers" {
+			mode = 0o440
+		}
+		if err := os.WriteFile(filepath.Join(d, name), []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("D", d)
+	t.Setenv("VIV", viv)
+	t.Setenv("HOME", "/root")
+	return run(t, tool(t, "unshare"), "-m", "sh", "-ec", `
+		mount --make-rprivate /
+		for f in passwd group sudoers; do [ ! -e /etc/$f ] || mount --bind $D/$f /etc/$f; done
+		cd /
+		`+script)
+}
+
+const whoAmI = `'id -u; id -g; id -G; echo $HOME $USER $LOGNAME; grep ^CapEff /proc/self/status'`
+
+const tester = "4242\n4343\n4343 5000 5002\n/home/of/tester tester tester\nCapEff:\t0000000000000000\n"
+
+// TestUser: the command runs as the named user, with all that belongs to it.
+func TestUser(t *testing.T) {
+	for _, name := range []string{"tester", "4242"} {
+		got := asUser(t, `$VIV --user `+name+` -e proc_exec -o $D/f.viv -- sh -c `+whoAmI)
+		if got.status != 0 || got.stdout != tester || got.stderr != "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	got := asUser(t, `$VIV --user root -e proc_exec -o $D/f.viv -- sh -c 'id -u; echo $HOME'`)
+	if got.status != 0 || got.stdout != "0\n/root\n" {
+		t.Errorf("root: %+v", got)
+	}
+	// What only root may execute is not the user's.
+	got = asUser(t, `echo '#!/bin/sh' >$D/p; chmod 700 $D/p; chmod 755 $D $D/..; $VIV --user tester -e proc_exec -o $D/f.viv -- $D/p`)
+	if got.status != 126 || !strings.Contains(got.stderr, "/p: permission denied\n") {
+		t.Errorf("a program of root's: %+v", got)
+	}
+}
+
+// TestSudo: under sudo the command runs as the one who called it.
+func TestSudo(t *testing.T) {
+	tool(t, "sudo")
+	const call = `setpriv --reuid 4242 --regid 4343 --init-groups env HOME=/home/of/tester sudo -n $VIV -e proc_exec -o $D/f.viv `
+	got := asUser(t, call+`-- sh -c `+whoAmI)
+	if got.status != 0 || got.stdout != tester {
+		t.Errorf("%+v", got)
+	}
+	got = asUser(t, call+`--user root -- id -u`)
+	if got.status != 0 || got.stdout != "0\n" {
+		t.Errorf("--user root: %+v", got)
+	}
+	// root calling sudo stays root.
+	got = asUser(t, `sudo -n $VIV -e proc_exec -o $D/f.viv -- id -u`)
+	if got.status != 0 || got.stdout != "0\n" {
+		t.Errorf("by root: %+v", got)
+	}
+}
+
+// TestPrivileges: the capabilities that it needs are enough, and one line
+// names a missing one.
+func TestPrivileges(t *testing.T) {
+	const (
+		sysAdmin = "21"
+		perfmon  = "38"
+		bpf      = "39"
+		other    = "0"
+	)
+	const needBPF, needPerfmon = "CAP_BPF to load BPF programs", "CAP_PERFMON to attach them"
+	for _, c := range []struct{ caps, missing string }{
+		{perfmon + "," + bpf, ""},
+		{sysAdmin, ""},
+		{perfmon, needBPF},
+		{bpf, needPerfmon},
+		{other, needBPF + ", " + needPerfmon},
+	} {
+		got := run(t, program(t, "caps"), c.caps, viv, "-e", "path_open,proc_exec,dns_req", "--", program(t, "loop"), "1", "/etc/passwd")
+		if c.missing == "" {
+			s := whole(t, got.stdout)
+			if got.status != 0 || got.stderr != "" || len(s.events) != 3 || len(s.session.Missing) != 0 {
+				t.Errorf("%+v: status %d, %q, %d events, missing: %v", c, got.status, got.stderr, len(s.events), s.session.Missing)
+			}
+			continue
+		}
+		if want := "viv-probe: missing privilege: " + c.missing + " (run it as root)\n"; got.status != 125 || got.stderr != want {
+			t.Errorf("%+v: status %d, stderr %q", c, got.status, got.stderr)
+		}
+		got = run(t, program(t, "caps"), c.caps, viv, "-p", "1")
+		if got.status != 1 || !strings.Contains(got.stderr, c.missing) || strings.Count(got.stderr, "\n") != 1 {
+			t.Errorf("%+v: -p: status %d, stderr %q", c, got.status, got.stderr)
+		}
+	}
+}
+
+// TestOwnPIDNamespace: a viv-probe that knows its processes by other ids than
+// the rest of the system finds them, and reports the system's.
+func TestOwnPIDNamespace(t *testing.T) {
+	got := run(t, tool(t, "unshare"), "-p", "-f", viv, "-e", "proc_exec,path_open", "--", program(t, "loop"), "1", "/etc/passwd")
+	s := whole(t, got.stdout)
+	if got.status != 0 || len(s.events) != 3 || s.session.MainTID < 10 {
+		t.Fatalf("status %d, %+v", got.status, s)
+	}
+	for _, ev := range s.events {
+		if ev.pid != s.session.MainTID {
+			t.Errorf("%+v is not of process %d", ev, s.session.MainTID)
+		}
+	}
+}
