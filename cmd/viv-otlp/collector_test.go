@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -208,16 +209,28 @@ func kinds(t *testing.T) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	for _, name := range []string{"08_raise", "12_kinds_files", "13_kinds_net", "14_kinds_proc", "15_kinds_env", "17_http1", "22_names"} {
-		f, err := os.Open("../../conformance/" + name + ".vivraw")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := span.New(stream.NewWriter(&out), false).Run(stream.NewReader(f)); err != io.EOF {
+		in := bytes.NewReader(capture(t, "../../conformance/"+name+".vivraw"))
+		if err := span.New(stream.NewWriter(&out), false).Run(stream.NewReader(in)); err != io.EOF {
 			t.Fatal(err)
 		}
 	}
 	return append(out.Bytes(), testStream(300, 3)...)
+}
+
+// capture reads a file that may be compressed.
+func capture(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err == nil && strings.HasSuffix(name, ".gz") {
+		var z *gzip.Reader
+		if z, err = gzip.NewReader(bytes.NewReader(b)); err == nil {
+			b, err = io.ReadAll(z)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // TestCollector sends to a real Collector, in every way: what it wrote is what

@@ -29,16 +29,12 @@ func readFile(t *testing.T, name string) string {
 	return string(b)
 }
 
-// TestDeploy runs deploy's agent and gateway: viv-otlp sends to the agent while
-// there is no gateway, the agent is killed, and what the gateway writes in the
-// end is what viv-otlp sent. The real Collector thereby validates both
-// configurations.
-func TestDeploy(t *testing.T) {
-	t.Parallel()
-	in := kinds(t)
+// tiers are a gateway and an agent, set up and not started.
+func tiers(t *testing.T) (gateway, agent *collector) {
+	t.Helper()
 	certs := makeCerts(t)
-	gateway := &collector{grpc: freePort(t), dir: t.TempDir()}
-	agent := &collector{grpc: freePort(t), http: freePort(t), dir: t.TempDir()}
+	gateway = &collector{grpc: freePort(t), dir: t.TempDir()}
+	agent = &collector{grpc: freePort(t), http: freePort(t), dir: t.TempDir()}
 	for k, v := range map[string]string{
 		"VIV_AGENT_GRPC": agent.grpc, "VIV_AGENT_HTTP": agent.http, "VIV_GATEWAY": gateway.grpc, "VIV_CA": certs.dir + "/ca.pem",
 		"VIV_QUEUE": agent.dir + "/queue",
@@ -51,6 +47,17 @@ func TestDeploy(t *testing.T) {
 	} {
 		gateway.env = append(gateway.env, k+"="+v)
 	}
+	return gateway, agent
+}
+
+// TestDeploy runs deploy's agent and gateway: viv-otlp sends to the agent while
+// there is no gateway, the agent is killed, and what the gateway writes in the
+// end is what viv-otlp sent. The real Collector thereby validates both
+// configurations.
+func TestDeploy(t *testing.T) {
+	t.Parallel()
+	in := kinds(t)
+	gateway, agent := tiers(t)
 	agentConfig := readFile(t, "../../deploy/agent.yaml")
 
 	sent, _, _ := export(t, in, nil, "--events", "log", "-o", "-")

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ var faultStream = sync.OnceValue(func() []byte { return testStream(faultSpans-2,
 type faulty struct {
 	addr   string
 	answer func(n int, w http.ResponseWriter, r *http.Request, spans []string) bool // true: they are not taken
+	size   *int64                                                                   // sums up the bodies; they are not read
 
 	mu     sync.Mutex
 	server *http.Server
@@ -71,6 +73,10 @@ func (f *faulty) kill() {
 func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
+		return
+	}
+	if f.size != nil {
+		atomic.AddInt64(f.size, int64(len(body)))
 		return
 	}
 	req := ptraceotlp.NewExportRequest()
