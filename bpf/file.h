@@ -3,9 +3,11 @@
 #ifndef VIV_FILE_H
 #define VIV_FILE_H
 
+#include "library.h"
 #include "pending.h"
 
 const volatile bool failed_opens = false;
+const volatile bool emit_mmap = true;
 
 /* The directory, name and flags of a call that opens a file; false: it is none. */
 struct open_args {
@@ -93,6 +95,10 @@ SYSCALLS(mmap_exit)
 	} else {
 		bpf_find_vma(bpf_get_current_task_btf(), ARG1(r), vma_found, &found, 0);
 	}
+	if (found.file && ret >= 0)
+		tell_library(t, bpf_get_current_task_btf()->group_leader, 0, false);
+	if (!emit_mmap)
+		return 0;
 	s = get_texts();
 	if (!s)
 		return 0;

@@ -3,6 +3,7 @@
 #ifndef VIV_PROC_H
 #define VIV_PROC_H
 
+#include "library.h"
 #include "pending.h"
 
 #define ARGC_MAX (1 << 17) /* pointers of argv that are counted */
@@ -30,6 +31,8 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	set_num(&o, 0, child->tgid);
 	set_num(&o, 1, child->pid);
 	emit(&o);
+	if (child->tgid != parent->tgid)
+		tell_library(t, child, parent->group_leader, false);
 	return 0;
 }
 
@@ -60,6 +63,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 
 	if (!t)
 		return 0;
+	tell_library(t, task, 0, true);
 	s = get_texts();
 	if (!s)
 		return 0;
@@ -172,7 +176,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
  * Marks what exists already. User space runs this iterator over all tasks
  * until a pass marks none: whoever is a target, a thread of a marked process
  * or a child of a marked task. The fork hook is attached before, so nobody
- * slips between.
+ * slips between. It writes the ids of the watched processes.
  */
 struct target {
 	__u32 tgid;	  /* as the root pid namespace, and so every event, has it */
@@ -185,20 +189,6 @@ struct {
 	__type(key, __u32); /* process id as viv-probe's own pid namespace has it */
 	__type(value, struct target);
 } targets SEC(".maps");
-
-/* A process's id in the pid namespace of viv-probe, which runs the iterator. */
-static __always_inline __u32 own_pid(struct task_struct *leader)
-{
-	unsigned int level = bpf_get_current_task_btf()->thread_pid->level;
-	struct pid *pid = leader->thread_pid;
-	int nr = 0;
-
-	bpf_probe_read_kernel(&nr, sizeof(nr),
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers[0].nr) +
-				      level * bpf_core_type_size(struct upid));
-	return nr;
-}
-
 
 __u32 seeded = 0; /* tasks that the last pass marked */
 __u32 alive = 0;  /* watched processes beside the targets that the last pass saw running */
@@ -218,12 +208,16 @@ int seed_tasks(struct bpf_iter__task *ctx)
 	if (!leader)
 		return 0;
 	tgid = task->tgid;
-	pid = own_pid(leader);
+	own_level = bpf_get_current_task_btf()->thread_pid->level;
+	pid = pid_at(leader, own_level);
 	target = bpf_map_lookup_elem(&targets, &pid);
 	t = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (t) {
-		if (task->pid == tgid && !task->exit_state && !target)
-			alive++;
+		if (task->pid == tgid && !task->exit_state) {
+			if (!target)
+				alive++;
+			bpf_seq_write(ctx->meta->seq, &pid, sizeof(pid));
+		}
 		return 0;
 	}
 	/* A watched shell may have started viv-probe itself. */

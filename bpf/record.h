@@ -40,6 +40,8 @@ enum kind {
 	VIV_SPAN_RAISE,
 	VIV_KINDS,
 	VIV_BLIND = VIV_KINDS, /* no event: num[0] says what cannot be seen, enum blind */
+	VIV_LIBRARY,	       /* no event: process num[0], made by num[1] or 0, can have another library */
+	VIV_TLS_END,	       /* no event: connection num[2] is over */
 };
 
 /* What a process does that the hooks do not show. */

@@ -8,5 +8,6 @@
 #include "lsm.h"
 #include "markers.h"
 #include "usdt.h"
+#include "library.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

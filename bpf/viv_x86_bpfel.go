@@ -38,6 +38,22 @@ const (
 	VivBlindVIV_BLIND_IO_URING VivBlind = 2
 )
 
+type VivCall uint32
+
+const (
+	VivCallVIV_CALL_DLOPEN             VivCall = 0
+	VivCallVIV_CALL_GETENV             VivCall = 1
+	VivCallVIV_CALL_SECURE_GETENV      VivCall = 2
+	VivCallVIV_CALL_SETENV             VivCall = 3
+	VivCallVIV_CALL_UNSETENV           VivCall = 4
+	VivCallVIV_CALL_PUTENV             VivCall = 5
+	VivCallVIV_CALL_CLEARENV           VivCall = 6
+	VivCallVIV_CALL_SSL_WRITE          VivCall = 7
+	VivCallVIV_CALL_SSL_WRITE_EX       VivCall = 8
+	VivCallVIV_CALL_GNUTLS_RECORD_SEND VivCall = 9
+	VivCallVIV_CALL_TLS_END            VivCall = 10
+)
+
 type VivCount struct {
 	_       structs.HostLayout
 	Lost    uint64
@@ -88,6 +104,8 @@ const (
 	VivKindVIV_SPAN_RAISE       VivKind = 26
 	VivKindVIV_KINDS            VivKind = 27
 	VivKindVIV_BLIND            VivKind = 27
+	VivKindVIV_LIBRARY          VivKind = 28
+	VivKindVIV_TLS_END          VivKind = 29
 )
 
 type VivMethodKey struct {
@@ -204,6 +222,8 @@ const (
 	VivMapTasks                 = "tasks"
 	VivProgCapCapable           = "cap_capable"
 	VivProgConnectExit          = "connect_exit"
+	VivProgDlopenCall           = "dlopen_call"
+	VivProgEnvCall              = "env_call"
 	VivProgExecExit             = "exec_exit"
 	VivProgFuncEntry            = "func_entry"
 	VivProgFuncReturn           = "func_return"
@@ -248,12 +268,15 @@ const (
 	VivProgSocketExit           = "socket_exit"
 	VivProgSysEnter             = "sys_enter"
 	VivProgSysExit              = "sys_exit"
+	VivProgTlsCall              = "tls_call"
 	VivProgUsdt                 = "usdt"
 	VivVarAlive                 = "alive"
 	VivVarArgFlagUnused         = "arg_flag_unused"
 	VivVarArgSpecUnused         = "arg_spec_unused"
 	VivVarBlindUnused           = "blind_unused"
+	VivVarCallUnused            = "call_unused"
 	VivVarEmitExec              = "emit_exec"
+	VivVarEmitMmap              = "emit_mmap"
 	VivVarExecCreds             = "exec_creds"
 	VivVarFailedOpens           = "failed_opens"
 	VivVarFlagUnused            = "flag_unused"
@@ -261,6 +284,7 @@ const (
 	VivVarKindUnused            = "kind_unused"
 	VivVarListAsks              = "list_asks"
 	VivVarMethodKeyUnused       = "method_key_unused"
+	VivVarOwnLevel              = "own_level"
 	VivVarRecordUnused          = "record_unused"
 	VivVarRoleUnused            = "role_unused"
 	VivVarSeeded                = "seeded"
@@ -269,6 +293,7 @@ const (
 	VivVarVerdictUnused         = "verdict_unused"
 	VivVarWakeMaps              = "wake_maps"
 	VivVarWakeupBytes           = "wakeup_bytes"
+	VivVarWatchLibraries        = "watch_libraries"
 )
 
 // LoadViv returns the embedded CollectionSpec for Viv.
@@ -315,6 +340,8 @@ type VivSpecs struct {
 type VivProgramSpecs struct {
 	CapCapable           *ebpf.ProgramSpec `ebpf:"cap_capable"`
 	ConnectExit          *ebpf.ProgramSpec `ebpf:"connect_exit"`
+	DlopenCall           *ebpf.ProgramSpec `ebpf:"dlopen_call"`
+	EnvCall              *ebpf.ProgramSpec `ebpf:"env_call"`
 	ExecExit             *ebpf.ProgramSpec `ebpf:"exec_exit"`
 	FuncEntry            *ebpf.ProgramSpec `ebpf:"func_entry"`
 	FuncReturn           *ebpf.ProgramSpec `ebpf:"func_return"`
@@ -359,6 +386,7 @@ type VivProgramSpecs struct {
 	SocketExit           *ebpf.ProgramSpec `ebpf:"socket_exit"`
 	SysEnter             *ebpf.ProgramSpec `ebpf:"sys_enter"`
 	SysExit              *ebpf.ProgramSpec `ebpf:"sys_exit"`
+	TlsCall              *ebpf.ProgramSpec `ebpf:"tls_call"`
 	Usdt                 *ebpf.ProgramSpec `ebpf:"usdt"`
 }
 
@@ -388,7 +416,9 @@ type VivVariableSpecs struct {
 	ArgFlagUnused   *ebpf.VariableSpec `ebpf:"arg_flag_unused"`
 	ArgSpecUnused   *ebpf.VariableSpec `ebpf:"arg_spec_unused"`
 	BlindUnused     *ebpf.VariableSpec `ebpf:"blind_unused"`
+	CallUnused      *ebpf.VariableSpec `ebpf:"call_unused"`
 	EmitExec        *ebpf.VariableSpec `ebpf:"emit_exec"`
+	EmitMmap        *ebpf.VariableSpec `ebpf:"emit_mmap"`
 	ExecCreds       *ebpf.VariableSpec `ebpf:"exec_creds"`
 	FailedOpens     *ebpf.VariableSpec `ebpf:"failed_opens"`
 	FlagUnused      *ebpf.VariableSpec `ebpf:"flag_unused"`
@@ -396,6 +426,7 @@ type VivVariableSpecs struct {
 	KindUnused      *ebpf.VariableSpec `ebpf:"kind_unused"`
 	ListAsks        *ebpf.VariableSpec `ebpf:"list_asks"`
 	MethodKeyUnused *ebpf.VariableSpec `ebpf:"method_key_unused"`
+	OwnLevel        *ebpf.VariableSpec `ebpf:"own_level"`
 	RecordUnused    *ebpf.VariableSpec `ebpf:"record_unused"`
 	RoleUnused      *ebpf.VariableSpec `ebpf:"role_unused"`
 	Seeded          *ebpf.VariableSpec `ebpf:"seeded"`
@@ -404,6 +435,7 @@ type VivVariableSpecs struct {
 	VerdictUnused   *ebpf.VariableSpec `ebpf:"verdict_unused"`
 	WakeMaps        *ebpf.VariableSpec `ebpf:"wake_maps"`
 	WakeupBytes     *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	WatchLibraries  *ebpf.VariableSpec `ebpf:"watch_libraries"`
 }
 
 // VivObjects contains all objects after they have been loaded into the kernel.
@@ -465,7 +497,9 @@ type VivVariables struct {
 	ArgFlagUnused   *ebpf.Variable `ebpf:"arg_flag_unused"`
 	ArgSpecUnused   *ebpf.Variable `ebpf:"arg_spec_unused"`
 	BlindUnused     *ebpf.Variable `ebpf:"blind_unused"`
+	CallUnused      *ebpf.Variable `ebpf:"call_unused"`
 	EmitExec        *ebpf.Variable `ebpf:"emit_exec"`
+	EmitMmap        *ebpf.Variable `ebpf:"emit_mmap"`
 	ExecCreds       *ebpf.Variable `ebpf:"exec_creds"`
 	FailedOpens     *ebpf.Variable `ebpf:"failed_opens"`
 	FlagUnused      *ebpf.Variable `ebpf:"flag_unused"`
@@ -473,6 +507,7 @@ type VivVariables struct {
 	KindUnused      *ebpf.Variable `ebpf:"kind_unused"`
 	ListAsks        *ebpf.Variable `ebpf:"list_asks"`
 	MethodKeyUnused *ebpf.Variable `ebpf:"method_key_unused"`
+	OwnLevel        *ebpf.Variable `ebpf:"own_level"`
 	RecordUnused    *ebpf.Variable `ebpf:"record_unused"`
 	RoleUnused      *ebpf.Variable `ebpf:"role_unused"`
 	Seeded          *ebpf.Variable `ebpf:"seeded"`
@@ -481,6 +516,7 @@ type VivVariables struct {
 	VerdictUnused   *ebpf.Variable `ebpf:"verdict_unused"`
 	WakeMaps        *ebpf.Variable `ebpf:"wake_maps"`
 	WakeupBytes     *ebpf.Variable `ebpf:"wakeup_bytes"`
+	WatchLibraries  *ebpf.Variable `ebpf:"watch_libraries"`
 }
 
 // VivPrograms contains all programs after they have been loaded into the kernel.
@@ -489,6 +525,8 @@ type VivVariables struct {
 type VivPrograms struct {
 	CapCapable           *ebpf.Program `ebpf:"cap_capable"`
 	ConnectExit          *ebpf.Program `ebpf:"connect_exit"`
+	DlopenCall           *ebpf.Program `ebpf:"dlopen_call"`
+	EnvCall              *ebpf.Program `ebpf:"env_call"`
 	ExecExit             *ebpf.Program `ebpf:"exec_exit"`
 	FuncEntry            *ebpf.Program `ebpf:"func_entry"`
 	FuncReturn           *ebpf.Program `ebpf:"func_return"`
@@ -533,6 +571,7 @@ type VivPrograms struct {
 	SocketExit           *ebpf.Program `ebpf:"socket_exit"`
 	SysEnter             *ebpf.Program `ebpf:"sys_enter"`
 	SysExit              *ebpf.Program `ebpf:"sys_exit"`
+	TlsCall              *ebpf.Program `ebpf:"tls_call"`
 	Usdt                 *ebpf.Program `ebpf:"usdt"`
 }
 
@@ -540,6 +579,8 @@ func (p *VivPrograms) Close() error {
 	return _VivClose(
 		p.CapCapable,
 		p.ConnectExit,
+		p.DlopenCall,
+		p.EnvCall,
 		p.ExecExit,
 		p.FuncEntry,
 		p.FuncReturn,
@@ -584,6 +625,7 @@ func (p *VivPrograms) Close() error {
 		p.SocketExit,
 		p.SysEnter,
 		p.SysExit,
+		p.TlsCall,
 		p.Usdt,
 	)
 }

@@ -35,6 +35,7 @@ type flags struct {
 	BufferSize  int           `default:"16777216" placeholder:"BYTES" help:"Size of the ring buffer, rounded up to a power of two (default 16 MiB)."`
 	Traceparent string        `placeholder:"TP" help:"Join this W3C trace (default: TRACEPARENT of the environment)."`
 	FailedOpens bool          `help:"Record opens that failed, too."`
+	TLSData     bool          `name:"tls-data" help:"Record the plaintext of TLS connections too, with every secret in it."`
 	NoMask      bool          `help:"Show passwords, tokens and the like in arguments and requests."`
 	Output      string        `short:"o" placeholder:"FILE" help:"Write the stream to FILE (mode 0600); the command keeps stdout."`
 	Command     []string      `arg:"" optional:"" passthrough:"partial" name:"cmd" help:"Command to start and watch."`
@@ -116,7 +117,7 @@ func (f *flags) exit(err error) error {
 func (f *flags) options() (probe.Options, error) {
 	opt := probe.Options{
 		PIDs: f.PID, Command: f.Command, Hooks: probe.Hooks(f.Hooks), User: f.User, CommandStdout: os.Stderr,
-		NoFollow: f.NoFollow, FailedOpens: f.FailedOpens, Duration: f.Duration, NoMask: f.NoMask, Version: cli.Version,
+		NoFollow: f.NoFollow, FailedOpens: f.FailedOpens, Duration: f.Duration, NoMask: f.NoMask, TLSData: f.TLSData, Version: cli.Version,
 	}
 	if len(opt.Command) > 0 && opt.Command[0] == "--" {
 		opt.Command = opt.Command[1:]

@@ -17,6 +17,13 @@ import (
 // connections, those written to last. The zero TLSDecoder is ready for use; it
 // is not safe for concurrent use.
 type TLSDecoder struct {
+	// Live says that all writes of a connection come here, from some point of
+	// its life on, each whole or cut at its end. What cannot be known because it
+	// was before that point, or was lost, is shown as <unknown>.
+	Live bool
+	// Target, if not nil, appends the target of a request as it is to be shown.
+	Target func(b, target []byte) []byte
+
 	recent, older map[tlsKey]*tlsConn // at most maxConns each
 }
 
@@ -27,9 +34,12 @@ type tlsKey struct {
 
 // tlsConn is a connection that speaks HTTP/2.
 type tlsConn struct {
+	d       *TLSDecoder
 	headers *hpack.Decoder
 	fields  []hpack.HeaderField
 	blocks  map[uint32][]byte // header blocks that wait for their end, by stream
+
+	live
 }
 
 // The bounds of what a TLSDecoder keeps.
@@ -87,21 +97,31 @@ func (d *TLSDecoder) AppendSummary(b []byte, pid uint32, conn, length uint64, da
 }
 
 func (d *TLSDecoder) appendData(b []byte, key tlsKey, length uint64, data []byte) []byte {
+	c := d.get(key)
+	if c != nil && d.Live {
+		return c.appendLive(b, length, data)
+	}
 	line := data
 	if i := bytes.IndexByte(data, '\n'); i >= 0 {
 		line = bytes.TrimSuffix(data[:i], []byte{'\r'})
 	}
 	if what := http1(line); what != "" && utf8.Valid(line) {
-		return AppendSafe(append(b, what...), line)
+		return d.appendLine(append(b, what...), line)
 	}
 	frames, begins := bytes.CutPrefix(data, []byte(preface))
-	c := d.get(key)
+	if d.Live {
+		if !begins && !validFrame(frames) {
+			return appendBinary(b, length)
+		}
+		c = d.add(key)
+		c.unknown = !begins
+		return c.appendLive(b, length, data)
+	}
 	if c == nil && (begins || validFrame(frames)) {
 		c = d.add(key)
 	}
 	if c == nil || !begins && (len(frames) < 9 || frames[3] > frameContinuation) {
-		b = strconv.AppendUint(append(b, "binary len="...), length, 10)
-		return b
+		return appendBinary(b, length)
 	}
 	b = append(b, "h2 "...)
 	if begins {
@@ -119,6 +139,10 @@ func (d *TLSDecoder) appendData(b []byte, key tlsKey, length uint64, data []byte
 		b = c.appendFrame(b, &f)
 	}
 	return b
+}
+
+func appendBinary(b []byte, length uint64) []byte {
+	return strconv.AppendUint(append(b, "binary len="...), length, 10)
 }
 
 // http1 returns how the summary of an HTTP/1 first line begins, or "".
@@ -282,6 +306,7 @@ func (c *tlsConn) collect(b []byte, stream uint32, block, part []byte) []byte {
 // fail appends an error that leaves the header table unknown, and drops it.
 func (c *tlsConn) fail(b []byte, err error) []byte {
 	c.headers = nil
+	c.unknown = c.d.Live
 	return appendError(b, err)
 }
 
@@ -299,6 +324,9 @@ func (c *tlsConn) appendHeaders(b, block []byte) []byte {
 	if c.headers == nil {
 		c.headers = hpack.NewDecoder(firstTable, func(f hpack.HeaderField) { c.fields = append(c.fields, f) })
 		c.headers.SetMaxStringLength(maxFieldBytes)
+		if c.unknown {
+			c.fillUnknown()
+		}
 	}
 	c.fields = c.fields[:0]
 	block, err := c.resize(block)
@@ -319,10 +347,13 @@ func (c *tlsConn) appendHeaders(b, block []byte) []byte {
 		for i := len(c.fields) - 1; i >= 0; i-- {
 			if c.fields[i].Name == name {
 				b = append(append(append(b, ' '), name...), '=')
-				b = AppendSafe(b, []byte(c.fields[i].Value))
+				b = c.d.appendTarget(b, name, []byte(c.fields[i].Value))
 				break
 			}
 		}
+	}
+	if c.unknown {
+		b = c.appendUnknown(b)
 	}
 	return b
 }
@@ -341,7 +372,9 @@ func (c *tlsConn) resize(block []byte) ([]byte, error) {
 			}
 			size, block = size+n, block[used:]
 		}
-		c.headers.SetMaxDynamicTableSize(uint32(min(size, maxTable)))
+		if !c.unknown { // what is unknown stays so, and takes its place
+			c.headers.SetMaxDynamicTableSize(uint32(min(size, maxTable)))
+		}
 	}
 	return block, nil
 }
@@ -351,6 +384,9 @@ func (c *tlsConn) resize(block []byte) ([]byte, error) {
 func malformed(fields []hpack.HeaderField) error {
 	regular := false
 	for _, f := range fields {
+		if f.Name == unknownName {
+			continue
+		}
 		if len(f.Name) > 0 && f.Name[0] == ':' {
 			if regular {
 				return errors.New("ProtocolError: pseudo header behind a regular one")
@@ -390,7 +426,7 @@ func (d *TLSDecoder) get(key tlsKey) *tlsConn {
 }
 
 func (d *TLSDecoder) add(key tlsKey) *tlsConn {
-	c := new(tlsConn)
+	c := &tlsConn{d: d}
 	d.put(key, c)
 	return c
 }

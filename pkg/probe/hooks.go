@@ -118,13 +118,16 @@ var always = []hook{
 	{event.NumKinds, both, "io_uring_exit", sysExit, []uint32{unix.SYS_IO_URING_SETUP}},
 }
 
-// Recordable lists the events that this probe has a hook or a span provider for.
+// Recordable lists the events that this probe has a hook, a span provider or functions of libraries for.
 func Recordable() []event.ID {
 	var have [event.NumKinds]bool
 	for _, h := range hooks {
 		have[h.event] = true
 	}
 	for _, id := range spanEvents {
+		have[id] = true
+	}
+	for _, id := range libraryEvents {
 		have[id] = true
 	}
 	var ids []event.ID

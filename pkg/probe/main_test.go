@@ -232,7 +232,7 @@ func readBack(t testing.TB, raw []byte) *seen {
 			t.Errorf("event %d has another trace than the session", i)
 		}
 		// Only what was a target's from the start has no parent.
-		if ev.PID == 0 || ev.TID == 0 || ev.SpanID == 0 || len(ev.Comm) == 0 ||
+		if ev.PID == 0 || ev.TID == 0 || ev.SpanID == 0 || len(ev.Comm) == 0 && ev.PID == ev.TID || // a thread may have no name
 			ev.ParentSpanID == 0 && !slices.Contains(s.session.Targets, ev.PID) {
 			t.Errorf("event %d lacks an id: %s of %+v", i, show(ev), *ev)
 		}
@@ -497,8 +497,14 @@ func (r *running) end() int {
 // It goes on when its stdin is closed.
 func start(t testing.TB, argv ...string) *running {
 	t.Helper()
+	return startCmd(t, exec.Command(argv[0], argv[1:]...))
+}
+
+// startCmd is start for a program whose surroundings are special.
+func startCmd(t testing.TB, cmd *exec.Cmd) *running {
+	t.Helper()
 	needRoot(t)
-	r := &running{cmd: exec.Command(argv[0], argv[1:]...), said: map[string]string{}, ended: make(chan struct{})}
+	r := &running{cmd: cmd, said: map[string]string{}, ended: make(chan struct{})}
 	r.cmd.Stderr = os.Stderr
 	stdin, err := r.cmd.StdinPipe()
 	if err != nil {
@@ -532,7 +538,7 @@ func start(t testing.TB, argv ...string) *running {
 			r.said[name] = value
 		}
 	}
-	t.Fatalf("%s ended before it was ready", argv[0])
+	t.Fatalf("%s ended before it was ready", cmd.Path)
 	return nil
 }
 

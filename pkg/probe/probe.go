@@ -5,6 +5,7 @@ package probe
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +43,8 @@ type Options struct {
 	BufferSize   int               // of the ring buffer, bytes: a power of two, of at least a page
 	TraceID      [16]byte          // zero: a new one
 	ParentSpanID uint64            // of a joined trace
-	NoMask       bool              // leave secrets in arguments as they are
+	NoMask       bool              // leave secrets in arguments and requests as they are
+	TLSData      bool              // record what is written into TLS connections, too
 	Version      string            // of viv-probe
 }
 
@@ -61,8 +63,10 @@ type Probe struct {
 	bpf     attachment
 	sites   *siteSet // nil: no probes in files are wanted
 	reader  *ringbuf.Reader
+	libs    *libraries // nil: no event needs it
 	session stream.Session
 	targets []target
+	watched []int    // the processes that the last pass found to be watched
 	cmd     *Command // nil with PIDs
 }
 
@@ -114,6 +118,13 @@ func New(opt Options) (_ *Probe, err error) {
 	}
 	if p.sites != nil {
 		p.sites.start()
+	}
+	if p.libs != nil {
+		command := ""
+		if p.cmd != nil {
+			command = opt.Command[0]
+		}
+		p.libs.begin(p.watched, command)
 	}
 	return p, nil
 }
@@ -173,8 +184,10 @@ func (p *Probe) load() error {
 		"failed_opens": p.opt.FailedOpens,
 		"emit_exec":    chosen[event.ProcExec] || len(p.opt.Spans.usdt) > 0,
 		"wake_maps":    len(p.opt.Spans.usdt) > 0,
+		"emit_mmap":    chosen[event.MmapExec] || len(p.opt.Spans.usdt) > 0,
 		"wakeup_bytes": uint64(p.opt.BufferSize / 4),
 	}
+	values["watch_libraries"] = p.watchesLibraries()
 	for name, v := range values {
 		if err := spec.Variables[name].Set(v); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
@@ -211,7 +224,7 @@ func (p *Probe) attach() error {
 		return err
 	}
 	for _, id := range Recordable() {
-		if !p.opt.Events[id] || slices.Contains(spanEvents, id) {
+		if !p.opt.Events[id] || slices.Contains(spanEvents, id) || slices.Contains(libraryEvents, id) {
 			continue
 		}
 		name := event.Kinds[id].Name
@@ -229,6 +242,9 @@ func (p *Probe) attach() error {
 				return fmt.Errorf("set exec_creds: %w", err)
 			}
 		}
+	}
+	if err := p.attachLibraries(); err != nil {
+		return err
 	}
 	if len(p.session.Hooks) == 0 {
 		for name, why := range p.session.Missing {
@@ -293,8 +309,13 @@ func (p *Probe) pass() (seeded, alive uint32, err error) {
 		return 0, 0, fmt.Errorf("look through the tasks: %w", err)
 	}
 	defer r.Close()
-	if _, err := io.Copy(io.Discard, r); err != nil {
+	pids, err := io.ReadAll(r)
+	if err != nil {
 		return 0, 0, fmt.Errorf("look through the tasks: %w", err)
+	}
+	p.watched = p.watched[:0]
+	for ; len(pids) >= 4; pids = pids[4:] {
+		p.watched = append(p.watched, int(binary.NativeEndian.Uint32(pids)))
 	}
 	if err := errors.Join(marked.Get(&seeded), running.Get(&alive)); err != nil {
 		return 0, 0, fmt.Errorf("look through the tasks: %w", err)
@@ -328,6 +349,9 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	}
 	if err == nil {
 		err = r.run(ctx)
+	}
+	if p.libs != nil {
+		err = errors.Join(err, p.libs.close())
 	}
 	err = errors.Join(err, p.bpf.detachAll())
 	if err == nil {
@@ -370,6 +394,9 @@ func (p *Probe) Close() error {
 	if p.sites != nil {
 		err = errors.Join(err, p.sites.close())
 	}
+	if p.libs != nil {
+		err = errors.Join(err, p.libs.close())
+	}
 	err = errors.Join(err, p.bpf.close())
 	if p.reader != nil {
 		err = errors.Join(err, p.reader.Close())
@@ -393,6 +420,7 @@ type recording struct {
 	w            *stream.Writer
 	out          *os.File
 	dec          decoder
+	tls          tlsWrites
 	ev           event.Event
 	raw          ringbuf.Record
 	fds          []unix.PollFd
@@ -455,6 +483,11 @@ func (r *recording) drain() error {
 			if err := r.writeLost(r.ev.KtimeNS, lost, "ring buffer full"); err != nil {
 				return err
 			}
+			r.tls.lost()
+		}
+		if r.dec.inner {
+			r.inner()
+			continue
 		}
 		if cause := r.dec.blind; cause != "" {
 			if err := r.writeLost(r.ev.KtimeNS, 1, cause); err != nil {
@@ -471,6 +504,12 @@ func (r *recording) drain() error {
 		}
 		if r.dec.id == event.ProcExec && !r.p.opt.NoMask {
 			mask.Args(r.ev.Fields[1].List)
+		}
+		switch r.dec.id {
+		case event.SSLWrite:
+			r.tls.written(&r.ev, r.dec.data, r.p.opt)
+		case event.ProcFork:
+			r.tls.forget(uint32(r.ev.Fields[0].Num), r.ev.PID)
 		}
 		if !r.p.opt.Events[r.dec.id] {
 			// Spans are rebuilt from it. It says no more than that needs.

@@ -27,6 +27,11 @@ var errShort = errors.New("record is shorter than it says")
 type decoder struct {
 	text     []byte // storage of composed texts
 	id       event.ID
+	data     []byte // what an ssl_write captured
+	inner    bool   // the record was no event but for ourselves: of kind, num and pid
+	kind     bpf.VivKind
+	num      [4]uint64
+	pid      uint32
 	asks     bool   // the record is of a method that the list does not have yet
 	function uint64 // where an event is of a function: the number of its site
 	bad      bool   // the record was a marker that says nothing
@@ -55,7 +60,12 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		}
 		texts[i], rest = rest[:n:n], rest[n:]
 	}
-	d.blind, d.bad, d.asks, d.function = "", false, false, 0
+	d.blind, d.bad, d.inner, d.data, d.asks, d.function = "", false, false, nil, false, 0
+	if k := bpf.VivKind(r.Kind); k == bpf.VivKindVIV_LIBRARY || k == bpf.VivKindVIV_TLS_END {
+		d.inner, d.kind, d.num, d.pid = true, k, r.Num, r.Pid
+		ev.KtimeNS = r.Ktime
+		return uint64(r.Lost), nil
+	}
 	if bpf.VivKind(r.Kind) == bpf.VivKindVIV_BLIND {
 		d.blind = fmt.Sprintf("%s of process %d", blindNames[bpf.VivBlind(r.Num[0])], r.Pid)
 		ev.KtimeNS = r.Ktime
@@ -106,6 +116,13 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		}
 	}
 	switch d.id {
+	case event.EnvCaccess:
+		setText(ev, "op", envOps[bpf.VivCall(r.Num[0])])
+		const most = 255 // bytes of a key that fit
+		ev.Fields[1].Text = cutNUL(ev.Fields[1].Text)
+		ev.Truncated = len(ev.Fields[1].Text) == most
+	case event.SSLWrite:
+		d.data = texts[1]
 	case event.DNSReq:
 		d.question(ev, texts[0], r.Num[0] == unix.SOCK_STREAM)
 	case event.SockConnect:

@@ -1,0 +1,236 @@
+package probe
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"vivarium/pkg/event"
+)
+
+// tlsServer answers on 127.0.0.1, in HTTP/1.1 and HTTP/2, and returns its
+// HOST:PORT.
+func tlsServer(t testing.TB) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, r.Proto)
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
+
+// clientScript is a file with the text of a program in some language, in which
+// HOST:PORT and PORT stand for the server's.
+func clientScript(t testing.TB, addr, text string) string {
+	t.Helper()
+	_, port, _ := strings.Cut(addr, ":")
+	text = strings.ReplaceAll(text, "HOST:PORT", addr)
+	text = strings.ReplaceAll(text, "PORT", port)
+	path := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// summaries are those of the requests in the stream, each as CONN SUMMARY.
+func summaries(s *seen) (all []string) {
+	for _, ev := range s.events {
+		if ev.Kind == &event.Kinds[event.SSLWrite] {
+			all = append(all, fmt.Sprintf("%d %s", ev.Get("conn").Num, ev.Get("summary").Text))
+		}
+	}
+	return all
+}
+
+const pythonClient = `
+import http.client, ssl
+c = http.client.HTTPSConnection("HOST:PORT", context=ssl._create_unverified_context())
+c.request("GET", "/python?token=hunter2&q=1", headers={"Authorization": "Bearer hunter2", "Cookie": "a=hunter2"})
+c.getresponse().read()
+`
+
+const rubyClient = `
+require "net/http"
+require "openssl"
+h = Net::HTTP.new("127.0.0.1", PORT)
+h.use_ssl = true
+h.verify_mode = OpenSSL::SSL::VERIFY_NONE
+h.get("/ruby?token=hunter2&q=1", "Authorization" => "Bearer hunter2", "Cookie" => "a=hunter2")
+`
+
+const nodeClient = `
+const https = require("https")
+https.get("https://HOST:PORT/node?token=hunter2&q=1", {rejectUnauthorized: false,
+  headers: {Authorization: "Bearer hunter2", Cookie: "a=hunter2"}}, r => r.resume())
+`
+
+const nodeHTTP2Client = `
+const c = require("http2").connect("https://HOST:PORT", {rejectUnauthorized: false})
+const one = n => new Promise(done => {
+  const r = c.request({":path": "/node2/" + n + "?token=hunter2&q=1", authorization: "Bearer hunter2", cookie: "a=hunter2"})
+  r.resume(); r.on("end", done); r.end()
+})
+one(1).then(() => one(2)).then(() => c.close())
+`
+
+// TestTLSClients: the requests of real programs by the libraries that they
+// use, without the secrets in them.
+func TestTLSClients(t *testing.T) {
+	addr := tlsServer(t)
+	u := "https://" + addr
+	h1 := func(path string) []string {
+		return []string{"http/1.x request: GET /" + path + "?token=***&q=1 HTTP/1.1"}
+	}
+	h2 := func(path string) string {
+		return ":method=GET :path=/" + path + "?token=***&q=1 :authority=" + addr
+	}
+	secrets := []string{"-H", "Authorization: Bearer hunter2", "-H", "Cookie: a=hunter2", "-u", "me:hunter2"}
+	for _, c := range []struct {
+		name string
+		argv func(t *testing.T) []string
+		want []string
+	}{
+		{"python", func(t *testing.T) []string {
+			return []string{tool(t, "python3"), clientScript(t, addr, pythonClient)}
+		}, h1("python")},
+		{"ruby", func(t *testing.T) []string {
+			return []string{tool(t, "ruby"), clientScript(t, addr, rubyClient)}
+		}, h1("ruby")},
+		{"curl HTTP/1.1", func(t *testing.T) []string {
+			return append([]string{tool(t, "curl"), "-sk", "--http1.1", u + "/curl?token=hunter2&q=1"}, secrets...)
+		}, h1("curl")},
+		{"curl HTTP/2", func(t *testing.T) []string {
+			return append([]string{tool(t, "curl"), "-sk", "--http2", u + "/curl/1?token=hunter2&q=1", u + "/curl/2?token=hunter2&q=1"}, secrets...)
+		}, []string{h2("curl/1"), h2("curl/2")}},
+		{"wget (GnuTLS)", func(t *testing.T) []string {
+			return []string{tool(t, "wget"), "-q", "--no-check-certificate", "-O", "/dev/null", "--header=Authorization: Bearer hunter2", "--header=Cookie: a=hunter2", u + "/wget?token=hunter2&q=1"}
+		}, h1("wget")},
+		{"node", func(t *testing.T) []string {
+			return []string{tool(t, "node"), clientScript(t, addr, nodeClient)}
+		}, h1("node")},
+		{"node HTTP/2", func(t *testing.T) []string {
+			return []string{tool(t, "node"), clientScript(t, addr, nodeHTTP2Client)}
+		}, []string{h2("node2/1"), h2("node2/2")}},
+		{"curl of a shell", func(t *testing.T) []string {
+			return []string{"/bin/sh", "-c", tool(t, "curl") + " -sk --http1.1 '" + u + "/shell?token=hunter2&q=1'; true"}
+		}, h1("shell")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := record(t, Options{Events: events(event.SSLWrite, event.ProcExec)}, c.argv(t)...)
+			all := summaries(s)
+			for _, want := range c.want {
+				if !slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, want) }) {
+					t.Errorf("not seen: %s\nseen:\n%s", want, strings.Join(all, "\n"))
+				}
+			}
+			if strings.Contains(strings.Join(all, ""), "<unknown>") || strings.Contains(strings.Join(all, ""), "error") {
+				t.Errorf("seen:\n%s", strings.Join(all, "\n"))
+			}
+			noSecret(t, s)
+		})
+	}
+}
+
+const nodeInterleaved = `
+const http2 = require("http2")
+const conns = ["a", "b"].map(() => http2.connect("https://HOST:PORT", {rejectUnauthorized: false}))
+const one = (i, n) => new Promise(done => {
+  const name = "ab"[i]
+  const r = conns[i].request({":path": "/" + name + "/" + n, ["x-" + name]: "v" + n, "x-same": "of " + name})
+  r.resume(); r.on("end", done); r.end()
+})
+const all = async () => {
+  await Promise.all(conns.map(c => new Promise(done => c.on("connect", done))))
+  console.log("ready")
+  WAIT
+  for (let n = 0; n < 8; n++) { await one(0, n); await one(1, n); await Promise.all([one(0, "x" + n), one(1, "x" + n)]) }
+  conns.forEach(c => c.close())
+}
+all()
+`
+
+// TestTLSInterleaved: two connections of one process never mix.
+func TestTLSInterleaved(t *testing.T) {
+	addr := tlsServer(t)
+	text := strings.Replace(nodeInterleaved, "WAIT", "", 1)
+	s := record(t, Options{Events: events(event.SSLWrite)}, tool(t, "node"), clientScript(t, addr, text))
+	path := regexp.MustCompile(`:path=/([ab])/\S+`)
+	of := map[uint64]string{}
+	n := 0
+	for _, ev := range s.events {
+		if ev.Kind != &event.Kinds[event.SSLWrite] {
+			continue
+		}
+		text := string(ev.Get("summary").Text)
+		if strings.Contains(text, "<unknown>") || strings.Contains(text, "error") {
+			t.Error(text)
+		}
+		for _, m := range path.FindAllStringSubmatch(text, -1) {
+			n++
+			if conn := ev.Get("conn").Num; of[conn] == "" {
+				of[conn] = m[1]
+			} else if of[conn] != m[1] {
+				t.Errorf("connection %d is of %s: %s", conn, of[conn], text)
+			}
+		}
+	}
+	if n != 32 || len(of) != 2 {
+		t.Errorf("%d requests on %d connections, want 32 on 2", n, len(of))
+	}
+}
+
+// TestTLSMidConnection: of a connection that was not seen from its start, what
+// refers to headers of that time is not known, and not guessed.
+func TestTLSMidConnection(t *testing.T) {
+	addr := tlsServer(t)
+	text := strings.Replace(nodeInterleaved, "WAIT", `
+  for (let n = 0; n < 3; n++) { await one(0, "early" + n); await one(1, "early" + n) }
+  console.log("ready"); await new Promise(done => process.stdin.on("end", done).resume())`, 1)
+	text = strings.Replace(text, `console.log("ready")`, "", 1)
+	r := startCmd(t, exec.Command(tool(t, "node"), clientScript(t, addr, text)))
+	s := recordRunning(t, Options{Events: events(event.SSLWrite)}, r, 0)
+	all := strings.Join(summaries(s), "\n")
+	for _, want := range []string{":path=/a/0 ", ":path=/b/7 ", ":authority=<unknown>"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("not seen: %s", want)
+		}
+	}
+	if strings.Contains(all, "error") || strings.Contains(all, "early") {
+		t.Error("something was guessed")
+	}
+	if t.Failed() {
+		t.Log(all)
+	}
+}
+
+// TestTLSData: the plaintext is there when it was asked for.
+func TestTLSData(t *testing.T) {
+	addr := tlsServer(t)
+	s := record(t, Options{Events: events(event.SSLWrite), TLSData: true, NoMask: true},
+		tool(t, "curl"), "-sk", "--http1.1", "https://"+addr+"/?token=hunter2")
+	var data []byte
+	for _, ev := range s.events {
+		data = append(data, ev.Get("data").Text...)
+	}
+	if !strings.HasPrefix(string(data), "GET /?token=hunter2 HTTP/1.1\r\nHost: "+addr) {
+		t.Errorf("the data are %q", data)
+	}
+	if all := summaries(s); len(all) == 0 || !strings.Contains(all[0], "GET /?token=hunter2 ") {
+		t.Errorf("seen: %s", all)
+	}
+}
