@@ -150,6 +150,9 @@ func (f *flags) options() (probe.Options, error) {
 	if opt.Spans, err = probe.ParseSpans(f.Spans); err != nil {
 		return opt, cli.Usagef("the providers are: "+strings.Join(probe.SpanProviders(), ", "), "--spans: %v", err)
 	}
+	if opt.Spans.Ruby && len(opt.Command) == 0 {
+		return opt, cli.Usagef("a Ruby that runs already can say start and stop with markers", "--spans ruby is for a command")
+	}
 	if opt.Spans.Allow, err = probe.ReadSpanAllow(f.SpanAllow); err != nil {
 		return opt, cli.Usagef("", "--span-allow: %v", err)
 	}

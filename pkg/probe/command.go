@@ -49,7 +49,7 @@ const (
 
 // startCommand starts argv as the user of that name ("" for the one who called
 // us) up to the point where it waits for release.
-func startCommand(argv []string, userName string, stdout *os.File) (*Command, error) {
+func startCommand(argv []string, userName string, stdout *os.File, env []string) (*Command, error) {
 	said, saidW, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
@@ -66,6 +66,7 @@ func startCommand(argv []string, userName string, stdout *os.File) (*Command, er
 		Stdin:      os.Stdin,
 		Stdout:     stdout,
 		Stderr:     os.Stderr,
+		Env:        env,
 		ExtraFiles: []*os.File{saidW, letR},
 	}
 	err = cmd.Start()

@@ -58,16 +58,18 @@ var clockEvery = time.Minute
 
 // Probe is a loaded and attached set of programs with its targets.
 type Probe struct {
-	opt     Options
-	coll    *ebpf.Collection // the maps and the iterator
-	bpf     attachment
-	sites   *siteSet // nil: no probes in files are wanted
-	reader  *ringbuf.Reader
-	libs    *libraries // nil: no event needs it
-	session stream.Session
-	targets []target
-	watched []int    // the processes that the last pass found to be watched
-	cmd     *Command // nil with PIDs
+	opt      Options
+	coll     *ebpf.Collection // the maps and the iterator
+	bpf      attachment
+	ruby     *rubyFiles // nil: nothing is put in front of Ruby programs
+	sites    *siteSet   // nil: no probes in files are wanted
+	reader   *ringbuf.Reader
+	libs     *libraries // nil: no event needs it
+	session  stream.Session
+	targets  []target
+	watched  []int    // the processes that the last pass found to be watched
+	cmd      *Command // nil with PIDs
+	released bool     // the command has been let go
 }
 
 // target is a process that is watched because the user said so.
@@ -86,7 +88,18 @@ func New(opt Options) (_ *Probe, err error) {
 		}
 	}()
 	if len(opt.Command) > 0 {
-		if p.cmd, err = startCommand(opt.Command, opt.User, opt.CommandStdout); err != nil {
+		env := os.Environ()
+		if opt.Spans.Ruby {
+			list, err := opt.Spans.rubyList()
+			if err != nil {
+				return nil, err
+			}
+			if p.ruby, err = newRubyFiles(list); err != nil {
+				return nil, err
+			}
+			env = p.ruby.environ(env)
+		}
+		if p.cmd, err = startCommand(opt.Command, opt.User, opt.CommandStdout, env); err != nil {
 			return nil, err
 		}
 		opt.PIDs = []int{p.cmd.PID()}
@@ -346,6 +359,7 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 		if err := p.cmd.release(); err != nil {
 			return Result{}, err
 		}
+		p.released = true
 	}
 	if err == nil {
 		err = r.run(ctx)
@@ -387,10 +401,28 @@ func (p *Probe) forwardSignals() (stop func()) {
 	}
 }
 
+// running says whether any watched process of a command may be alive, and so
+// start a Ruby that needs our files.
+func (p *Probe) running() bool {
+	if p.cmd == nil || p.coll == nil {
+		return false
+	}
+	select {
+	case <-p.cmd.Done():
+	default:
+		return p.released
+	}
+	_, alive, err := p.pass()
+	return err != nil || alive > 0
+}
+
 // Close detaches and unloads everything. A command that still waits is ended;
 // one that runs is left alone.
 func (p *Probe) Close() error {
 	var err error
+	if p.ruby != nil && !p.running() {
+		err = errors.Join(err, p.ruby.remove())
+	}
 	if p.sites != nil {
 		err = errors.Join(err, p.sites.close())
 	}

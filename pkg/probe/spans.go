@@ -17,6 +17,7 @@ import (
 // Spans says where method spans come from. The zero value: nowhere.
 type Spans struct {
 	Markers bool     // calls that ask for a path beginning with viv://
+	Ruby    bool     // Ruby programs of the command mark their methods
 	Allow   []string // globs of Class#method instead of the default list; nil: that
 	usdt    []usdtProvider
 	funcs   []function
@@ -54,6 +55,7 @@ type spanProvider struct {
 var spanProviders = []spanProvider{
 	{"markers", "", func(s *Spans, _ string) error { s.Markers = true; return nil }},
 	{"vivarium_usdt", "", func(s *Spans, _ string) error { s.usdt = append(s.usdt, vivariumUSDT); return nil }},
+	{"ruby", "", func(s *Spans, _ string) error { s.Markers, s.Ruby = true, true; return nil }},
 	{"ruby-c", "", func(s *Spans, _ string) error { s.usdt = append(s.usdt, rubyC); return nil }},
 	{"usdt:", "PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]", (*Spans).addUSDT},
 	{"func:", "BINARY:SYMBOL", (*Spans).addFunction},

@@ -1,0 +1,93 @@
+package probe
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vivarium/pkg/event"
+)
+
+// TestRubyMethods compares the methods that a Ruby program marks, call by call,
+// with what a TracePoint of its own sees in the same run.
+func TestRubyMethods(t *testing.T) {
+	ruby := tool(t, "ruby")
+	d := tempDir(t)
+	log := filepath.Join(t.TempDir(), "log")
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	t.Cleanup(func() { // when the probe is closed
+		if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	})
+	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...), BufferSize: 1 << 24}, ruby, "testdata/calls.rb", d, log, "400")
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Split(string(text), "\n")
+	if len(want) < 20_000 {
+		t.Fatalf("the TracePoint saw only %d starts and stops", len(want))
+	}
+	listed := map[string]bool{}
+	for _, w := range want {
+		_, name, _ := strings.Cut(w, " ")
+		listed[name] = true
+	}
+	var got []string
+	on := false
+	for _, ev := range s.events {
+		name := string(ev.Fields[0].Text)
+		switch {
+		case name == "test":
+			on = ev.Kind == &event.Kinds[event.SpanStart]
+		case !on || ev.TID != s.session.MainTID || !listed[name]:
+		case ev.Kind == &event.Kinds[event.SpanStart]:
+			got = append(got, "start "+name)
+			if file := filepath.Base(string(ev.Fields[1].Text)); strings.HasPrefix(file, "spans.rb") {
+				t.Fatalf("%s is called from %s", name, file)
+			}
+		case ev.Kind == &event.Kinds[event.SpanStop]:
+			got = append(got, "stop "+name)
+		}
+	}
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			t.Fatalf("start or stop %d is %q, the TracePoint says %q; before them %q", i, got[i], want[i], want[max(0, i-5):i])
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d starts and stops, the TracePoint saw %d", len(got), len(want))
+	}
+}
+
+// TestRubyTree: what a Ruby program does stands under the method that did it,
+// also in another thread and in a forked child.
+func TestRubyTree(t *testing.T) {
+	ruby := tool(t, "ruby")
+	d := tempDir(t)
+	script := `
+		File.write("one", "x")
+		Thread.new { File.open("two", "w") { } }.join
+		Process.wait(fork { File.open("three", "w") { raise IOError, "no more" } rescue 0 })
+		def keep(x = ENV["HOME"]) = x
+		keep`
+	t.Chdir(d)
+	s := record(t, Options{Spans: spans(t, "ruby"), Events: marked.Events}, ruby, "--disable-gems", "-e", script)
+	compareTree(t, s, d, `
+[PROC pid=N comm=NAME]
+├─ [SPAN tid=N File#write at=-e:2 dur=N (marker)]
+│ └─ LSM path_open → "DIR/one" flags=O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC @N
+├─ [SPAN tid=N File#open at=-e:3 dur=N (marker)]
+│ └─ LSM path_open → "DIR/two" flags=O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC @N
+├─ [SPAN tid=N Process#_fork at=-e:4 dur=N (marker)]
+│ └─ [PROC pid=N comm=NAME]
+│ └─ [SPAN tid=N File#open at=-e:4 dur=N (marker) (raise)]
+│ ├─ LSM path_open → "DIR/three" flags=O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC @N
+│ └─ EXCP span_raise → error=IOError message="no more" at=-e:4 source=marker @N
+├─ [SPAN tid=N Process#wait at=-e:4 dur=N (marker)]
+└─ [SPAN tid=N ENV#[] at=-e:5 dur=N (marker)]
+`)
+}
