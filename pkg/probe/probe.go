@@ -339,8 +339,9 @@ func (p *Probe) pass() (seeded, alive uint32, err error) {
 // Result is how a recording ended.
 type Result struct {
 	Events, Lost uint64
-	BadMarkers   uint64 // paths beginning with viv:// that say nothing
-	Status       int    // of the command; 0 with PIDs
+	Unattached   []error // probes that could not be attached to, the first few
+	BadMarkers   uint64  // paths beginning with viv:// that say nothing
+	Status       int     // of the command; 0 with PIDs
 }
 
 // Record lets the command go and writes the stream to out until the targets
@@ -373,6 +374,9 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	}
 	err = errors.Join(err, out.Close())
 	res := Result{Events: r.events, Lost: r.lost, BadMarkers: r.badMarkers}
+	if p.sites != nil {
+		res.Unattached = p.sites.fails
+	}
 	if p.cmd != nil {
 		<-p.cmd.Done()
 		var werr error

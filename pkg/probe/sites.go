@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"bytes"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ type siteSet struct {
 	names [][]byte       // of functions, by site
 	n     int            // sites
 	links []link.Link
-	full  error // why not everything could be attached
+	fails []error // why not everything could be attached, the first few
 }
 
 type heldKey struct {
@@ -96,6 +97,86 @@ func (s *siteSet) close() error {
 	return err
 }
 
+// before attaches to the files that a command will map when it starts, because
+// it may come by at their sites before its mappings can be looked at: the
+// program, the interpreter that it names, and the libraries that it needs.
+func (s *siteSet) before(pid int, argv []string) {
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return // starting it says so
+	}
+	for range 4 { // scripts of scripts
+		f, err := os.Open(path)
+		if err != nil {
+			return
+		}
+		head := make([]byte, 256)
+		n, _ := f.Read(head)
+		f.Close()
+		line, script := bytes.CutPrefix(head[:n], []byte("#!"))
+		fields := bytes.Fields(bytes.SplitN(line, []byte{'\n'}, 2)[0])
+		if !script || len(fields) == 0 {
+			break
+		}
+		path = string(fields[0])
+		if filepath.Base(path) == "env" && len(fields) > 1 {
+			if found, err := exec.LookPath(string(fields[len(fields)-1])); err == nil {
+				path = found
+			}
+		}
+	}
+	for _, path := range append([]string{path}, neededBy(path)...) {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) != nil {
+			continue
+		}
+		id := fileID{st.Dev, st.Ino}
+		file, known := s.files[id]
+		if !known {
+			if f, err := os.Open(path); err == nil {
+				file = s.attach(f, path)
+				f.Close()
+			}
+			s.files[id] = file
+		}
+		if file != nil {
+			s.hold(pid, id, file)
+		}
+	}
+}
+
+// neededBy lists the libraries that an executable says it needs, where they are found.
+func neededBy(path string) []string {
+	e, err := elf.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer e.Close()
+	names, err := e.ImportedLibraries()
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for _, tag := range []elf.DynTag{elf.DT_RPATH, elf.DT_RUNPATH} {
+		paths, _ := e.DynString(tag)
+		for _, p := range paths {
+			dirs = append(dirs, filepath.SplitList(strings.ReplaceAll(p, "$ORIGIN", filepath.Dir(path)))...)
+		}
+	}
+	dirs = append(append(dirs, filepath.SplitList(os.Getenv("LD_LIBRARY_PATH"))...),
+		"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/local/lib", "/lib", "/usr/lib")
+	var found []string
+	for _, name := range names[:min(len(names), 64)] {
+		for _, dir := range dirs {
+			if lib := filepath.Join(dir, name); unix.Access(lib, unix.R_OK) == nil {
+				found = append(found, lib)
+				break
+			}
+		}
+	}
+	return found
+}
+
 // scan attaches to the files that a process has mapped executable. A process
 // that is gone has none.
 func (s *siteSet) scan(pid int) {
@@ -142,7 +223,7 @@ func parseMap(line string) (addr string, id fileID, path string, ok bool) {
 	return f[0], fileID{unix.Mkdev(uint32(ma), uint32(mi)), ino}, strings.TrimLeft(f[5], " "), true
 }
 
-// open attaches to the probes of a mapped file, if it has any that are wanted.
+// open attaches to the probes of a mapped file.
 func (s *siteSet) open(pid int, addr, path string) *probedFile {
 	// The mapped file itself, also if its name is another's by now.
 	f, err := os.Open(fmt.Sprintf("/proc/%d/map_files/%s", pid, addr))
@@ -153,6 +234,11 @@ func (s *siteSet) open(pid int, addr, path string) *probedFile {
 		return nil
 	}
 	defer f.Close()
+	return s.attach(f, path)
+}
+
+// attach attaches to the probes of a file, if it has any that are wanted.
+func (s *siteSet) attach(f *os.File, path string) *probedFile {
 	sites, err := usdt.Read(f, func(provider string) bool {
 		return slices.ContainsFunc(s.p.opt.Spans.usdt, func(u usdtProvider) bool { return u.name == provider })
 	})
@@ -175,7 +261,7 @@ func (s *siteSet) open(pid int, addr, path string) *probedFile {
 				continue
 			}
 			if err := s.site(ex, u, probe, site); err != nil {
-				s.full = errors.Join(s.full, fmt.Errorf("%s:%s in %s: %w", site.Provider, site.Name, path, err))
+				s.fail(fmt.Errorf("%s:%s in %s: %w", site.Provider, site.Name, path, err))
 				continue
 			}
 			attached, any = true, true
@@ -256,6 +342,13 @@ func (s *siteSet) next(name string) (uint32, error) {
 	return uint32(s.n - 1), nil
 }
 
+// fail remembers what could not be attached.
+func (s *siteSet) fail(err error) {
+	if len(s.fails) < 8 {
+		s.fails = append(s.fails, err)
+	}
+}
+
 // hold keeps the semaphores of a file raised in a process, once.
 func (s *siteSet) hold(pid int, id fileID, file *probedFile) {
 	key := heldKey{pid, id}
@@ -263,13 +356,13 @@ func (s *siteSet) hold(pid int, id fileID, file *probedFile) {
 		return
 	}
 	if len(s.held) >= maxHolds {
-		s.full = errors.Join(s.full, fmt.Errorf("probes of process %d: more than %d processes", pid, maxHolds))
+		s.fail(fmt.Errorf("probes of process %d: more than %d processes", pid, maxHolds))
 		return
 	}
 	s.held[key] = true
 	ex, err := link.OpenExecutable(file.path)
 	if err != nil {
-		s.full = errors.Join(s.full, err)
+		s.fail(err)
 		return
 	}
 	next := 0
@@ -285,7 +378,7 @@ func (s *siteSet) hold(pid int, id fileID, file *probedFile) {
 			}
 		}
 		if err != nil && !errors.Is(err, unix.ESRCH) {
-			s.full = errors.Join(s.full, fmt.Errorf("semaphore of process %d: %w", pid, err))
+			s.fail(fmt.Errorf("semaphore of process %d: %w", pid, err))
 		}
 	}
 }
@@ -376,6 +469,10 @@ func (s *siteSet) function(fn function) error {
 
 // start attaches to what the targets and their descendants have mapped.
 func (s *siteSet) start() {
+	if s.p.cmd != nil {
+		s.before(s.p.cmd.PID(), s.p.opt.Command)
+		return
+	}
 	for _, t := range s.p.targets {
 		for _, pid := range append([]int{t.pid}, descendants(t.pid)...) {
 			s.scan(pid)

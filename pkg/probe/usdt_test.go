@@ -46,22 +46,41 @@ const ownProvider = "usdt:own:enter:leave@1/2#3/4"
 func TestUSDT(t *testing.T) {
 	d := tempDir(t)
 	path := program(t, "usdt")
-	other := start(t, path, d)
+	other := start(t, path, d, "wait")
+	opt := Options{Events: maps.Clone(taskEvents), Spans: spans(t, "vivarium_usdt", ownProvider, "func:"+path+":worked")}
+	for _, id := range spanEvents {
+		opt.Events[id] = true
+	}
+	s := recordRunning(t, opt, start(t, path, d, "wait"), 1)
+	other.stdin.Close()
+	if raised := other.end(); raised != 0 {
+		t.Errorf("the semaphore of a process that is not watched is %d", raised)
+	}
+	checkUSDT(t, s)
+}
+
+// TestUSDTCommand: the same from a command's first instruction on.
+func TestUSDTCommand(t *testing.T) {
+	path := program(t, "usdt")
+	opt := Options{Events: maps.Clone(taskEvents), Spans: spans(t, "vivarium_usdt", ownProvider, "func:"+path+":worked")}
+	for _, id := range spanEvents {
+		opt.Events[id] = true
+	}
+	s := recordAny(t, opt, path, tempDir(t))
+	if s.result.Status != 1 {
+		t.Errorf("its semaphore was %d", s.result.Status)
+	}
+	checkUSDT(t, s)
+}
+
+func checkUSDT(t *testing.T, s *seen) {
+	t.Helper()
 	pair := func(name string) []string {
 		return []string{"span_start name=" + name + " source=usdt", "span_stop name=" + name + " source=usdt"}
 	}
 	own := append(pair("Class#method"), pair("Other#x")...)
 	fn := []string{"span_start name=worked source=uprobe", "span_start name=worked source=uprobe",
 		"span_stop name=worked source=uprobe", "span_stop name=worked source=uprobe"}
-	opt := Options{Events: maps.Clone(taskEvents), Spans: spans(t, "vivarium_usdt", ownProvider, "func:"+path+":worked")}
-	for _, id := range spanEvents {
-		opt.Events[id] = true
-	}
-	s := recordRunning(t, opt, start(t, path, d), 1)
-	other.stdin.Close()
-	if raised := other.end(); raised != 0 {
-		t.Errorf("the semaphore of a process that is not watched is %d", raised)
-	}
 	got := spanThreads(t, s)
 	want := map[string][]string{
 		"0":   append(append(append([]string{}, wantVivarium...), own...), fn...),
