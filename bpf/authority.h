@@ -10,32 +10,58 @@
 #define PTRACE_SEIZE 0x4206
 #define PTRACE_MODE_ATTACH_REALCREDS 0x12 /* include/linux/ptrace.h */
 
+/* From Linux 6.14 on. */
+extern struct task_struct *bpf_task_from_vpid(int vpid) __ksym __weak;
+extern void bpf_task_release(struct task_struct *p) __ksym __weak;
+
+/* The process of a pid, or the group of a negative one, that the program gave:
+ * in its own pid namespace. False: it cannot be told as the root namespace has it. */
+static __always_inline bool root_pid(long *pid)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	long id = *pid < 0 ? -*pid : *pid;
+
+	if (id <= (*pid < 0)) /* 0: the own group, -1: everybody */
+		return true;
+	if (bpf_task_from_vpid && bpf_task_release) {
+		struct task_struct *to = bpf_task_from_vpid(id);
+
+		if (to) {
+			*pid = *pid < 0 ? -(long)to->tgid : to->tgid;
+			bpf_task_release(to);
+			return true;
+		}
+	}
+	return !task->thread_pid->level;
+}
+
 SYSCALLS(ptrace_exit) /* and process_vm_readv, process_vm_writev */
 {
 	struct pending *p = pended();
 	struct out o;
-	int pid;
+	long pid;
 
 	if (p)
 		return emit_pending(t, p, ret, 0);
 	if (nr == __NR_ptrace) {
 		if (ARG1(r) != PTRACE_ATTACH && ARG1(r) != PTRACE_SEIZE)
 			return 0;
-		pid = ARG2(r);
+		pid = (int)ARG2(r);
 	} else {
-		pid = ARG1(r);
+		pid = (int)ARG1(r);
 	}
 	begin(&o, t, VIV_PTRACE_CHECK, ret);
 	set_num(&o, 0, PTRACE_MODE_ATTACH_REALCREDS);
-	set_num(&o, 1, (long)pid);
+	if (root_pid(&pid))
+		set_num(&o, 1, pid);
 	emit(&o);
 	return 0;
 }
 
 /*
  * Signals. The target's pid as the root namespace has it comes from the LSM
- * hook, or from the signal itself when it was sent; the pid that a failed call
- * named is shown as it is.
+ * hook, or from the signal itself when it was sent; of a call that sent none
+ * the pid that it named is looked up.
  */
 static __always_inline bool kill_call(void)
 {
@@ -81,11 +107,14 @@ SYSCALLS(kill_exit)
 		p = pend(VIV_TASK_KILL);
 		if (!p)
 			return 0;
-		if (nr != __NR_pidfd_send_signal)
+		if (nr != __NR_pidfd_send_signal && pid > 0 && root_pid(&pid))
 			pend_num(p, 1, pid);
 	}
-	if (pid <= 0 && nr != __NR_pidfd_send_signal) /* a group: its signals went to several */
-		pend_num(p, 1, pid);
+	if (pid <= 0 && nr != __NR_pidfd_send_signal) { /* a group: its signals went to several */
+		p->nums = 0;
+		if (root_pid(&pid))
+			pend_num(p, 1, pid);
+	}
 	pend_num(p, 0, sig);
 	return emit_pending(t, p, ret, 0);
 }
@@ -116,9 +145,9 @@ static __always_inline void copy_gids(__u32 *to, const struct cred *c)
 	to[3] = BPF_CORE_READ(c, fsgid.val);
 }
 
-static __always_inline void pend_ids(__u64 flags, bool group, const struct cred *old, const struct cred *new)
+static __always_inline void pend_ids(struct pending *p, __u64 flags, bool group, const struct cred *old,
+				     const struct cred *new)
 {
-	struct pending *p = pend(VIV_SETID_CHANGE);
 	struct ids *ids;
 
 	if (!p)
@@ -165,7 +194,7 @@ SYSCALL_ENTRIES(setid_enter)
 {
 	const struct cred *c = bpf_get_current_task_btf()->cred;
 
-	pend_ids(setid_flags(nr), setid_group(nr), c, c);
+	pend_ids(pend(VIV_SETID_CHANGE), setid_flags(nr), setid_group(nr), c, c);
 	return 0;
 }
 
@@ -175,13 +204,11 @@ SYSCALLS(setid_exit)
 	struct pending *p = pended();
 	struct ids *ids;
 
-	if (!p) {
-		if (ret >= 0) /* nothing was to change */
-			return 0;
-		pend_ids(setid_flags(nr), setid_group(nr), c, c);
-		p = pended();
+	if (!p) { /* refused, or nothing was to change */
+		p = pend(VIV_SETID_CHANGE);
 		if (!p)
 			return 0;
+		pend_ids(p, setid_flags(nr), setid_group(nr), c, c);
 	}
 	ids = (void *)p->text[0];
 	if (setid_group(nr))

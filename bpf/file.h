@@ -41,6 +41,10 @@ static __always_inline bool open_args(struct open_args *a, int nr, struct pt_reg
 		bpf_probe_read_user(&how, sizeof(how), (void *)ARG3(r));
 		a->flags = how.flags;
 		return true;
+	case __NR_open_by_handle_at:
+		a->name = 0;
+		a->flags = (__u32)ARG3(r);
+		return true;
 	}
 	return false;
 }
@@ -89,7 +93,11 @@ SYSCALLS(mmap_exit)
 	if (nr == __NR_mmap) {
 		if (ARG4(r) & MAP_ANONYMOUS)
 			return 0;
-		found.file = fd_file(ARG5(r));
+		/* What was mapped; the descriptor may mean another file by now. */
+		if (ret >= 0 || ret < -4095)
+			bpf_find_vma(bpf_get_current_task_btf(), ret, vma_found, &found, 0);
+		if (!found.file)
+			found.file = fd_file(ARG5(r));
 		if (!found.file)
 			return 0;
 	} else {
@@ -285,7 +293,8 @@ SYSCALLS(names_exit)
 {
 	struct pending *p = pended();
 
-	if (!p && ret < 0) {
+	/* What the entry could not read, the kernel has brought into memory by now. */
+	if (p ? p->unread : ret < 0) {
 		pend_names(t, nr, r);
 		p = pended();
 	}

@@ -29,6 +29,12 @@ static __always_inline struct task *watched_worker(void)
 	return t;
 }
 
+/* Where a hook puts what it sees: for the exit of its own call, or to be sent at once. */
+static __always_inline struct pending *pend_for(bool own_call, enum kind kind)
+{
+	return own_call ? pend(kind) : pend_aside(kind);
+}
+
 /* The end of a hook that filled p: the call's exit sends it, or we do. */
 static __always_inline int settle(struct task *t, struct pending *p, bool own_call)
 {
@@ -74,9 +80,10 @@ int BPF_PROG(lsm_file_open, struct file *file)
 	case __NR_creat:
 	case __NR_openat:
 	case __NR_openat2:
+	case __NR_open_by_handle_at:
 		return 0; /* the exit has the file itself */
 	}
-	p = pend(VIV_PATH_OPEN);
+	p = pend_aside(VIV_PATH_OPEN);
 	if (!p)
 		return 0;
 	pend_num(p, 0, file->f_flags);
@@ -101,7 +108,7 @@ int BPF_PROG(lsm_mmap_file, struct file *file, unsigned long reqprot, unsigned l
 	case __NR_execveat:
 		return 0;
 	}
-	p = pend(VIV_MMAP_EXEC);
+	p = pend_aside(VIV_MMAP_EXEC);
 	if (!p)
 		return 0;
 	pend_path(p, 0, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
@@ -114,11 +121,13 @@ int BPF_PROG(lsm_socket_connect, struct socket *sock, struct sockaddr *address, 
 	struct address *a;
 	struct pending *p;
 	struct task *t = watched_worker();
+	bool own;
 	__u32 len = addrlen, size;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_SOCK_CONNECT);
+	own = current_call() == __NR_connect;
+	p = pend_for(own, VIV_SOCK_CONNECT);
 	if (!p)
 		return 0;
 	size = len > sizeof(*a) ? sizeof(*a) : len;
@@ -134,7 +143,7 @@ int BPF_PROG(lsm_socket_connect, struct socket *sock, struct sockaddr *address, 
 		p->len[1] = sun_path_len(len);
 		bpf_probe_read_kernel(p->text[1], SUN_PATH, &a->port);
 	}
-	return settle(t, p, current_call() == __NR_connect);
+	return settle(t, p, own);
 }
 
 SEC("lsm/socket_create")
@@ -151,7 +160,7 @@ int BPF_PROG(lsm_socket_create, int family, int type, int protocol, int kern)
 	nr = current_call();
 	if (!t || nr == __NR_socket || nr == __NR_socketpair)
 		return 0; /* their arguments cannot change */
-	p = pend(VIV_ODD_SOCKET);
+	p = pend_aside(VIV_ODD_SOCKET);
 	if (!p)
 		return 0;
 	pend_num(p, 0, family);
@@ -166,15 +175,17 @@ int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mo
 	struct pending *p;
 	struct task *t = watched_worker();
 	int nr = current_call();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_PTRACE_CHECK);
+	own = nr == __NR_ptrace || nr == __NR_process_vm_readv || nr == __NR_process_vm_writev;
+	p = pend_for(own, VIV_PTRACE_CHECK);
 	if (!p)
 		return 0;
 	pend_num(p, 0, mode);
 	pend_num(p, 1, child->tgid);
-	return settle(t, p, nr == __NR_ptrace || nr == __NR_process_vm_readv || nr == __NR_process_vm_writev);
+	return settle(t, p, own);
 }
 
 SEC("lsm/sb_mount")
@@ -182,16 +193,18 @@ int BPF_PROG(lsm_sb_mount, const char *dev, const struct path *path, const char 
 {
 	struct pending *p;
 	struct task *t = watched_worker();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_SB_MOUNT);
+	own = names_call();
+	p = pend_for(own, VIV_SB_MOUNT);
 	if (!p)
 		return 0;
 	pend_num(p, 0, flags);
 	pend_mount(p, dev, type, false);
 	pend_path(p, 1, path->mnt, path->dentry);
-	return settle(t, p, names_call());
+	return settle(t, p, own);
 }
 
 SEC("lsm/move_mount")
@@ -199,16 +212,18 @@ int BPF_PROG(lsm_move_mount, const struct path *from, const struct path *to)
 {
 	struct pending *p;
 	struct task *t = watched_worker();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_SB_MOUNT);
+	own = names_call();
+	p = pend_for(own, VIV_SB_MOUNT);
 	if (!p)
 		return 0;
 	pend_num(p, 0, MS_MOVE);
 	pend_path(p, 0, from->mnt, from->dentry);
 	pend_path(p, 1, to->mnt, to->dentry);
-	return settle(t, p, names_call());
+	return settle(t, p, own);
 }
 
 SEC("lsm/kernel_read_file")
@@ -217,17 +232,19 @@ int BPF_PROG(lsm_kernel_read_file, struct file *file, int id, bool contents)
 	struct pending *p;
 	struct task *t = watched_worker();
 	int nr = current_call();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_KERNEL_READ_FILE);
+	own = nr == __NR_finit_module || nr == __NR_kexec_file_load;
+	p = pend_for(own, VIV_KERNEL_READ_FILE);
 	if (!p)
 		return 0;
 	pend_num(p, 0, id);
 	pend_num(p, 1, contents);
 	if (file)
 		pend_path(p, 0, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
-	return settle(t, p, nr == __NR_finit_module || nr == __NR_kexec_file_load);
+	return settle(t, p, own);
 }
 
 SEC("lsm/task_kill")
@@ -235,37 +252,47 @@ int BPF_PROG(lsm_task_kill, struct task_struct *to, void *info, int sig)
 {
 	struct pending *p;
 	struct task *t = watched_worker();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_TASK_KILL);
+	own = kill_call();
+	p = pend_for(own, VIV_TASK_KILL);
 	if (!p)
 		return 0;
 	pend_num(p, 0, sig);
 	pend_num(p, 1, to->tgid);
-	return settle(t, p, kill_call());
+	return settle(t, p, own);
 }
 
 SEC("lsm/task_fix_setuid")
 int BPF_PROG(lsm_task_fix_setuid, struct cred *new, const struct cred *old, int flags)
 {
 	struct task *t = watched_worker();
+	struct pending *p;
+	bool own;
 
 	if (!t)
 		return 0;
-	pend_ids(flags, false, old, new);
-	return settle(t, pended(), setid_flags(current_call()));
+	own = setid_flags(current_call());
+	p = pend_for(own, VIV_SETID_CHANGE);
+	pend_ids(p, flags, false, old, new);
+	return settle(t, p, own);
 }
 
 SEC("lsm/task_fix_setgid")
 int BPF_PROG(lsm_task_fix_setgid, struct cred *new, const struct cred *old, int flags)
 {
 	struct task *t = watched_worker();
+	struct pending *p;
+	bool own;
 
 	if (!t)
 		return 0;
-	pend_ids(flags, true, old, new);
-	return settle(t, pended(), setid_flags(current_call()));
+	own = setid_flags(current_call());
+	p = pend_for(own, VIV_SETID_CHANGE);
+	pend_ids(p, flags, true, old, new);
+	return settle(t, p, own);
 }
 
 SEC("lsm/capable")
@@ -294,10 +321,13 @@ int BPF_PROG(lsm_bprm_creds_from_file, struct linux_binprm *bprm, struct file *f
 	struct inode *inode;
 	__u16 mode;
 	int nr;
+	bool own;
 
 	if (!t || !file)
 		return 0;
-	p = pend(VIV_BPRM_CREDS);
+	nr = current_call();
+	own = nr == __NR_execve || nr == __NR_execveat;
+	p = pend_for(own, VIV_BPRM_CREDS);
 	if (!p)
 		return 0;
 	inode = LOAD(file, f_inode);
@@ -306,8 +336,7 @@ int BPF_PROG(lsm_bprm_creds_from_file, struct linux_binprm *bprm, struct file *f
 	pend_num(p, 1, !!(mode & S_ISUID));
 	pend_num(p, 2, !!(mode & S_ISGID));
 	pend_path(p, 0, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
-	nr = current_call();
-	return settle(t, p, nr == __NR_execve || nr == __NR_execveat);
+	return settle(t, p, own);
 }
 
 SEC("lsm/path_symlink")
@@ -315,15 +344,17 @@ int BPF_PROG(lsm_path_symlink, const struct path *dir, struct dentry *dentry, co
 {
 	struct pending *p;
 	struct task *t = watched_worker();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_FILE_SYMLINK);
+	own = names_call();
+	p = pend_for(own, VIV_FILE_SYMLINK);
 	if (!p)
 		return 0;
 	pend_string(p, 0, target, false);
 	pend_path(p, 1, dir->mnt, dentry);
-	return settle(t, p, names_call());
+	return settle(t, p, own);
 }
 
 SEC("lsm/path_link")
@@ -331,15 +362,17 @@ int BPF_PROG(lsm_path_link, struct dentry *old, const struct path *dir, struct d
 {
 	struct pending *p;
 	struct task *t = watched_worker();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_FILE_HARDLINK);
+	own = names_call();
+	p = pend_for(own, VIV_FILE_HARDLINK);
 	if (!p)
 		return 0;
 	pend_path(p, 0, dir->mnt, old); /* a hard link stays in its mount */
 	pend_path(p, 1, dir->mnt, dentry);
-	return settle(t, p, names_call());
+	return settle(t, p, own);
 }
 
 SEC("lsm/path_rename")
@@ -348,29 +381,33 @@ int BPF_PROG(lsm_path_rename, const struct path *old_dir, struct dentry *old, co
 {
 	struct pending *p;
 	struct task *t = watched_worker();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_FILE_RENAME);
+	own = names_call();
+	p = pend_for(own, VIV_FILE_RENAME);
 	if (!p)
 		return 0;
 	pend_path(p, 0, old_dir->mnt, old);
 	pend_path(p, 1, dir->mnt, dentry);
-	return settle(t, p, names_call());
+	return settle(t, p, own);
 }
 
 static __always_inline int removed(const struct path *dir, struct dentry *dentry)
 {
 	struct pending *p;
 	struct task *t = watched_worker();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_FILE_UNLINK);
+	own = names_call();
+	p = pend_for(own, VIV_FILE_UNLINK);
 	if (!p)
 		return 0;
 	pend_path(p, 0, dir->mnt, dentry);
-	return settle(t, p, names_call());
+	return settle(t, p, own);
 }
 
 SEC("lsm/path_unlink")
@@ -390,15 +427,17 @@ int BPF_PROG(lsm_path_chmod, const struct path *path, unsigned short mode)
 {
 	struct pending *p;
 	struct task *t = watched_worker();
+	bool own;
 
 	if (!t)
 		return 0;
-	p = pend(VIV_FILE_CHMOD);
+	own = names_call();
+	p = pend_for(own, VIV_FILE_CHMOD);
 	if (!p)
 		return 0;
 	pend_num(p, 0, mode & 07777);
 	pend_path(p, 0, path->mnt, path->dentry);
-	return settle(t, p, names_call());
+	return settle(t, p, own);
 }
 
 #endif

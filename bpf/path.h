@@ -150,6 +150,18 @@ static __always_inline void set_file_path(struct out *o, int i, struct texts *s,
 	set_text(o, i, s->path + (r.pos & (PATH_MAX - 1)), PATH_MAX - (r.pos & (PATH_MAX - 1)));
 }
 
+/* A string of the program's (user) or the kernel's, with its NUL; below 0: it
+ * cannot be read. Older kernels say 0 of a program's empty one. */
+static __always_inline long read_str(char *to, __u32 size, const void *str, bool user)
+{
+	long n;
+
+	to[0] = 0;
+	n = user ? bpf_probe_read_user_str(to, size, str) : bpf_probe_read_kernel_str(to, size, str);
+	n += (__u64)(n - 1) >> 63; /* 0 becomes 1, without a branch that the verifier would follow */
+	return n;
+}
+
 /* The whole path that is meant by a string of the program's (user) or the
  * kernel's, relative to dfd: s->path[from..from + len). */
 struct named {
@@ -168,7 +180,7 @@ static __noinline int name_path(struct named *n, struct texts *s, int dfd, const
 	n->from = PATH_MAX + 1;
 	n->len = 0;
 	n->flags = 0;
-	len = user ? bpf_probe_read_user_str(name, PATH_MAX, str) : bpf_probe_read_kernel_str(name, PATH_MAX, str);
+	len = read_str(name, PATH_MAX, str, user);
 	if (len <= 0) { /* no such memory; the call failed with EFAULT then */
 		n->flags = VIV_TRUNCATED;
 		return 0;

@@ -15,7 +15,8 @@ struct pending {
 	__u32 kind; /* enum kind + 1; 0: nothing is pending */
 	__u8 flags; /* enum flag */
 	__u8 nums;  /* as in struct record */
-	__u16 pad;
+	__u8 unread; /* a string could not be read: not in memory yet, or never */
+	__u8 pad;
 	__u32 len[VIV_TEXTS];
 	__u64 num[VIV_NUMS];
 	char text[VIV_TEXTS][TEXT_ROOM];
@@ -26,13 +27,19 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
 	__type(value, struct pending);
-} pendings SEC(".maps");
+} pendings SEC(".maps"); /* what a call's exit sends */
 
-static __always_inline struct pending *pend(enum kind kind)
+/* What a hook sends at once: it can fire within a call that something is
+ * pending for, as when a mount opens files. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pending);
+} asides SEC(".maps");
+
+static __always_inline struct pending *start_pending(struct pending *p, enum kind kind)
 {
-	struct pending *p =
-		bpf_task_storage_get(&pendings, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-
 	if (!p) {
 		lose();
 		return 0;
@@ -40,15 +47,37 @@ static __always_inline struct pending *pend(enum kind kind)
 	p->kind = kind + 1;
 	p->flags = 0;
 	p->nums = 0;
+	p->unread = 0;
 	p->len[0] = 0;
 	p->len[1] = 0;
 	return p;
+}
+
+static __always_inline struct pending *pend(enum kind kind)
+{
+	return start_pending(bpf_task_storage_get(&pendings, bpf_get_current_task_btf(), 0,
+						  BPF_LOCAL_STORAGE_GET_F_CREATE),
+			     kind);
+}
+
+static __always_inline struct pending *pend_aside(enum kind kind)
+{
+	return start_pending(bpf_task_storage_get(&asides, bpf_get_current_task_btf(), 0,
+						  BPF_LOCAL_STORAGE_GET_F_CREATE),
+			     kind);
 }
 
 static __always_inline void pend_num(struct pending *p, int i, __u64 v)
 {
 	p->num[i] = v;
 	p->nums |= 1 << i;
+}
+
+static __always_inline void pend_flags(struct pending *p, int i, __u32 flags)
+{
+	if (i == 1 && flags & VIV_UNREACHABLE)
+		flags = (flags & ~VIV_UNREACHABLE) | VIV_UNREACHABLE_1;
+	p->flags |= flags;
 }
 
 /* Text i becomes the whole path of (mnt, dentry). */
@@ -58,7 +87,7 @@ static __always_inline void pend_path(struct pending *p, int i, struct vfsmount 
 	__u32 len;
 
 	walk_path(&r, p->text[i], mnt, dentry);
-	p->flags |= r.flags;
+	pend_flags(p, i, r.flags);
 	if (r.flags & VIV_PSEUDO)
 		pend_num(p, 3, r.ino);
 	len = PATH_MAX - (r.pos & (PATH_MAX - 1));
@@ -74,9 +103,11 @@ static __always_inline void pend_name(struct pending *p, int i, struct texts *s,
 	__u32 len, from;
 
 	name_path(&n, s, dfd, str, true);
-	p->flags |= n.flags;
+	pend_flags(p, i, n.flags);
 	from = n.from;
 	len = n.len;
+	if (!len && n.flags & VIV_TRUNCATED)
+		p->unread = 1;
 	if (len > PATH_MAX) { /* the leaf end is what counts */
 		from += len - PATH_MAX;
 		len = PATH_MAX;
@@ -91,9 +122,11 @@ static __always_inline void pend_name(struct pending *p, int i, struct texts *s,
 static __always_inline void pend_string(struct pending *p, int i, const void *str, bool user)
 {
 	char *to = p->text[i];
-	long len = user ? bpf_probe_read_user_str(to, PATH_MAX, str) : bpf_probe_read_kernel_str(to, PATH_MAX, str);
+	long len = read_str(to, PATH_MAX, str, user);
 
-	if (len == PATH_MAX)
+	if (len <= 0)
+		p->unread = 1;
+	if (len <= 0 || len == PATH_MAX)
 		p->flags |= VIV_TRUNCATED;
 	p->len[i] = len > 0 ? len - 1 : 0;
 }
@@ -102,19 +135,22 @@ static __always_inline void pend_string(struct pending *p, int i, const void *st
 static __always_inline void pend_mount(struct pending *p, const void *dev, const void *fstype, bool user)
 {
 	char *to = p->text[0];
-	long n = user ? bpf_probe_read_user_str(to, PATH_MAX / 2, dev) : bpf_probe_read_kernel_str(to, PATH_MAX / 2, dev);
+	long n = read_str(to, PATH_MAX / 2, dev, user);
 
 	if (n <= 0) {
+		if (dev)
+			p->unread = 1;
 		to[0] = 0;
 		n = 1;
 	}
 	n &= PATH_MAX / 2 - 1;
 	to += n;
 	p->len[0] = n;
-	n = user ? bpf_probe_read_user_str(to, PATH_MAX / 2, fstype) :
-		   bpf_probe_read_kernel_str(to, PATH_MAX / 2, fstype);
+	n = read_str(to, PATH_MAX / 2, fstype, user);
 	if (n > 0)
 		p->len[0] += n;
+	else if (fstype)
+		p->unread = 1;
 }
 
 static __noinline int emit_pending(struct task *t, struct pending *p, long ret, __u8 flags)
@@ -140,7 +176,7 @@ static __noinline int emit_pending(struct task *t, struct pending *p, long ret, 
 	return 0;
 }
 
-/* What the current call left, if it is of that kind. */
+/* What is left for the exit of the current call. */
 static __always_inline struct pending *pended(void)
 {
 	struct pending *p = bpf_task_storage_get(&pendings, bpf_get_current_task_btf(), 0, 0);

@@ -114,7 +114,7 @@ static long argv_step(__u32 i, struct argv_walk *w)
 		w->cut = true;
 		return 0;
 	}
-	n = bpf_probe_read_user_str(&w->buf[pos], PATH_MAX, (void *)arg);
+	n = read_str(&w->buf[pos], PATH_MAX, (void *)arg, true);
 	if (n <= 0 || n == PATH_MAX) {
 		w->cut = true;
 		if (n <= 0)

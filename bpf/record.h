@@ -53,11 +53,12 @@ enum blind {
 enum flag {
 	VIV_TRUNCATED = 1,   /* a value was cut */
 	VIV_PSEUDO = 2,	     /* the path is a file system's name, num[3] the inode: pipe, socket, ... */
-	VIV_UNREACHABLE = 4, /* the path does not lead to the task's root */
+	VIV_UNREACHABLE = 4, /* text 0 is a path that does not lead to the task's root */
 	VIV_UNKNOWN = 8,     /* the outcome is not known */
 	VIV_MARKER = 16,     /* text 0 is a marker, without its viv:// */
 	VIV_FUNCTION = 32,   /* num 0 is the number of a function's site */
 	VIV_UNDECIDED = 64,  /* a method that the list does not have yet */
+	VIV_UNREACHABLE_1 = 128, /* as VIV_UNREACHABLE, of text 1 */
 };
 
 #define VIV_NUMS 4

@@ -63,13 +63,14 @@ type VivCount struct {
 type VivFlag uint32
 
 const (
-	VivFlagVIV_TRUNCATED   VivFlag = 1
-	VivFlagVIV_PSEUDO      VivFlag = 2
-	VivFlagVIV_UNREACHABLE VivFlag = 4
-	VivFlagVIV_UNKNOWN     VivFlag = 8
-	VivFlagVIV_MARKER      VivFlag = 16
-	VivFlagVIV_FUNCTION    VivFlag = 32
-	VivFlagVIV_UNDECIDED   VivFlag = 64
+	VivFlagVIV_TRUNCATED     VivFlag = 1
+	VivFlagVIV_PSEUDO        VivFlag = 2
+	VivFlagVIV_UNREACHABLE   VivFlag = 4
+	VivFlagVIV_UNKNOWN       VivFlag = 8
+	VivFlagVIV_MARKER        VivFlag = 16
+	VivFlagVIV_FUNCTION      VivFlag = 32
+	VivFlagVIV_UNDECIDED     VivFlag = 64
+	VivFlagVIV_UNREACHABLE_1 VivFlag = 128
 )
 
 type VivKind uint32
@@ -115,14 +116,15 @@ type VivMethodKey struct {
 }
 
 type VivPending struct {
-	_     structs.HostLayout
-	Kind  uint32
-	Flags uint8
-	Nums  uint8
-	Pad   uint16
-	Len   [2]uint32
-	Num   [4]uint64
-	Text  [2][4352]int8
+	_      structs.HostLayout
+	Kind   uint32
+	Flags  uint8
+	Nums   uint8
+	Unread uint8
+	Pad    uint8
+	Len    [2]uint32
+	Num    [4]uint64
+	Text   [2][4352]int8
 }
 
 type VivRecord struct {
@@ -208,6 +210,7 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	VivMapAsides                = "asides"
 	VivMapClasses               = "classes"
 	VivMapCounts                = "counts"
 	VivMapEntries               = "entries"
@@ -394,6 +397,7 @@ type VivProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivMapSpecs struct {
+	Asides      *ebpf.MapSpec `ebpf:"asides"`
 	Classes     *ebpf.MapSpec `ebpf:"classes"`
 	Counts      *ebpf.MapSpec `ebpf:"counts"`
 	Entries     *ebpf.MapSpec `ebpf:"entries"`
@@ -458,6 +462,7 @@ func (o *VivObjects) Close() error {
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivMaps struct {
+	Asides      *ebpf.Map `ebpf:"asides"`
 	Classes     *ebpf.Map `ebpf:"classes"`
 	Counts      *ebpf.Map `ebpf:"counts"`
 	Entries     *ebpf.Map `ebpf:"entries"`
@@ -474,6 +479,7 @@ type VivMaps struct {
 
 func (m *VivMaps) Close() error {
 	return _VivClose(
+		m.Asides,
 		m.Classes,
 		m.Counts,
 		m.Entries,

@@ -57,9 +57,9 @@ var (
 // hooks is every program but the iterator that marks existing tasks. An event
 // one of whose hooks does not load or attach is missing.
 var hooks = []hook{
-	{event.PathOpen, both, "open_exit", sysExit, []uint32{unix.SYS_OPEN, unix.SYS_CREAT, unix.SYS_OPENAT, unix.SYS_OPENAT2}},
+	{event.PathOpen, both, "open_exit", sysExit, []uint32{unix.SYS_OPEN, unix.SYS_CREAT, unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_OPEN_BY_HANDLE_AT}},
 	{event.PathOpen, lsm, "lsm_file_open", "lsm:file_open", nil},
-	{event.MmapExec, both, "mmap_exit", sysExit, []uint32{unix.SYS_MMAP, unix.SYS_MPROTECT}},
+	{event.MmapExec, both, "mmap_exit", sysExit, []uint32{unix.SYS_MMAP, unix.SYS_MPROTECT, unix.SYS_PKEY_MPROTECT}},
 	{event.MmapExec, lsm, "lsm_mmap_file", "lsm:mmap_file", nil},
 	{event.SockConnect, both, "connect_exit", sysExit, []uint32{unix.SYS_CONNECT}},
 	{event.SockConnect, lsm, "lsm_socket_connect", "lsm:socket_connect", nil},

@@ -159,7 +159,10 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 	if r.Flags&uint8(bpf.VivFlagVIV_PSEUDO) != 0 {
 		d.pseudoPath(ev, r.Num[3])
 	} else if r.Flags&uint8(bpf.VivFlagVIV_UNREACHABLE) != 0 {
-		d.unreachablePath(ev)
+		d.unreachablePath(ev, event.Text0)
+	}
+	if r.Flags&uint8(bpf.VivFlagVIV_UNREACHABLE_1) != 0 {
+		d.unreachablePath(ev, event.Text1)
 	}
 	return uint64(r.Lost), nil
 }
@@ -269,10 +272,12 @@ func (d *decoder) pseudoPath(ev *event.Event, ino uint64) {
 
 // unreachablePath marks a path that does not lead to the task's root, because
 // its mount is gone or it lies outside a chroot, as getcwd(2) does.
-func (d *decoder) unreachablePath(ev *event.Event) {
+func (d *decoder) unreachablePath(ev *event.Event, of event.Wire) {
 	for i := range ev.Kind.Fields {
-		v := &ev.Fields[i]
-		if ev.Kind.Fields[i].Name == "path" && v.Type == event.Text {
+		f, v := &ev.Kind.Fields[i], &ev.Fields[i]
+		// What is moved lies in text 0, which holds more for other mounts.
+		moved := of == event.Text0 && ev.Kind == &event.Kinds[event.SbMount] && f.Name == "dev"
+		if (f.Wire == of || moved) && v.Type == event.Text {
 			v.Text = d.compose(func(b []byte) []byte { return append(append(b, "(unreachable)"...), v.Text...) })
 		}
 	}
