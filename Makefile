@@ -12,7 +12,7 @@ GO ?= go
 FUZZTIME ?= 10s
 
 DEMO_NEEDS     := gcc libc6-dev
-TEST_NEEDS     := gcc libc6-dev python3 ruby sudo jq
+TEST_NEEDS     := gcc libc6-dev python3 ruby sudo jq curl wget nodejs musl-tools
 TEST_VM_NEEDS  := gcc libc6-dev qemu-system-x86 busybox-static cpio
 # The compiler's major version is pinned (in bpf/bpf.go too): the objects are
 # committed, and another compiler makes others.

@@ -336,6 +336,10 @@ func (c *tlsConn) appendHeaders(b, block []byte) []byte {
 	if e := c.headers.Close(); err == nil {
 		err = e
 	}
+	if err != nil && c.unknown { // perhaps an entry older than those that we make room for
+		c.headers = nil
+		return append(append(b, ' '), unknown...)
+	}
 	if err != nil {
 		return c.fail(b, errors.New("CompressionError: "+err.Error()))
 	}

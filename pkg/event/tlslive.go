@@ -34,14 +34,19 @@ var writeSeed = maphash.MakeSeed()
 // what came after finds what it should: entries are counted from the newest.
 func (c *tlsConn) fillUnknown() {
 	c.headers.SetMaxDynamicTableSize(maxTable)
-	entry := []byte{0x40, byte(len(unknownName))} // literal, to be indexed
-	entry = append(append(append(entry, unknownName...), byte(len(unknown))), unknown...)
-	for range maxTable / (32 + len(unknownName) + len(unknown)) {
-		c.headers.Write(entry) // cannot fail
-	}
+	c.headers.SetEmitEnabled(false)
+	c.headers.Write(unknowns) // cannot fail
 	c.headers.Close()
-	c.fields = c.fields[:0]
+	c.headers.SetEmitEnabled(true)
 }
+
+// maxUnknown is twice as many entries as the usual table of 4096 bytes holds.
+const maxUnknown = 256
+
+// unknowns is a header block of unknown entries.
+var unknowns = bytes.Repeat(append(append(append([]byte{
+	0x40, byte(len(unknownName))}, // a literal, to be kept
+	unknownName...), byte(len(unknown))), unknown...), maxUnknown)
 
 // appendUnknown appends what is missing from a header block in which there
 // were unknown entries.
@@ -198,8 +203,12 @@ func plausible(f *frame) bool {
 		return f.stream != 0
 	case frameSettings, framePing, frameGoAway:
 		return f.stream == 0
+	case frameWindowUpdate:
+		return f.length == 4
+	case 0x0a, 0x0c, 0x10: // ALTSVC, ORIGIN, PRIORITY_UPDATE
+		return true
 	}
-	return f.typ <= 0x20
+	return false
 }
 
 // appendLine appends an HTTP/1 first line.

@@ -1,0 +1,180 @@
+package event
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// peer is one end of an HTTP/2 connection.
+type peer struct {
+	buf bytes.Buffer
+	enc *hpack.Encoder
+}
+
+func newPeer() *peer {
+	p := &peer{}
+	p.enc = hpack.NewEncoder(&p.buf)
+	return p
+}
+
+// headers is a HEADERS frame, with the table as it is by now.
+func (p *peer) headers(stream uint32, fields ...string) string {
+	p.buf.Reset()
+	for i := 0; i < len(fields); i += 2 {
+		p.enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+	}
+	return rawFrame(1, 5, stream, p.buf.String())
+}
+
+func (p *peer) get(stream uint32, path string) string {
+	return p.headers(stream, ":method", "GET", ":scheme", "https", ":authority", "x.test", ":path", path, "x-same", "of all")
+}
+
+func TestTLSLive(t *testing.T) {
+	settings := rawFrame(4, 0, 0, "")
+	for name, run := range map[string]func(write func(data string, lost int, want string), d *TLSDecoder){
+		"from the start": func(write func(string, int, string), _ *TLSDecoder) {
+			p := newPeer()
+			write(preface+settings, 0, "h2 preface SETTINGS stream=0 flags=0x00 len=0")
+			write(p.get(1, "/a"), 0, ":method=GET :path=/a :authority=x.test")
+			write(p.get(3, "/b"), 0, ":method=GET :path=/b :authority=x.test")
+			write(p.get(5, "/a"), 0, ":method=GET :path=/a :authority=x.test")
+		},
+		"from the middle": func(write func(string, int, string), _ *TLSDecoder) {
+			p := newPeer()
+			p.get(1, "/a")
+			write(p.get(3, "/a"), 0, ":method=GET :path=<unknown> :authority=<unknown>")
+			write(p.get(5, "/b"), 0, ":method=GET :path=/b :authority=<unknown>")
+			write(p.get(7, "/b"), 0, ":method=GET :path=/b :authority=<unknown>")
+			write(p.headers(9, "x-new", "1"), 0, "len=")
+			write(p.headers(11, "x-same", "of all"), 0, " <unknown>")
+		},
+		"responses from the middle": func(write func(string, int, string), _ *TLSDecoder) {
+			p := newPeer()
+			p.headers(1, ":status", "200", "server", "s")
+			write(p.headers(3, ":status", "200", "server", "s"), 0, ":status=200$")
+			write(p.headers(5, ":status", "299", "server", "s"), 0, ":status=299$")
+		},
+		"an entry of which only the name is known": func(write func(string, int, string), _ *TLSDecoder) {
+			p := newPeer()
+			p.headers(1, "x-token", "a")
+			write(p.headers(3, ":method", "GET", "x-token", "b"), 0, ":method=GET :path=<unknown> :authority=<unknown>$")
+		},
+		"a write once more": func(write func(string, int, string), _ *TLSDecoder) {
+			p := newPeer()
+			write(preface+settings, 0, "preface")
+			first := p.get(1, "/a")
+			write(first, 0, ":path=/a :authority=x.test")
+			write(first, 0, ":path=/a :authority=x.test")
+			write(p.get(3, "/a"), 0, ":path=/a :authority=x.test")
+		},
+		"frames over several writes": func(write func(string, int, string), _ *TLSDecoder) {
+			p := newPeer()
+			data := rawFrame(0, 0, 1, strings.Repeat("d", 1000))
+			first, next := p.get(1, "/a"), p.get(3, "/b")
+			write(preface+settings+first+data[:500], 0, "DATA stream=1 flags=0x00 len=491*$")
+			write(data[500:900], 0, "h2 DATA stream=1 rest=400$")
+			write(data[900:]+next[:4], 0, "h2 DATA stream=1 rest=109$")
+			write(next[4:15], 0, "h2 HEADERS stream=3 <collecting>$")
+			write(next[15:], 0, ":path=/b :authority=x.test$")
+			write(p.get(5, "/a"), 0, ":path=/a :authority=x.test$")
+		},
+		"the end of a write was not captured": func(write func(string, int, string), _ *TLSDecoder) {
+			p := newPeer()
+			data := rawFrame(0, 0, 1, strings.Repeat("d", 1000))
+			write(preface+settings+p.get(1, "/a")+data[:500], 509, "DATA stream=1 flags=0x00 len=491*")
+			write(p.get(3, "/b"), 0, ":path=/b :authority=x.test$")
+			write(data[:500], 509+100, "DATA")
+			write("no frame", 0, "binary len=8$")
+			write(p.get(5, "/b"), 0, ":path=<unknown> :authority=<unknown>$")
+			write(p.get(7, "/c"), 0, ":path=/c :authority=<unknown>$")
+		},
+		"headers that were not captured": func(write func(string, int, string), _ *TLSDecoder) {
+			p := newPeer()
+			write(preface+settings, 0, "preface")
+			a := p.get(1, "/a")
+			write(a[:len(a)-3], 3, "HEADERS")
+			write(p.get(3, "/b"), 0, ":path=/b :authority=<unknown>$")
+			write(p.get(5, "/a"), 0, ":path=<unknown> :authority=<unknown>$")
+		},
+		"something was lost": func(write func(string, int, string), d *TLSDecoder) {
+			p := newPeer()
+			write(preface+settings+p.get(1, "/a"), 0, ":path=/a :authority=x.test$")
+			d.Lost()
+			p.get(3, "/b")
+			write("d of a frame", 0, "binary")
+			write(p.get(5, "/a"), 0, ":path=<unknown> :authority=<unknown>$")
+			write(p.get(7, "/b"), 0, ":path=<unknown> :authority=<unknown>$")
+		},
+		"no frame where one should be": func(write func(string, int, string), _ *TLSDecoder) {
+			write(preface+settings, 0, "preface")
+			write("GET / HTTP/1.1\r\n\r\n", 0, "<unknown>")
+			write(newPeer().get(1, "/a"), 0, ":path=/a")
+		},
+		"a new connection with the id of another": func(write func(string, int, string), _ *TLSDecoder) {
+			write(preface+settings+newPeer().get(1, "/a"), 0, ":path=/a")
+			write(preface+settings+newPeer().get(1, "/b"), 0, ":path=/b :authority=x.test$")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &TLSDecoder{Live: true}
+			run(func(data string, lost int, want string) {
+				t.Helper()
+				got := string(d.AppendSummary(nil, 1, 1, uint64(len(data)+lost), []byte(data)))
+				got, _, _ = strings.Cut(got, " (captured")
+				want, end := strings.CutSuffix(want, "$")
+				if !strings.Contains(got, want) || end && !strings.HasSuffix(got, want) {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			}, d)
+		})
+	}
+}
+
+// FuzzTLSLive: no write makes it crash, and it keeps no more than it says.
+func FuzzTLSLive(f *testing.F) {
+	p := newPeer()
+	f.Add([]byte(preface+p.get(1, "/a")), []byte(p.get(3, "/a")), uint16(0))
+	f.Add([]byte(p.get(5, "/a")), []byte("GET /?token=x HTTP/1.1\r\n"), uint16(9))
+	f.Fuzz(func(t *testing.T, one, two []byte, lost uint16) {
+		d := &TLSDecoder{Live: true}
+		var b []byte
+		for range 3 {
+			for _, data := range [][]byte{one, two} {
+				b = d.AppendSummary(b[:0], 1, 1, uint64(len(data))+uint64(lost), data)
+			}
+		}
+		if c := d.get(tlsKey{1, 1}); c != nil {
+			if len(c.partial) > maxBlock+9 || len(c.blocks) > maxBlocks {
+				t.Errorf("%d bytes and %d blocks are kept", len(c.partial), len(c.blocks))
+			}
+		}
+	})
+}
+
+func BenchmarkTLSLive(b *testing.B) {
+	p := newPeer()
+	p.get(1, "/a")
+	unseen := p.get(3, "/a")
+	b.Run("begins in the middle", func(b *testing.B) {
+		b.ReportAllocs()
+		var out []byte
+		for range b.N {
+			d := &TLSDecoder{Live: true}
+			out = d.AppendSummary(out[:0], 1, 1, uint64(len(unseen)), []byte(unseen))
+		}
+	})
+	b.Run("goes on", func(b *testing.B) {
+		d := &TLSDecoder{Live: true}
+		var out []byte
+		data := []byte(rawFrame(0, 0, 1, strings.Repeat("d", 4000)))
+		d.AppendSummary(nil, 1, 1, uint64(len(unseen)), []byte(unseen))
+		b.ReportAllocs()
+		for range b.N {
+			out = d.AppendSummary(out[:0], 1, 1, uint64(len(data)), data)
+		}
+	})
+}
