@@ -108,3 +108,52 @@ func interpreter(f *elf.File) string {
 	}
 	return ""
 }
+
+// harmlessCode are instructions at the beginning of a function that leave its
+// arguments in their registers.
+var harmlessCode = []struct{ code, any string }{ // any: bytes that follow, of any value
+	{"\xf3\x0f\x1e\xfa", ""},                     // endbr64
+	{"\x48\x83\xec", "."},                        // sub $N,%rsp
+	{"\x48\x81\xec", "...."},                     // the same, larger
+	{"\x64\x48\x8b\x04\x25\x28\x00\x00\x00", ""}, // mov %fs:0x28,%rax, the stack's guard
+	{"\x48\x89\x44\x24", "."},                    // mov %rax,N(%rsp)
+	{"\x48\x89\x84\x24", "...."},                 // the same, farther
+	{"\x31\xc0", ""},                             // xor %eax,%eax
+	{"\x31\xc9", ""},                             // xor %ecx,%ecx
+	{"\x45\x31\xc0", ""},                         // xor %r8d,%r8d
+	{"\x45\x31\xc9", ""},                         // xor %r9d,%r9d
+	{"\x85\xd2", ""},                             // test %edx,%edx
+	{"\x48\x85\xff", ""},                         // test %rdi,%rdi
+	{"\x48\x85\xf6", ""},                         // test %rsi,%rsi
+	{"\x48\x85\xd2", ""},                         // test %rdx,%rdx
+}
+
+// entry is where in the code of a function its call is best seen, bytes from
+// its beginning: at an instruction that the kernel can act out when the uprobe
+// has been served. All others it must let the processor step through, which
+// takes 16 µs here instead of half a one.
+func entry(code []byte) uint64 {
+	for at := 0; ; {
+		rest := code[at:]
+		if len(rest) < 6 {
+			return 0
+		}
+		switch b := rest[0]; {
+		case b == 0x90, // nop
+			b&0xf8 == 0x50, b == 0x41 && rest[1]&0xf8 == 0x50, // push
+			b == 0xe8, b == 0xe9, b == 0xeb, // call, jmp
+			b&0xf0 == 0x70, b == 0x0f && rest[1]&0xf0 == 0x80: // jcc
+			return uint64(at)
+		}
+		n := 0
+		for _, h := range harmlessCode {
+			if len(rest) > len(h.code)+len(h.any) && string(rest[:len(h.code)]) == h.code {
+				n = len(h.code) + len(h.any)
+			}
+		}
+		if n == 0 {
+			return 0
+		}
+		at += n
+	}
+}

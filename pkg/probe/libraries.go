@@ -77,11 +77,15 @@ func findFunctions(chosen map[event.ID]bool) finder {
 			names[fn.name] = true
 		}
 	}
-	return func(f *elf.File, _ io.ReaderAt) ([]callSite, error) {
+	return func(f *elf.File, r io.ReaderAt) ([]callSite, error) {
 		offsets, err := functions(f, names)
 		var sites []callSite
 		for _, fn := range libraryFunctions {
 			if off, ok := offsets[fn.name]; ok && chosen[fn.event] {
+				code := make([]byte, 48)
+				if n, _ := r.ReadAt(code, int64(off)); n > 0 {
+					off += entry(code[:n])
+				}
 				sites = append(sites, callSite{program: fn.program, offset: off, cookie: uint64(fn.call)})
 			}
 		}

@@ -1,12 +1,14 @@
 /* Reads and changes the environment in each way, then loads a library. With
  * an argument it first says that it is ready and waits, as the tests' start
- * wants it, or goes on late, or only asks for one variable after the other. */
+ * wants it, or goes on late, or only asks
+ * for one variable after the other, or measures how long it takes to ask. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 int main(int argc, char **argv)
@@ -22,6 +24,17 @@ int main(int argc, char **argv)
 	}
 	if (argc > 1 && !strcmp(argv[1], "late")) /* when everything is attached */
 		usleep(500000);
+	if (argc > 2 && !strcmp(argv[1], "loop")) {
+		long n = atol(argv[2]);
+		struct timespec a, b;
+
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
+		for (long i = 0; i < n; i++)
+			getenv("VIV_LOOP");
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
+		printf("ns=%ld\n", ((b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec) / n);
+		return 0;
+	}
 	if (argc > 1 && !strcmp(argv[1], "gap")) {
 		for (int i = 0; i < 2000; i++, usleep(100)) {
 			char key[32];
