@@ -25,7 +25,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 7, "rounds of which the fastest counts")
 	quick  = flag.Bool("quick", false, "a tenth of the turns, to try the benchmark itself")
-	only   = flag.String("only", "", "only this part: loops, ring or filters")
+	only   = flag.String("only", "", "only this part: loops, ring, filters or methods")
 )
 
 // The loop stays on this CPU, so that its rounds are alike; who looks on has
@@ -66,7 +66,7 @@ func run() error {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"loops", compare}, {"ring", throughput}, {"filters", pipeline}} {
+	}{{"loops", compare}, {"ring", throughput}, {"filters", pipeline}, {"methods", methods}} {
 		if *only != "" && *only != part.name {
 			continue
 		}

@@ -40,8 +40,10 @@ SYSCALLS(marker_exit)
 	begin(&o, t, VIV_SPAN_START, 0);
 	o.rec.flags |= VIV_MARKER;
 	n = bpf_probe_read_user_str(s->path, PATH_MAX, path + sizeof(head));
-	if (n <= 0)
+	if (n < 0)
 		return 0;
+	if (!n) /* so an older kernel says of an empty string */
+		n = 1;
 	if (n == PATH_MAX)
 		o.rec.flags |= VIV_TRUNCATED;
 	set_text(&o, 0, s->path, (n - 1) & (PATH_MAX - 1));

@@ -143,7 +143,7 @@ static __noinline long read_text(char *to, __u32 size, const void *from, __u64 l
 	n = bpf_probe_read_user_str(to, size, from);
 	if (n < 0 && !bpf_copy_from_user(&c, 1, from))
 		n = bpf_probe_read_user_str(to, size, from);
-	return n - 1;
+	return n > 0 ? n - 1 : n; /* 0: an empty one, on older kernels */
 }
 
 /* The value of an argument; 0 for one that is not there or cannot be read. */
