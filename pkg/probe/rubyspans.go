@@ -26,7 +26,7 @@ func (s *Spans) rubyList() ([]string, error) {
 	}
 	for _, p := range s.Allow {
 		class, method, ok := strings.Cut(p, "#")
-		if !ok || class == "" || method == "" || strings.ContainsAny(class, "*?") || method != "*" && strings.Contains(method, "*") {
+		if !ok || class == "" || method == "" || strings.Contains(class, "*") || method != "*" && strings.Contains(method, "*") {
 			return nil, fmt.Errorf("%q: with the ruby provider it must be CLASS#METHOD or CLASS#*", p)
 		}
 	}

@@ -83,7 +83,7 @@ func newMethodList(patterns []string) *methodList {
 	for _, p := range patterns {
 		class, method, ok := strings.Cut(p, "#")
 		switch {
-		case strings.ContainsAny(class, "*?"), !ok, method != "*" && strings.ContainsAny(method, "*?"), len(class) >= classMax, len(method) >= classMax:
+		case strings.Contains(class, "*"), !ok, method != "*" && strings.Contains(method, "*"), len(class) >= classMax, len(method) >= classMax:
 			l.globs = append(l.globs, p)
 		case method == "*":
 			l.classes[class] = bpf.VivVerdictVERDICT_YES
@@ -153,7 +153,8 @@ func methodKey(class, method string) [2 * classMax]byte {
 	return k
 }
 
-// globMatch matches a whole name; * stands for any text, ? for one byte.
+// globMatch matches a whole name; * stands for any text. Nothing else is
+// special: Ruby's names end in question marks.
 func globMatch(pattern, name string) bool {
 	star, mark, i, j := -1, 0, 0, 0
 	for j < len(name) {
@@ -161,7 +162,7 @@ func globMatch(pattern, name string) bool {
 		case i < len(pattern) && pattern[i] == '*':
 			star, mark = i, j
 			i++
-		case i < len(pattern) && (pattern[i] == '?' || pattern[i] == name[j]):
+		case i < len(pattern) && pattern[i] == name[j]:
 			i++
 			j++
 		case star >= 0:
