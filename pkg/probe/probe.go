@@ -354,6 +354,9 @@ type Result struct {
 func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	r := &recording{p: p, w: stream.NewWriter(out), out: out}
 	r.ev.TraceID = p.session.TraceID
+	if p.opt.Spans.Observe {
+		r.obs = &observed{map[uint32]int{}}
+	}
 	err := r.w.Session(&p.session)
 	if p.cmd != nil {
 		defer p.forwardSignals()()
@@ -462,7 +465,8 @@ type recording struct {
 	fds          []unix.PollFd
 	events, lost uint64
 	badMarkers   uint64
-	reason       string // why it ended
+	obs          *observed // nil: all is recorded
+	reason       string    // why it ended
 }
 
 // run copies records until there is a reason to end.
@@ -547,7 +551,16 @@ func (r *recording) drain() error {
 		case event.ProcFork:
 			r.tls.forget(uint32(r.ev.Fields[0].Num), r.ev.PID)
 		}
-		if !r.p.opt.Events[r.dec.id] {
+		seen := r.p.opt.Events[r.dec.id]
+		if r.obs != nil && !r.obs.sees(r.dec.id, &r.ev) {
+			switch r.dec.id {
+			case event.ProcFork, event.ProcExec, event.ProcExit:
+				seen = false
+			default:
+				continue
+			}
+		}
+		if !seen {
 			// Spans are rebuilt from it. It says no more than that needs.
 			r.ev.Hidden = true
 			if r.dec.id == event.ProcExec {

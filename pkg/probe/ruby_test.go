@@ -91,3 +91,51 @@ func TestRubyTree(t *testing.T) {
 └─ [SPAN tid=N ENV#[] at=-e:5 dur=N (marker)]
 `)
 }
+
+// TestObserve: a program written for vivarium, of which only what it observes is
+// recorded.
+func TestObserve(t *testing.T) {
+	ruby := tool(t, "ruby")
+	lib, err := filepath.Abs("../../ruby")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := tempDir(t)
+	script := `
+		require "vivarium"
+		def touch(name) = IO.write(name, "x")
+		touch("before")
+		touch(Vivarium.observe(dest: "x") { touch("inside"); system("cat child 2>/dev/null"); "returned" })
+		session = Vivarium.observe
+		touch("session")
+		session.stop
+		session.stop
+		touch("between")
+		begin
+			Vivarium.observe { raise "left" }
+		rescue
+			touch("rescued")
+		end
+		Vivarium.top_observe
+		touch("top")`
+	t.Chdir(d)
+	if err := os.WriteFile("child", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := record(t, Options{Spans: spans(t, "observe"), Events: marked.Events}, ruby, "-W0", "--disable-gems", "-I", lib, "-e", script)
+	var got []string
+	for _, ev := range s.events {
+		switch {
+		case ev.Hidden:
+		case ev.Kind == &event.Kinds[event.PathOpen]:
+			if path := string(ev.Get("path").Text); strings.HasPrefix(path, d) {
+				got = append(got, filepath.Base(path))
+			}
+		default:
+			got = append(got, ev.Kind.Name)
+		}
+	}
+	compare(t, got, []string{
+		"span_start", "inside", "child", "span_stop", "span_start", "session", "span_stop", "span_start", "span_stop", "span_start", "top",
+	})
+}

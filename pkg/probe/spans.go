@@ -18,6 +18,7 @@ import (
 type Spans struct {
 	Markers bool     // calls that ask for a path beginning with viv://
 	Ruby    bool     // Ruby programs of the command mark their methods
+	Observe bool     // only what processes do inside Vivarium.observe is recorded
 	Allow   []string // globs of Class#method instead of the default list; nil: that
 	usdt    []usdtProvider
 	funcs   []function
@@ -56,6 +57,7 @@ var spanProviders = []spanProvider{
 	{"markers", "", func(s *Spans, _ string) error { s.Markers = true; return nil }},
 	{"vivarium_usdt", "", func(s *Spans, _ string) error { s.usdt = append(s.usdt, vivariumUSDT); return nil }},
 	{"ruby", "", func(s *Spans, _ string) error { s.Markers, s.Ruby = true, true; return nil }},
+	{"observe", "", func(s *Spans, _ string) error { s.Markers, s.Observe = true, true; return nil }},
 	{"ruby-c", "", func(s *Spans, _ string) error { s.usdt = append(s.usdt, rubyC); return nil }},
 	{"usdt:", "PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]", (*Spans).addUSDT},
 	{"func:", "BINARY:SYMBOL", (*Spans).addFunction},

@@ -1,0 +1,37 @@
+package probe
+
+import "vivarium/pkg/event"
+
+// observedSpan is the span that ruby/vivarium.rb marks.
+const observedSpan = "Vivarium.observe"
+
+// observed knows which processes are inside such a span: they, and what they
+// make meanwhile, are recorded.
+type observed struct {
+	open map[uint32]int // by process: spans that are open
+}
+
+// sees says whether an event is of such a process.
+func (o *observed) sees(id event.ID, ev *event.Event) bool {
+	in := o.open[ev.PID] > 0
+	switch id {
+	case event.SpanStart:
+		if string(ev.Fields[0].Text) == observedSpan {
+			o.open[ev.PID]++
+			return true
+		}
+	case event.SpanStop:
+		if in && string(ev.Fields[0].Text) == observedSpan {
+			o.open[ev.PID]--
+		}
+	case event.ProcFork:
+		if child := uint32(ev.Get("child_pid").Num); in && child != ev.PID {
+			o.open[child] = 1
+		}
+	case event.ProcExit:
+		if ev.PID == ev.TID {
+			delete(o.open, ev.PID)
+		}
+	}
+	return in
+}
