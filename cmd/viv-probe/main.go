@@ -79,7 +79,7 @@ func (f *flags) run() error {
 	res, err := p.Record(ctx, out)
 	err = errors.Join(err, p.Close())
 	for _, err := range res.Unattached {
-		cli.Warn("no spans from a probe: %v", err)
+		cli.Warn("not attached: %v", err)
 	}
 	if res.BadMarkers > 0 {
 		cli.Warn("%d paths began with viv:// but were no markers; they are viv://start/NAME, viv://stop/NAME and viv://raise/ERROR", res.BadMarkers)

@@ -102,12 +102,13 @@ type libraries struct {
 	finders  []finder
 	multi    bool // the kernel takes many sites at once
 
-	mu    sync.Mutex
-	todo  []libraryTask
-	wake  chan struct{}
-	quit  chan struct{}
-	ended chan struct{}
-	err   error // the first one that was not the end of a process
+	mu      sync.Mutex
+	todo    []libraryTask
+	wake    chan struct{}
+	quit    chan struct{}
+	ended   chan struct{}
+	started bool  // the goroutine was
+	err     error // the first failure that was not the end of a process
 
 	closing sync.WaitGroup
 	room    chan struct{} // of links that are being closed
@@ -171,6 +172,7 @@ func (l *libraries) begin(pids []int, command string) {
 		}
 		l.cached(p, pid)
 	}
+	l.started = true
 	go l.run()
 }
 
@@ -190,13 +192,15 @@ func (l *libraries) watch(pid, parent int) {
 	}
 }
 
-// close detaches everything. It returns the first error that there was.
-func (l *libraries) close() error {
+// close detaches everything.
+func (l *libraries) close() {
 	select {
 	case <-l.quit:
 	default:
 		close(l.quit)
-		<-l.ended
+		if l.started {
+			<-l.ended
+		}
 		for pid := range l.procs {
 			l.drop(pid)
 		}
@@ -205,6 +209,11 @@ func (l *libraries) close() error {
 			l.forget(id)
 		}
 	}
+}
+
+// failure is the first failure to attach or detach, or nil. It leaves a
+// library out, and not the recording.
+func (l *libraries) failure() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err

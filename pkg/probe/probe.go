@@ -339,7 +339,7 @@ func (p *Probe) pass() (seeded, alive uint32, err error) {
 // Result is how a recording ended.
 type Result struct {
 	Events, Lost uint64
-	Unattached   []error // probes that could not be attached to, the first few
+	Unattached   []error // probes and libraries that could not be attached to, the first few
 	BadMarkers   uint64  // paths beginning with viv:// that say nothing
 	Status       int     // of the command; 0 with PIDs
 }
@@ -369,7 +369,7 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 		err = r.run(ctx)
 	}
 	if p.libs != nil {
-		err = errors.Join(err, p.libs.close())
+		p.libs.close()
 	}
 	err = errors.Join(err, p.bpf.detachAll())
 	if err == nil {
@@ -379,6 +379,9 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	res := Result{Events: r.events, Lost: r.lost, BadMarkers: r.badMarkers}
 	if p.sites != nil {
 		res.Unattached = p.sites.fails
+	}
+	if p.libs != nil && p.libs.failure() != nil {
+		res.Unattached = append(res.Unattached, p.libs.failure())
 	}
 	if p.cmd != nil {
 		<-p.cmd.Done()
@@ -434,7 +437,7 @@ func (p *Probe) Close() error {
 		err = errors.Join(err, p.sites.close())
 	}
 	if p.libs != nil {
-		err = errors.Join(err, p.libs.close())
+		p.libs.close()
 	}
 	err = errors.Join(err, p.bpf.close())
 	if p.reader != nil {

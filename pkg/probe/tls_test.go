@@ -236,3 +236,57 @@ func TestTLSData(t *testing.T) {
 		t.Errorf("seen: %s", all)
 	}
 }
+
+// TestTLSOwnRoot: a program with its own copy of the TLS library, in a mount
+// namespace and a root of its own.
+func TestTLSOwnRoot(t *testing.T) {
+	addr := tlsServer(t)
+	curl, d := tool(t, "curl"), tempDir(t)
+	out, err := exec.Command(tool(t, "ldd"), curl).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(regexp.MustCompile(`/\S+`).FindAllString(string(out), -1), curl) {
+		if err := os.MkdirAll(d+filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		copyFile(t, path, d+path)
+	}
+	s := record(t, Options{Events: events(event.SSLWrite)}, tool(t, "unshare"), "-m", "chroot", d,
+		curl, "-sk", "--http1.1", "https://"+addr+"/own?token=hunter2")
+	if all := strings.Join(summaries(s), "\n"); !strings.Contains(all, "GET /own?token=*** HTTP/1.1") {
+		t.Errorf("seen: %s", all)
+	}
+}
+
+// TestTLSForgets: an object of the library's that serves another connection, or
+// another process, is another connection.
+func TestTLSForgets(t *testing.T) {
+	var w tlsWrites
+	id := func(pid uint32, addr uint64) uint64 { return w.id(tlsConn{pid, addr}) }
+	a, b, c := id(1, 0x10), id(1, 0x20), id(2, 0x10)
+	if a == b || a == c || b == c || id(1, 0x10) != a {
+		t.Errorf("connections %d %d %d", a, b, c)
+	}
+	w.end(1, 0x10)
+	if id(1, 0x10) == a {
+		t.Error("an object that was freed keeps its connection")
+	}
+	if id(1, 0x20) != b || id(2, 0x10) != c {
+		t.Error("others do not")
+	}
+	w.forget(1, 3)
+	if id(1, 0x20) == b || id(2, 0x10) != c {
+		t.Error("a new process has connections of the one before, or another lost its own")
+	}
+	w.forget(2, 2) // a thread
+	if id(2, 0x10) != c {
+		t.Error("a thread ends its process's connections")
+	}
+	for addr := range uint64(3 * maxTLSConns) {
+		id(5, addr)
+	}
+	if n := len(w.recent) + len(w.older); n > 2*maxTLSConns {
+		t.Errorf("%d connections are kept", n)
+	}
+}
