@@ -53,7 +53,7 @@ func TestOutputs(t *testing.T) {
 func TestInheritsNothing(t *testing.T) {
 	state := `ls -l /proc/self/fd | sed 's/.*[0-9] \([0-9]* ->\)/\1/' | grep -v /proc/
 		ulimit -a
-		grep -E '^(Sig|Shd|Cap|NoNewPrivs|Seccomp|Groups|Uid|Gid|Umask)' /proc/self/status
+		grep -E '^(Sig[BCIP]|Shd|Cap|NoNewPrivs|Seccomp|Groups|Uid|Gid|Umask)' /proc/self/status
 		env | sort | grep -v '^_='
 		pwd
 		cut -d' ' -f4 /proc/self/stat >/dev/null
