@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"runtime"
@@ -203,5 +202,5 @@ func choose(only, without []string) (map[event.ID]bool, error) {
 			return chosen, nil
 		}
 	}
-	return nil, cli.Usagef("", "%s", fmt.Sprint("no event is left to record"))
+	return nil, cli.Usagef("", "%s", "no event is left to record")
 }
