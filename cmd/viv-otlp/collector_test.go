@@ -283,15 +283,16 @@ func TestCollector(t *testing.T) {
 // wrote returns the items that the collector wrote, all when it is stopped.
 func (c *collector) wrote(t *testing.T) []string {
 	t.Helper()
-	var all []byte
+	var all []string
 	for _, f := range []string{"/traces.jsonl", "/logs.jsonl"} {
 		b, err := os.ReadFile(c.dir + f)
 		if err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
-		all = append(all, b...)
+		all = append(all, items(t, b)...)
 	}
-	return items(t, all)
+	slices.Sort(all)
+	return all
 }
 
 func sameItems(t *testing.T, sent, written []string) {

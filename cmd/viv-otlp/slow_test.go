@@ -385,72 +385,82 @@ service:
     logs: {receivers: [otlp], exporters: [nop]}
 `
 
-// TestRates prints what docs/scale.md says: what a span with three events
-// costs viv-otlp, which has one core, and real Collectors.
-func TestRates(t *testing.T) {
-	const spans, rounds = 300_000, 3
-	bin := buildAll(t)
-	file := t.TempDir() + "/in.viv"
-	if err := os.WriteFile(file, testStream(spans-2, 3), 0o600); err != nil {
+// rates measures how viv-otlp, which has one core, exports spans with three
+// events each, and prints what docs/scale.md says.
+type rates struct {
+	bin, file string
+}
+
+const rateSpans, rateRounds = 300_000, 3
+
+func newRates(t *testing.T) rates {
+	r := rates{buildAll(t), t.TempDir() + "/in.viv"}
+	if err := os.WriteFile(r.file, testStream(rateSpans-2, 3), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := startCollector(t, nopConfig)
-	row := func(what string, wall, own, theirs time.Duration) {
-		t.Logf("%-34s %7.0f spans/s  viv-otlp %5.2f us/span  receiver %5.2f us/span", what, spans/wall.Seconds(),
-			float64(own.Nanoseconds())/spans/1e3, float64(theirs.Nanoseconds())/spans/1e3)
-	}
-	best := func(what string, receiver *collector, args ...string) {
-		var wall, own, theirs time.Duration
-		for i := range rounds {
-			in, err := os.Open(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			before, begun := cpuOf(t, receiver), time.Now()
-			cmd := exec.Command(bin+"/viv-otlp", args...)
-			cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
-			cmd.Stdin, cmd.Stderr = in, os.Stderr
-			if err := cmd.Run(); err != nil {
-				t.Fatal(err)
-			}
-			in.Close()
-			took, cost := time.Since(begun), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
-			if i == 0 || took < wall {
-				wall = took
-			}
-			if i == 0 || cost < own {
-				own, theirs = cost, cpuOf(t, receiver)-before
-			}
-		}
-		row(what, wall, own, theirs)
-	}
-	best("http/protobuf", c, "http://"+c.http)
-	best("http/json", c, "--protocol", "http/json", "http://"+c.http)
-	best("grpc", c, "--protocol", "grpc", "http://"+c.grpc)
-	best("http/protobuf, --events log", c, "--events", "log", "http://"+c.http)
-	best("http/protobuf, --spool", c, "--spool", t.TempDir()+"/spool", "http://"+c.http)
+	return r
+}
 
+func (r rates) run(t *testing.T, what string, receiver *collector, args ...string) {
+	var wall, own, theirs time.Duration
+	for i := range rateRounds {
+		in, err := os.Open(r.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, begun := cpuOf(t, receiver), time.Now()
+		cmd := exec.Command(r.bin+"/viv-otlp", args...)
+		cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+		cmd.Stdin, cmd.Stderr = in, os.Stderr
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		in.Close()
+		took, cost := time.Since(begun), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
+		if i == 0 || took < wall {
+			wall = took
+		}
+		if i == 0 || cost < own {
+			own, theirs = cost, cpuOf(t, receiver)-before
+		}
+	}
+	t.Logf("%-30s %7.0f spans/s, viv-otlp %5.2f us a span, receiver %5.2f us", what, rateSpans/wall.Seconds(),
+		float64(own.Microseconds())/rateSpans, float64(theirs.Microseconds())/rateSpans)
+}
+
+func TestRates(t *testing.T) {
+	r := newRates(t)
+	c := startCollector(t, nopConfig)
+	r.run(t, "http/protobuf", c, "http://"+c.http)
+	r.run(t, "http/json", c, "--protocol", "http/json", "http://"+c.http)
+	r.run(t, "grpc", c, "--protocol", "grpc", "http://"+c.grpc)
+	r.run(t, "http/protobuf, --events log", c, "--events", "log", "http://"+c.http)
+	r.run(t, "http/protobuf, --spool", c, "--spool", t.TempDir()+"/spool", "http://"+c.http)
+}
+
+// TestTierRates does so with deploy's agent and gateway.
+func TestTierRates(t *testing.T) {
+	r := newRates(t)
 	gateway, agent := tiers(t)
 	gateway.start(t, readFile(t, "../../deploy/gateway.yaml"), "exporters: {nop: }\nservice: {pipelines: {traces: {exporters: [nop]}, logs: {exporters: [nop]}}}\n")
 	agent.start(t, readFile(t, "../../deploy/agent.yaml"))
-	agentBefore, gatewayBefore, begun := cpuOf(t, agent), cpuOf(t, gateway), time.Now()
-	best("to deploy/agent.yaml", agent, "http://"+agent.http)
-	last, quiet := time.Now(), cpuOf(t, gateway)
+	a, g, begun := cpuOf(t, agent), cpuOf(t, gateway), time.Now()
+	r.run(t, "to deploy/agent.yaml", agent, "http://"+agent.http)
+	last, used := time.Now(), cpuOf(t, gateway)
 	for time.Since(last) < 3*time.Second { // until nothing more arrives
 		time.Sleep(100 * time.Millisecond)
-		if now := cpuOf(t, gateway); now != quiet {
-			quiet, last = now, time.Now()
+		if now := cpuOf(t, gateway); now != used {
+			used, last = now, time.Now()
 		}
 	}
-	n := float64(spans * rounds)
-	t.Logf("agent and gateway                  %7.0f spans/s  agent %5.2f us/span  gateway %5.2f us/span", n/last.Sub(begun).Seconds(),
-		float64((cpuOf(t, agent)-agentBefore).Nanoseconds())/n/1e3, float64((cpuOf(t, gateway)-gatewayBefore).Nanoseconds())/n/1e3)
-
-	sizes(t, bin)
+	n := float64(rateSpans * rateRounds)
+	t.Logf("%-30s %7.0f spans/s, agent %5.2f us a span, gateway %5.2f us", "agent and gateway", n/last.Sub(begun).Seconds(),
+		float64((cpuOf(t, agent)-a).Microseconds())/n, float64((cpuOf(t, gateway)-g).Microseconds())/n)
 }
 
-// sizes prints how large the events of real captures are.
-func sizes(t *testing.T, bin string) {
+// TestSizes prints how large the events of real captures are.
+func TestSizes(t *testing.T) {
+	bin := buildAll(t)
 	var in bytes.Buffer
 	files, err := filepath.Glob("../../conformance/6?_real_*.vivraw*")
 	if err != nil || len(files) == 0 {
@@ -495,4 +505,73 @@ func cpuOf(t *testing.T, c *collector) time.Duration {
 	user, _ := strconv.Atoi(fields[12])
 	system, _ := strconv.Atoi(fields[13])
 	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// TestUnitRuns runs what the systemd unit starts as the unit says: as another
+// user, with its capabilities, and with those of viv-probe alone.
+func TestUnitRuns(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become another user with capabilities")
+	}
+	bin := buildAll(t)
+	state, err := os.MkdirTemp("", "viv-unit") // under no directory that is root's alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(state)
+	if out, err := exec.Command("sh", "-c", `chmod 755 "$0" && cp "$1"/* "$0" && mkdir -m 700 "$0/state" && chown nobody "$0/state"`, state, bin).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	unit := strings.ReplaceAll(readFile(t, "../../deploy/viv@.service"), "\\\n", "")
+	setting := func(name string) string {
+		m := regexp.MustCompile(`(?m)^` + name + `=(.*)$`).FindStringSubmatch(unit)
+		if m == nil {
+			t.Fatalf("the unit has no %s", name)
+		}
+		return m[1]
+	}
+	target := exec.Command("sh", "-c", "while :; do cat /etc/hostname; sleep 0.1; done")
+	if err := target.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { target.Process.Kill(); target.Wait() }()
+
+	caps := strings.ReplaceAll(strings.ToLower(setting("AmbientCapabilities")), "cap_", "+")
+	caps = "-all," + strings.ReplaceAll(caps, " ", ",")
+	command := strings.ReplaceAll(setting("ExecStart"), "$$", "$")
+	command = regexp.MustCompile(`\$\(systemctl [^)]*\)`).ReplaceAllString(command, strconv.Itoa(target.Process.Pid))
+	c := startCollector(t, collectorConfig)
+	sh := exec.Command("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps="+caps, "--ambient-caps="+caps, "--bounding-set="+caps,
+		"--no-new-privs", "sh", "-c", "exec "+command)
+	sh.Env = []string{"PATH=" + state + ":/usr/bin:/bin:/usr/sbin:/sbin", "STATE_DIRECTORY=" + state + "/state", "OTEL_EXPORTER_OTLP_ENDPOINT=http://" + c.http}
+	var msg bytes.Buffer
+	sh.Stderr = &msg
+	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := sh.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second)
+	eff := map[string]string{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/status")
+	for _, name := range stats {
+		b, _ := os.ReadFile(name)
+		exe, _ := os.Readlink(filepath.Dir(name) + "/exe")
+		if m := regexp.MustCompile(`(?s)Uid:\s(\d+).*CapEff:\s(\w+)`).FindSubmatch(b); m != nil && filepath.Dir(exe) == state {
+			eff[filepath.Base(exe)] = string(m[1]) + " " + string(m[2])
+		}
+	}
+	// 39 and 38 are CAP_BPF and CAP_PERFMON, 19 CAP_SYS_PTRACE, 2 CAP_DAC_READ_SEARCH.
+	want := map[string]string{"viv-probe": "65534 000000c000080004", "viv-spans": "65534 0000000000000000", "viv-otlp": "65534 0000000000000000"}
+	if d := cmp.Diff(want, eff); d != "" {
+		t.Errorf("users and capabilities (-want +got):\n%s\n%s", d, &msg)
+	}
+	syscall.Kill(-sh.Process.Pid, syscall.SIGTERM) // as systemd ends it
+	if err := sh.Wait(); err != nil && sh.ProcessState.ExitCode() != 3 {
+		t.Errorf("%v, %s", err, &msg)
+	}
+	c.stop()
+	logs := readFile(t, c.dir+"/logs.jsonl")
+	if !strings.Contains(logs, "/etc/hostname") || !strings.Contains(readFile(t, c.dir+"/traces.jsonl"), `"vivarium session"`) {
+		t.Errorf("%d bytes of logs, %s", len(logs), &msg)
+	}
 }

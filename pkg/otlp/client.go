@@ -62,7 +62,10 @@ func (s Signal) partialSuccess(text []byte, json bool) answer {
 	}
 	a := answer{rejected: int(max(rejected, 0))}
 	if a.rejected > 0 || message != "" {
-		a.why = fmt.Errorf("it rejected %d %s: %s", a.rejected, s.items(), message)
+		a.why = fmt.Errorf("it took a part only: %s", message)
+		if a.rejected == 0 {
+			a.why = fmt.Errorf("it says: %s", message)
+		}
 	}
 	return a
 }

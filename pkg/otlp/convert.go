@@ -20,6 +20,7 @@ const (
 	maxEventBytes = 256 << 10 // of a span, encoded
 	maxPending    = 16 << 20  // bytes of memory for the events of all open spans
 	maxOpen       = 65536 + 8192
+	maxText       = 2048    // bytes of a text that is kept with an open span
 	keepBuffer    = 8 << 10 // a finished span's buffer up to this size is used again
 )
 
@@ -187,6 +188,9 @@ func (c *Converter) begin(s *stream.Span) {
 	}
 	c.seq++
 	o.Span, o.seq, o.start = *s, c.seq, c.wall(s.StartKtimeNS)
+	if len(o.Name)+len(o.File)+len(o.Source) > maxText { // only for a span that is cut
+		o.Name, o.File, o.Source = cut(o.Name, maxText/2), cut(o.File, maxText/2), ""
+	}
 	c.pending += cap(o.events)
 	c.open[s.SpanID] = o
 	switch s.Kind {
@@ -227,7 +231,7 @@ func (c *Converter) finish(e *stream.End) error {
 	}
 	sort.Slice(left, func(i, j int) bool { return left[i].seq > left[j].seq })
 	for _, o := range left {
-		if err := c.export(o, c.cut(o)); err != nil {
+		if err := c.export(o, c.dangling(o)); err != nil {
 			return err
 		}
 	}
@@ -236,7 +240,7 @@ func (c *Converter) finish(e *stream.End) error {
 	}
 	root, s := c.root, c.final
 	if s == nil {
-		s = c.cut(root)
+		s = c.dangling(root)
 	}
 	c.root, c.final = nil, nil
 	b := root.exit
@@ -272,8 +276,8 @@ func (c *Converter) finish(e *stream.End) error {
 	return c.export(root, s)
 }
 
-// cut is how a span ends whose span record is not in the stream.
-func (c *Converter) cut(o *openSpan) *stream.Span {
+// dangling is how a span ends whose span record is not in the stream.
+func (c *Converter) dangling(o *openSpan) *stream.Span {
 	s := o.Span
 	s.EndKtimeNS, s.Dangling = c.last, true
 	return &s
@@ -388,5 +392,8 @@ func appendPlaceAttrs(b []byte, field byte, file string, line int64) []byte {
 	}
 	return b
 }
+
+// cut copies the first n bytes of a text.
+func cut[T string | []byte](v T, n int) string { return string(v[:min(n, len(v))]) }
 
 func clampInt(n uint64) int64 { return int64(min(n, 1<<63-1)) }

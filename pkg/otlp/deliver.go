@@ -122,7 +122,7 @@ func (d *Delivery) Put(b Batch) error {
 	}
 	if !d.queue.put(b) {
 		s.count(func(c *Counts) { c.Dropped += uint64(b.Items) })
-		s.say(fmt.Errorf("%v wait already: new %s are dropped", d.queue, b.Signal.items()))
+		s.say("%v wait already: what is new is dropped", d.queue)
 	}
 	return nil
 }
@@ -203,14 +203,20 @@ func (s *sender) count(f func(*Counts)) {
 	f(&s.counts)
 }
 
-// say prints an error about the receiver, and one that persists once a minute.
-func (s *sender) say(err error) {
+// say prints what there is to say about the receiver and, when that loses
+// something, how much so far. The same again it says once a minute.
+func (s *sender) say(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if text := err.Error(); text != s.said || time.Since(s.when) > time.Minute {
-		s.said, s.when = text, time.Now()
-		s.warn("%s: %s", s.to, text)
+	if text == s.said && time.Since(s.when) < time.Minute {
+		return
 	}
+	s.said, s.when = text, time.Now()
+	if lost := s.counts.Lost(); lost > 0 {
+		text += fmt.Sprintf(" (%d %s lost so far)", lost, s.signal.items())
+	}
+	s.warn("%s: %s", s.to, text)
 }
 
 func (s *sender) run(ctx context.Context) {
@@ -233,6 +239,7 @@ func (s *sender) run(ctx context.Context) {
 // its items were: less than all when there was no more time.
 func (s *sender) deliver(ctx context.Context, b Batch) int {
 	s.failing.Lock() // not while another one fails
+	//lint:ignore SA2001 it is only waited for
 	s.failing.Unlock()
 	a := s.attempt(ctx, b)
 	if a.verdict == again {
@@ -261,9 +268,9 @@ func (s *sender) deliver(ctx context.Context, b Batch) int {
 		c.Delivered += uint64(b.Items) - rejected
 	})
 	if a.verdict != delivered {
-		s.say(fmt.Errorf("%w: %d %s are lost", a.why, b.Items, s.signal.items()))
+		s.say("%v: what it refuses is lost", a.why)
 	} else if a.why != nil {
-		s.say(a.why)
+		s.say("%v", a.why)
 	}
 	return b.Items
 }
@@ -284,7 +291,7 @@ func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
 		if pause = time.Until(due); pause > 0 { // else another one has waited long enough
 			if !said {
 				said = true
-				s.say(fmt.Errorf("%w: trying again", a.why))
+				s.say("%v: trying again", a.why)
 			}
 			select {
 			case <-ctx.Done():
@@ -294,7 +301,7 @@ func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
 		a = s.attempt(ctx, b)
 	}
 	if said && a.verdict != again {
-		s.say(fmt.Errorf("it answers again after %v", time.Since(begun).Round(time.Millisecond)))
+		s.say("it answers again after %v", time.Since(begun).Round(time.Millisecond))
 	}
 	return a
 }

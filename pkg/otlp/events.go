@@ -23,7 +23,7 @@ func (c *Converter) event(ev *event.Event) error {
 		return ErrNoSpans
 	}
 	if thread != nil && len(ev.Comm) > 0 && !bytes.Equal(thread.comm, ev.Comm) {
-		thread.comm = append(thread.comm[:0], ev.Comm...)
+		thread.comm = append(thread.comm[:0], ev.Comm[:min(len(ev.Comm), maxText)]...)
 	}
 	switch ev.Kind {
 	case &event.Kinds[event.ProcFork]:
@@ -68,6 +68,7 @@ func (c *Converter) event(ev *event.Event) error {
 		if m := ev.Get("message").Text; len(m) > 0 {
 			o.exception = append(append(o.exception, ": "...), m...)
 		}
+		o.exception = o.exception[:min(len(o.exception), maxText)]
 	}
 	c.target = appendTarget(c.target[:0], ev)
 	return c.put(o, ev.PID, happening{ev.KtimeNS, name, severity, c.target}, func(b []byte, field byte) []byte {

@@ -16,7 +16,7 @@ type bounds struct {
 	inFlight int           // requests to a receiver at a time
 }
 
-var defaultBounds = bounds{memory: 32 << 20, disk: 1 << 30, age: 48 * time.Hour, inFlight: 4}
+var defaultBounds = bounds{memory: 32 << 20, disk: 4 << 30, age: 48 * time.Hour, inFlight: 4}
 
 // queue holds closed batches until they are delivered, oldest first, in memory
 // or in a spool. When it is full it makes its producers wait as long as the

@@ -147,14 +147,11 @@ func (ps *processes) executed(ev *event.Event) {
 		return
 	}
 	p := &process{pid: old.pid, parent: old.parent, threads: old.threads}
-	p.path = string(ev.Get("path").Text)
+	p.path = cut(ev.Get("path").Text, maxArgs)
 	room := maxArgs
 	for _, a := range ev.Get("argv").List {
-		if len(a) > room {
-			a = a[:room]
-		}
-		p.args = append(p.args, string(a))
-		if room -= len(a); room == 0 {
+		p.args = append(p.args, cut(a, room))
+		if room -= len(a); room <= 0 {
 			break
 		}
 	}
