@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -151,6 +152,9 @@ func (f *flags) options() (probe.Options, error) {
 	}
 	if opt.Spans, err = probe.ParseSpans(f.Spans); err != nil {
 		return opt, cli.Usagef("the providers are: "+strings.Join(probe.SpanProviders(), ", "), "--spans: %v", err)
+	}
+	if slices.Contains(f.Spans, "ruby-c") {
+		cli.Warn("ruby-c: Ruby 3.1 can crash while its probes are listened to (docs/spans.md)")
 	}
 	if opt.Spans.Ruby && len(opt.Command) == 0 {
 		return opt, cli.Usagef("a Ruby that runs already can say start and stop with markers", "--spans ruby is for a command")
