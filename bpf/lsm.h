@@ -67,6 +67,16 @@ static __always_inline bool names_call(void)
 	return false;
 }
 
+/* Set when any program opens a file, if the kernel asks BPF at all. */
+bool lsm_asked = false;
+
+SEC("lsm/file_open")
+int BPF_PROG(lsm_try, struct file *file)
+{
+	lsm_asked = true;
+	return 0;
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(lsm_file_open, struct file *file)
 {

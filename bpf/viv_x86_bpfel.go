@@ -253,6 +253,7 @@ const (
 	VivProgLsmTaskFixSetgid     = "lsm_task_fix_setgid"
 	VivProgLsmTaskFixSetuid     = "lsm_task_fix_setuid"
 	VivProgLsmTaskKill          = "lsm_task_kill"
+	VivProgLsmTry               = "lsm_try"
 	VivProgMarkerExit           = "marker_exit"
 	VivProgMmapExit             = "mmap_exit"
 	VivProgNamesEnter           = "names_enter"
@@ -286,6 +287,7 @@ const (
 	VivVarFollow                = "follow"
 	VivVarKindUnused            = "kind_unused"
 	VivVarListAsks              = "list_asks"
+	VivVarLsmAsked              = "lsm_asked"
 	VivVarMethodKeyUnused       = "method_key_unused"
 	VivVarOwnLevel              = "own_level"
 	VivVarRecordUnused          = "record_unused"
@@ -371,6 +373,7 @@ type VivProgramSpecs struct {
 	LsmTaskFixSetgid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setgid"`
 	LsmTaskFixSetuid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setuid"`
 	LsmTaskKill          *ebpf.ProgramSpec `ebpf:"lsm_task_kill"`
+	LsmTry               *ebpf.ProgramSpec `ebpf:"lsm_try"`
 	MarkerExit           *ebpf.ProgramSpec `ebpf:"marker_exit"`
 	MmapExit             *ebpf.ProgramSpec `ebpf:"mmap_exit"`
 	NamesEnter           *ebpf.ProgramSpec `ebpf:"names_enter"`
@@ -429,6 +432,7 @@ type VivVariableSpecs struct {
 	Follow          *ebpf.VariableSpec `ebpf:"follow"`
 	KindUnused      *ebpf.VariableSpec `ebpf:"kind_unused"`
 	ListAsks        *ebpf.VariableSpec `ebpf:"list_asks"`
+	LsmAsked        *ebpf.VariableSpec `ebpf:"lsm_asked"`
 	MethodKeyUnused *ebpf.VariableSpec `ebpf:"method_key_unused"`
 	OwnLevel        *ebpf.VariableSpec `ebpf:"own_level"`
 	RecordUnused    *ebpf.VariableSpec `ebpf:"record_unused"`
@@ -512,6 +516,7 @@ type VivVariables struct {
 	Follow          *ebpf.Variable `ebpf:"follow"`
 	KindUnused      *ebpf.Variable `ebpf:"kind_unused"`
 	ListAsks        *ebpf.Variable `ebpf:"list_asks"`
+	LsmAsked        *ebpf.Variable `ebpf:"lsm_asked"`
 	MethodKeyUnused *ebpf.Variable `ebpf:"method_key_unused"`
 	OwnLevel        *ebpf.Variable `ebpf:"own_level"`
 	RecordUnused    *ebpf.Variable `ebpf:"record_unused"`
@@ -559,6 +564,7 @@ type VivPrograms struct {
 	LsmTaskFixSetgid     *ebpf.Program `ebpf:"lsm_task_fix_setgid"`
 	LsmTaskFixSetuid     *ebpf.Program `ebpf:"lsm_task_fix_setuid"`
 	LsmTaskKill          *ebpf.Program `ebpf:"lsm_task_kill"`
+	LsmTry               *ebpf.Program `ebpf:"lsm_try"`
 	MarkerExit           *ebpf.Program `ebpf:"marker_exit"`
 	MmapExit             *ebpf.Program `ebpf:"mmap_exit"`
 	NamesEnter           *ebpf.Program `ebpf:"names_enter"`
@@ -613,6 +619,7 @@ func (p *VivPrograms) Close() error {
 		p.LsmTaskFixSetgid,
 		p.LsmTaskFixSetuid,
 		p.LsmTaskKill,
+		p.LsmTry,
 		p.MarkerExit,
 		p.MmapExit,
 		p.NamesEnter,

@@ -37,6 +37,7 @@ type flags struct {
 	FailedOpens bool          `help:"Record opens that failed, too."`
 	TLSData     bool          `name:"tls-data" help:"Record the plaintext of TLS connections too, with every secret in it."`
 	NoMask      bool          `help:"Show passwords, tokens and the like in arguments and requests."`
+	Check       bool          `help:"Watch nothing; print which events this machine shows, where from, and why the others are missing."`
 	Output      string        `short:"o" placeholder:"FILE" help:"Write the stream to FILE (mode 0600); the command keeps stdout."`
 	Command     []string      `arg:"" optional:"" passthrough:"partial" name:"cmd" help:"Command to start and watch."`
 }
@@ -55,6 +56,9 @@ func (f *flags) run() error {
 	opt, err := f.options()
 	if err != nil {
 		return err
+	}
+	if f.Check {
+		return f.check(opt)
 	}
 	out := os.Stdout
 	if f.Output != "" {
@@ -101,9 +105,30 @@ func (f *flags) run() error {
 	return nil
 }
 
+// check prints what is live; a requested event that is missing is exit status 3.
+func (f *flags) check(opt probe.Options) error {
+	list, err := probe.Check(opt)
+	if err != nil {
+		return f.exit(err)
+	}
+	if err := probe.WriteStatus(os.Stdout, list); err != nil {
+		return err
+	}
+	missing := 0
+	for _, s := range list {
+		if s.Hooks == "" {
+			missing++
+		}
+	}
+	if missing > 0 {
+		return &cli.Exit{Status: cli.Incomplete, Err: fmt.Errorf("%d of %d events are missing here", missing, len(list))}
+	}
+	return nil
+}
+
 // failed is the status of a failure of ours.
 func (f *flags) failed() int {
-	if len(f.Command) > 0 {
+	if len(f.Command) > 0 || f.Check {
 		return 125
 	}
 	return cli.Failed
@@ -132,7 +157,9 @@ func (f *flags) options() (probe.Options, error) {
 		}
 	}
 	switch {
-	case len(opt.Command) == 0 && len(opt.PIDs) == 0:
+	case f.Check && (len(opt.Command) > 0 || len(opt.PIDs) > 0):
+		return opt, cli.Usagef("viv-probe --check", "--check watches nothing")
+	case len(opt.Command) == 0 && len(opt.PIDs) == 0 && !f.Check:
 		return opt, cli.Usagef(hint, "nothing to watch")
 	case len(opt.Command) > 0 && len(opt.PIDs) > 0:
 		return opt, cli.Usagef(hint, "either -p or a command, not both")

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -11,7 +10,6 @@ import (
 	"vivarium/pkg/event"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 )
 
 // noLSM says why no BPF LSM program can be used here, or is nil.
@@ -20,8 +18,8 @@ var noLSM = sync.OnceValue(func() error {
 	if err != nil {
 		return err
 	}
-	a := attachment{maps: map[string]*ebpf.Map{}, spec: spec, programs: map[string]*ebpf.Program{}, links: map[string]link.Link{}}
-	return errors.Join(a.attach(hook{event.CapableCheck, lsm, "lsm_capable", "lsm:capable", nil}), a.close())
+	a := attachment{maps: map[string]*ebpf.Map{}, spec: spec}
+	return a.tryLSM()
 })
 
 // eachBackend runs a test with each backend by its name.

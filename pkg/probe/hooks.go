@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -198,10 +199,68 @@ func (a *attachment) prepare(chosen map[event.ID]bool, choice Hooks) {
 		}
 	}
 	_ = a.load(append(common, "sys_exit")...)
-	if err := a.load(lsms...); errors.Is(err, unix.EPERM) {
-		a.noLSM = err // the kernel's policy, the same for each of them
+	if len(lsms) > 0 {
+		if a.noLSM = a.tryLSM(); a.noLSM == nil {
+			_ = a.load(lsms...)
+		}
 	}
 }
+
+// tryLSM says why no LSM program can be used, or nil. Where BPF is not among the
+// active security modules they load and attach, and are never asked.
+func (a *attachment) tryLSM() error {
+	const name = "lsm_try"
+	spec := a.spec.Copy()
+	for program := range spec.Programs {
+		if program != name {
+			delete(spec.Programs, program)
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: a.maps})
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	defer coll.Close()
+	l, err := link.AttachLSM(link.LSMOptions{Program: coll.Programs[name]})
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	defer l.Close()
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	var asked bool
+	if err := coll.Variables["lsm_asked"].Get(&asked); err != nil {
+		return fmt.Errorf("read lsm_asked: %w", err)
+	}
+	if !asked {
+		return errors.New("bpf is not among the active security modules (lsm= on the kernel's command line)")
+	}
+	return nil
+}
+
+// refusal is why a hook cannot be had.
+type refusal struct {
+	hook hook
+	err  error
+}
+
+func (r *refusal) Error() string {
+	kind, name, _ := strings.Cut(r.hook.place, ":")
+	switch {
+	case kind == "lsm" && errors.Is(r.err, unix.EPERM):
+		return "the kernel refuses BPF LSM programs"
+	case kind == "lsm" && errors.Is(r.err, ebpf.ErrNotSupported):
+		return "the kernel has no BPF LSM hook " + name
+	case kind == "btf" && errors.Is(r.err, ebpf.ErrNotSupported):
+		return "the kernel has no tracepoint " + name
+	}
+	return fmt.Sprintf("%s: %v", r.hook.place, r.err)
+}
+
+func (r *refusal) Unwrap() error { return r.err }
 
 // attach attaches a hook.
 func (a *attachment) attach(h hook) error {
@@ -289,7 +348,7 @@ func (a *attachment) attachAll(id event.ID, of backend) error {
 			continue
 		}
 		if err = a.attach(h); err != nil {
-			err = fmt.Errorf("%s: %w", h.place, err)
+			err = &refusal{h, err}
 			break
 		}
 	}

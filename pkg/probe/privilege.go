@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 
+	"vivarium/pkg/event"
+
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +23,8 @@ var needed = []struct {
 
 // explain replaces a refusal by the capability that is missing.
 func explain(err error) error {
-	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
+	// Without any, what the kernel can do cannot even be found out.
+	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) && !errors.Is(err, ebpf.ErrNotSupported) {
 		return err
 	}
 	have, cerr := effectiveCaps()
@@ -50,3 +54,7 @@ func effectiveCaps() (uint64, error) {
 	}
 	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), nil
 }
+
+// Capabilities names what a probe needs to record an event: the same for all,
+// because loading programs that read the kernel's memory is what takes them.
+func Capabilities(event.ID) string { return "CAP_BPF,CAP_PERFMON" }

@@ -66,6 +66,7 @@ type Probe struct {
 	reader   *ringbuf.Reader
 	libs     *libraries // nil: no event needs it
 	session  stream.Session
+	noLSM    map[string]error // by event: why it does not come from the LSM hook that it has
 	targets  []target
 	watched  []int    // the processes that the last pass found to be watched
 	cmd      *Command // nil with PIDs
@@ -216,6 +217,7 @@ func (p *Probe) load() error {
 	if p.coll, err = ebpf.NewCollection(base); err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}
+	p.noLSM = map[string]error{}
 	p.bpf = attachment{maps: p.coll.Maps, spec: spec, programs: map[string]*ebpf.Program{}, links: map[string]link.Link{}}
 	p.reader, err = ringbuf.NewReader(p.coll.Maps["events"])
 	if err != nil {
@@ -241,7 +243,8 @@ func (p *Probe) attach() error {
 			continue
 		}
 		name := event.Kinds[id].Name
-		at, _, err := p.bpf.attachEvent(id, p.opt.Hooks)
+		at, noLSM, err := p.bpf.attachEvent(id, p.opt.Hooks)
+		p.noLSM[name] = noLSM
 		if err != nil {
 			if missing := explain(err); missing != err {
 				return missing
