@@ -1,0 +1,186 @@
+package probe
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"vivarium/pkg/event"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+//go:generate go test -run ^TestReference$ -count=1 . -write
+
+var writeReference = flag.Bool("write", false, "write docs/events.md")
+
+// TestReference: docs/events.md says what the catalogue and the hooks are.
+func TestReference(t *testing.T) {
+	const name = "../../docs/events.md"
+	want := reference(t)
+	if *writeReference {
+		if err := os.WriteFile(name, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(name)
+	if err != nil && os.IsNotExist(err) && os.Getenv("VIV_TEST_PROGRAMS") != "" {
+		t.Skip("the documentation is not here")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(have)); diff != "" {
+		t.Errorf("docs/events.md is not what make generate writes:\n%s", diff)
+	}
+}
+
+const referenceHead = `# Events
+
+Made by ` + "`make generate`" + ` from the catalogue (pkg/event) and the hooks (pkg/probe).
+
+Every event has, beside its own fields, ` + "`ktime_ns`" + ` (CLOCK_MONOTONIC, ns), ` + "`pid`, `tid`, `uid` and `gid`" + ` (as the
+root namespaces have them, also of a program in a container), ` + "`comm`" + `, and its trace and span ids. ` + "`error`" + ` is
+the name of the errno of a call that failed. ` + "`truncated`" + ` says that a value was cut: paths at 4,096 bytes (the end
+is kept), arguments at 16,384. ` + "`outcome`: `unknown`" + ` is an event that an LSM hook saw outside a system call that is
+followed. Paths are whole, as the program itself sees them; one that does not lead to its root begins with
+` + "`(unreachable)`" + `.
+
+All events need Linux 6.1 or newer with BTF, CAP_BPF and CAP_PERFMON; what differs is said below. ` + "`viv-probe --check`" + `
+prints what is live on a machine, from which hooks, and why the rest is not.
+
+With BPF LSM the object of an event is the one that the kernel acted on. Without it, names are as the program gave
+them (made whole, but with symbolic links, ` + "`.` and `..`" + ` in them), read when the call begins; another thread can
+change such a string between that and the kernel's own look at it. Opened, mapped and executed files are not affected.
+
+## What is not seen
+
+- **io_uring**: without BPF LSM what a program does by io_uring is not seen. That it uses it is said once per process, as
+  a loss. With BPF LSM its opens, connects, removals, renames and links are seen with an unknown outcome.
+- **32-bit system calls**, also of a 64-bit program (` + "`int $0x80`" + `): the same.
+- With BPF LSM ` + "`capable_check`" + ` shows what was granted; the tracepoint also shows what was refused. A process id that a
+  program in a pid namespace gives is looked up there from Linux 6.14 on; before, a failed call has no ` + "`target_pid`" + `.
+- ` + "`mprotect`" + ` over several files shows the first.
+`
+
+// system calls by name, for people.
+var callNames = map[uint32]string{
+	unix.SYS_OPEN: "open", unix.SYS_CREAT: "creat", unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2",
+	unix.SYS_OPEN_BY_HANDLE_AT: "open_by_handle_at", unix.SYS_MMAP: "mmap", unix.SYS_MPROTECT: "mprotect",
+	unix.SYS_PKEY_MPROTECT: "pkey_mprotect", unix.SYS_CONNECT: "connect", unix.SYS_SOCKET: "socket",
+	unix.SYS_SOCKETPAIR: "socketpair", unix.SYS_SENDTO: "sendto", unix.SYS_SENDMSG: "sendmsg",
+	unix.SYS_SENDMMSG: "sendmmsg", unix.SYS_WRITE: "write", unix.SYS_WRITEV: "writev", unix.SYS_EXECVE: "execve",
+	unix.SYS_EXECVEAT: "execveat", unix.SYS_PTRACE: "ptrace", unix.SYS_PROCESS_VM_READV: "process_vm_readv",
+	unix.SYS_PROCESS_VM_WRITEV: "process_vm_writev", unix.SYS_MOUNT: "mount", unix.SYS_MOVE_MOUNT: "move_mount",
+	unix.SYS_FINIT_MODULE: "finit_module", unix.SYS_KEXEC_FILE_LOAD: "kexec_file_load", unix.SYS_KILL: "kill",
+	unix.SYS_TKILL: "tkill", unix.SYS_TGKILL: "tgkill", unix.SYS_PIDFD_SEND_SIGNAL: "pidfd_send_signal",
+	unix.SYS_RT_SIGQUEUEINFO: "rt_sigqueueinfo", unix.SYS_RT_TGSIGQUEUEINFO: "rt_tgsigqueueinfo",
+	unix.SYS_SETUID: "setuid", unix.SYS_SETGID: "setgid", unix.SYS_SETREUID: "setreuid", unix.SYS_SETREGID: "setregid",
+	unix.SYS_SETRESUID: "setresuid", unix.SYS_SETRESGID: "setresgid", unix.SYS_SETFSUID: "setfsuid",
+	unix.SYS_SETFSGID: "setfsgid", unix.SYS_SYMLINK: "symlink", unix.SYS_SYMLINKAT: "symlinkat", unix.SYS_LINK: "link",
+	unix.SYS_LINKAT: "linkat", unix.SYS_RENAME: "rename", unix.SYS_RENAMEAT: "renameat", unix.SYS_RENAMEAT2: "renameat2",
+	unix.SYS_UNLINK: "unlink", unix.SYS_UNLINKAT: "unlinkat", unix.SYS_RMDIR: "rmdir", unix.SYS_CHMOD: "chmod",
+	unix.SYS_FCHMOD: "fchmod", unix.SYS_FCHMODAT: "fchmodat", unix.SYS_FCHMODAT2: "fchmodat2",
+	unix.SYS_GETDENTS: "getdents", unix.SYS_GETDENTS64: "getdents64",
+}
+
+// hookText says what an event of one backend comes from.
+func hookText(t *testing.T, id event.ID, use backend) string {
+	var list []string
+	add := func(s string) {
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	for _, h := range hooks {
+		if h.event != id || h.backend != both && h.backend != use {
+			continue
+		}
+		if h.calls == nil {
+			kind, name, _ := strings.Cut(h.place, ":")
+			add(map[string]string{"btf": "tracepoint ", "lsm": "LSM hook "}[kind] + name)
+		}
+		for _, nr := range h.calls {
+			if callNames[nr] == "" {
+				t.Fatalf("call %d has no name here", nr)
+			}
+			add(callNames[nr])
+		}
+	}
+	for _, fn := range libraryFunctions {
+		if fn.event == id {
+			add("uprobe on " + fn.name)
+		}
+	}
+	if slices.Contains(spanEvents, id) {
+		add("markers, USDT probes and functions (see --spans)")
+	}
+	return strings.Join(list, ", ")
+}
+
+func reference(t *testing.T) []byte {
+	b := []byte(referenceHead)
+	types := map[event.Type]string{event.Uint: "integer", event.Int: "signed integer", event.Bool: "true or false", event.Text: "text", event.List: "list of texts"}
+	for _, id := range Recordable() {
+		k := &event.Kinds[id]
+		b = fmt.Appendf(b, "\n## %s\n\n%s Severity: %s. Label in a tree: %s.\n\n| field | type | meaning |\n|---|---|---|\n", k.Name, k.Doc, k.Severity, k.Label)
+		ev := &event.Event{Kind: k}
+		for i, f := range k.Fields {
+			b = fmt.Appendf(b, "| `%s` | %s | %s |\n", f.Name, types[f.Type], f.Doc)
+			ev.Fields[i] = example(k, f)
+		}
+		b = append(b, '\n')
+		if hasLSMHook(id) {
+			b = fmt.Appendf(b, "- With BPF LSM: %s.\n- Without: %s.\n", hookText(t, id, lsm), hookText(t, id, floor))
+		} else {
+			b = fmt.Appendf(b, "- From: %s.\n", hookText(t, id, both))
+		}
+		kernel := "6.1"
+		if id == event.CapableCheck {
+			kernel = "6.1 with BPF LSM; without it one that has the tracepoint capability:cap_capable (6.18 has it, 6.12 has not)"
+		}
+		b = fmt.Appendf(b, "- Kernel: Linux %s. Needs %s.\n", kernel, strings.ReplaceAll(Capabilities(id), ",", " and "))
+		b = fmt.Appendf(b, "\n      %s\n", event.AppendText([]byte(k.Label+" "+k.Name+" "), ev))
+	}
+	return b
+}
+
+// example is a value of a field, of the kind of event if it differs between kinds.
+func example(k *event.Kind, f event.Field) event.Value {
+	texts := map[string]string{
+		"path": "/srv/app/config.yml", "old_path": "/srv/app/config.new", "target": "config.yml", "addr": "192.0.2.7",
+		"qname": "www.example.org", "qtype": "AAAA", "dev": "tmpfs", "fstype": "tmpfs", "id_name": "kernel-module",
+		"sig_name": "TERM", "old_ids": "1000,1000,1000,1000", "new_ids": "1000,0,0,0", "cap_name": "CAP_SYS_ADMIN",
+		"op": "getenv", "key": "HOME", "name": "Order#save", "file": "order.rb", "source": "usdt", "error": "IOError",
+		"message": "closed stream", "summary": "GET /index.html HTTP/1.1",
+		"proc_exec.path": "/usr/bin/git", "mmap_exec.path": "/usr/lib/libssl.so.3", "dlopen.path": "libssl.so.3",
+		"sb_mount.path": "/mnt", "kernel_read_file.path": "/lib/modules/dummy.ko", "bprm_creds.path": "/usr/bin/sudo",
+		"file_getdents.path": "/srv/app",
+	}
+	nums := map[string]uint64{
+		"family": unix.AF_INET, "port": 443, "socktype": unix.SOCK_RAW, "child_pid": 4712, "child_tid": 4712, "argc": 2,
+		"child_span_id": 0x1f2e3d4c5b6a7988, "target_pid": 4712, "mode": 0o644, "flags": 0, "id": 2, "contents": 1, "sig": 15,
+		"cap": unix.CAP_SYS_ADMIN, "has_file": 1, "setuid": 1, "setgid": 0, "fd": 3, "count": 32768, "len": 78, "captured": 78, "conn": 1, "line": 12,
+		"odd_socket.family": unix.AF_INET, "protocol": 1, "exit_code": 1, "ptrace_check.mode": 18, "setid_change.flags": 2, "group": 0,
+	}
+	name := f.Name
+	for _, key := range []string{k.Name + "." + name, name} {
+		if f.Type == event.List {
+			return event.Value{Type: event.List, List: [][]byte{[]byte("git"), []byte("status")}}
+		}
+		if s, ok := texts[key]; ok && f.Type == event.Text && key != "data" {
+			if k.Name == "sock_connect" && name == "path" {
+				return event.Value{}
+			}
+			return event.Value{Type: event.Text, Text: []byte(s)}
+		}
+		if n, ok := nums[key]; ok && f.Type != event.Text {
+			return event.Value{Type: f.Type, Num: n}
+		}
+	}
+	return event.Value{}
+}
