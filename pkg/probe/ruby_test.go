@@ -139,3 +139,36 @@ func TestObserve(t *testing.T) {
 		"span_start", "inside", "child", "span_stop", "span_start", "session", "span_stop", "span_start", "span_stop", "span_start", "top",
 	})
 }
+
+// TestRubyRunning: methods written in C of a Ruby that runs already, in its
+// threads and in a child that it makes.
+func TestRubyRunning(t *testing.T) {
+	ruby := tool(t, "ruby")
+	d := tempDir(t)
+	script := `
+		d = ARGV[0]
+		puts "ready"
+		$stdout.flush
+		$stdin.read
+		Dir.mkdir(d + "/a")
+		Thread.new { Dir.mkdir(d + "/b") }.join
+		child = fork { Dir.mkdir(d + "/c") }
+		Process.wait(child)
+		system("exit 0")`
+	sp := spans(t, "ruby-c")
+	sp.Allow = []string{"Dir#mkdir", "Kernel#system"}
+	r := start(t, ruby, "--disable-gems", "-e", script, d)
+	s := recordRunning(t, Options{Spans: sp, Events: events(event.SpanStart, event.SpanStop)}, r, 0)
+	got := spanThreads(t, s)
+	pair := func(name, line string) []string {
+		return []string{"span_start name=" + name + " file=-e line=" + line + " source=usdt", "span_stop name=" + name + " file=-e line=" + line + " source=usdt"}
+	}
+	var all []string
+	for _, list := range got {
+		all = append(all, list...)
+	}
+	if len(got) != 3 || len(all) != 8 {
+		t.Errorf("%d threads with %d starts and stops: %q", len(got), len(all), got)
+	}
+	compare(t, got["0"], append(pair("Dir#mkdir", "6"), pair("Kernel#system", "10")...))
+}
