@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"vivarium/pkg/event"
 )
@@ -21,11 +23,30 @@ import (
 // HOST:PORT.
 func tlsServer(t testing.TB) string {
 	t.Helper()
+	return delayedServer(t, 0)
+}
+
+// delayed makes a server so slow to answer that what the client has mapped by
+// then is attached to, however busy the machine is.
+type delayed struct {
+	net.Listener
+	by time.Duration
+}
+
+func (d delayed) Accept() (net.Conn, error) {
+	c, err := d.Listener.Accept()
+	time.Sleep(d.by)
+	return c, err
+}
+
+func delayedServer(t testing.TB, by time.Duration) string {
+	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		fmt.Fprintln(w, r.Proto)
 	}))
 	s.EnableHTTP2 = true
+	s.Listener = delayed{s.Listener, by}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	u, err := url.Parse(s.URL)
@@ -93,7 +114,7 @@ one(1).then(() => one(2)).then(() => c.close())
 // TestTLSClients: the requests of real programs by the libraries that they
 // use, without the secrets in them.
 func TestTLSClients(t *testing.T) {
-	addr := tlsServer(t)
+	addr := delayedServer(t, 200*time.Millisecond)
 	u := "https://" + addr
 	h1 := func(path string) []string {
 		return []string{"http/1.x request: GET /" + path + "?token=***&q=1 HTTP/1.1"}
@@ -240,7 +261,7 @@ func TestTLSData(t *testing.T) {
 // TestTLSOwnRoot: a program with its own copy of the TLS library, in a mount
 // namespace and a root of its own.
 func TestTLSOwnRoot(t *testing.T) {
-	addr := tlsServer(t)
+	addr := delayedServer(t, time.Second)
 	curl, d := tool(t, "curl"), tempDir(t)
 	out, err := exec.Command(tool(t, "ldd"), curl).Output()
 	if err != nil {
