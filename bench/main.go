@@ -438,6 +438,14 @@ func (o *observer) cpu() time.Duration {
 // back when something was printed: viv's session record is written when
 // everything is attached.
 func start(stages ...*exec.Cmd) ([]*observer, error) {
+	return startWhen(func(r *bufio.Reader) bool {
+		_, err := r.Peek(1)
+		return err == nil
+	}, stages...)
+}
+
+// startWhen is start for a pipeline whose output tells it in another way.
+func startWhen(sign func(*bufio.Reader) bool, stages ...*exec.Cmd) ([]*observer, error) {
 	var (
 		observers []*observer
 		in        *os.File
@@ -466,8 +474,7 @@ func start(stages ...*exec.Cmd) ([]*observer, error) {
 	ready := make(chan bool)
 	go func() {
 		defer close(last.drain)
-		n, _ := in.Read(make([]byte, 1))
-		ready <- n == 1
+		ready <- sign(bufio.NewReader(in))
 		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 		if err == nil {
 			io.Copy(null, in)
@@ -525,11 +532,34 @@ func (o *observer) stop() (note string, err error) {
 }
 
 func bpftrace(loop, _ int) ([]*observer, error) {
-	program := fmt.Sprintf(`tracepoint:syscalls:sys_enter_openat /pid == %d/ { printf("%%d %%s\n", pid, str(args->filename)); }`, loop)
-	o, err := start(command("bpftrace", "-e", program))
-	// It says that it is about to attach, not that it has.
-	time.Sleep(time.Second)
-	return o, err
+	// It does not say when it has attached, so it is shown opens of ours until
+	// it prints one.
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+				if f, err := os.Open(os.DevNull); err == nil {
+					f.Close()
+				}
+			}
+		}
+	}()
+	program := fmt.Sprintf(`tracepoint:syscalls:sys_enter_openat /pid == %d || pid == %d/ { printf("%%d %%s\n", pid, str(args->filename)); }`, loop, os.Getpid())
+	return startWhen(func(r *bufio.Reader) bool {
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return false
+			}
+			if strings.Contains(line, os.DevNull) {
+				return true
+			}
+		}
+	}, command("bpftrace", "-e", program))
 }
 
 func strace(loop, _ int) ([]*observer, error) {
