@@ -66,7 +66,7 @@ func TestJaeger(t *testing.T) {
 	bin := buildAll(t)
 	dir := t.TempDir()
 	raw := dir + "/family.viv"
-	if out, err := exec.Command(bin+"/viv-probe", "-o", raw, "--", "ruby", "testdata/jaeger/family.rb").CombinedOutput(); err != nil {
+	if out, err := exec.Command(bin+"/viv-probe", "-o", raw, "--spans", "ruby,markers", "--", "ruby", "testdata/jaeger/family.rb").CombinedOutput(); err != nil {
 		t.Fatalf("viv-probe: %v\n%s", err, out)
 	}
 	spans := pipe(t, nil, bin+"/viv-spans", raw)
@@ -105,8 +105,10 @@ func TestJaeger(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := outline(t, string(tree))
-	if len(want) < 5 {
-		t.Fatalf("the tree shows little:\n%s", tree)
+	for _, part := range []string{"[SPAN", "Family#inner", "Kernel#system", "(raise)", "comm=cat parent=", "comm=true parent="} {
+		if !strings.Contains(string(tree), part) {
+			t.Fatalf("the tree shows no %s:\n%s", part, tree)
+		}
 	}
 	var got map[string][]string
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(500 * time.Millisecond) {
@@ -291,6 +293,9 @@ func (s *storedSpan) place(spans map[string]*storedSpan) string {
 			}
 		}
 		line += "  dur=" + s.duration()
+		if s.Attributes.get("viv.source") == "marker" {
+			line += "  (marker)"
+		}
 		if s.Attributes.get("viv.dangling") != "" {
 			line += "  (open)"
 		} else if s.Attributes.get("viv.raised") != "" {
