@@ -207,40 +207,45 @@ func TestReceiverDies(t *testing.T) {
 // inFlight is how many requests there are at a time.
 const inFlight = 4
 
-// A real Collector that is ended and started again ten times.
+// A real Collector that comes later, and is ended and started again ten times.
 func TestCollectorRestarts(t *testing.T) {
-	t.Parallel()
-	c := &collector{grpc: freePort(t), http: freePort(t), dir: t.TempDir()}
-	v := startViv(t, nil, "http://"+c.http) // before the collector
-	s := faultStream()
-	fed := make(chan struct{})
-	go func() {
-		defer close(fed)
-		for i := range 10 {
-			v.in.Write(s[i*len(s)/10 : (i+1)*len(s)/10])
-			time.Sleep(200 * time.Millisecond)
-		}
-	}()
-	for range 10 {
-		c.start(t, collectorConfig)
-		time.Sleep(150 * time.Millisecond)
-		c.stop()
-	}
-	c.start(t, collectorConfig)
-	<-fed
-	status := v.end()
-	c.stop()
-	b, err := os.ReadFile(c.dir + "/traces.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ids := map[string]bool{}
-	all := regexp.MustCompile(`"spanId":"([0-9a-f]{16})"`).FindAllSubmatch(b, -1)
-	for _, id := range all {
-		ids[string(id[1])] = true
-	}
-	if len(ids) != faultSpans || len(all)-len(ids) > 10*inFlight*batchSpans || status != 0 {
-		t.Errorf("%d of %d spans written, %d repeated, status %d, %s", len(ids), faultSpans, len(all)-len(ids), status, &v.msg)
+	for _, protocol := range []string{"http/protobuf", "grpc"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			c := &collector{grpc: freePort(t), http: freePort(t), dir: t.TempDir()}
+			addr := map[string]string{"http/protobuf": c.http, "grpc": c.grpc}[protocol]
+			v := startViv(t, nil, "--protocol", protocol, "http://"+addr)
+			s := faultStream()
+			fed := make(chan struct{})
+			go func() {
+				defer close(fed)
+				for i := range 10 {
+					v.in.Write(s[i*len(s)/10 : (i+1)*len(s)/10])
+					time.Sleep(200 * time.Millisecond)
+				}
+			}()
+			for range 10 {
+				c.start(t, collectorConfig)
+				time.Sleep(150 * time.Millisecond)
+				c.stop()
+			}
+			c.start(t, collectorConfig)
+			<-fed
+			status := v.end()
+			c.stop()
+			b, err := os.ReadFile(c.dir + "/traces.jsonl")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := map[string]bool{}
+			all := regexp.MustCompile(`"spanId":"([0-9a-f]{16})"`).FindAllSubmatch(b, -1)
+			for _, id := range all {
+				ids[string(id[1])] = true
+			}
+			if len(ids) != faultSpans || len(all)-len(ids) > 10*inFlight*batchSpans || status != 0 {
+				t.Errorf("%d of %d spans written, %d repeated, status %d, %s", len(ids), faultSpans, len(all)-len(ids), status, &v.msg)
+			}
+		})
 	}
 }
 

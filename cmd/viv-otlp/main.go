@@ -149,6 +149,9 @@ func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 		if d.NoID > 0 {
 			cli.Warn("%d spans have no id and were dropped", d.NoID)
 		}
+		if d.NoSpan > 0 {
+			cli.Warn("%d events are in no span and were dropped", d.NoSpan)
+		}
 		if err == nil {
 			err = &cli.Exit{Status: cli.Incomplete}
 		}

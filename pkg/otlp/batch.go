@@ -139,6 +139,10 @@ func (b *batcher) close() error {
 		body = appendText(body, 3, schemaURL)
 		body = end(body, resource)
 		g.of = nil
+		// One process often fills a batch alone; many do not need as much each.
+		if keep := maxBytes; i == 0 && cap(g.items) > 2*keep || i > 0 && cap(g.items) > keep/16 {
+			g.items = nil
+		}
 	}
 	batch := Batch{b.signal, b.items, body}
 	b.groups = b.groups[:0]

@@ -64,6 +64,7 @@ type Converter struct {
 type Dropped struct {
 	Events uint64 // over the bounds of their span or of all spans
 	NoID   uint64 // spans whose id is zero, which OTLP forbids
+	NoSpan uint64 // events outside any session that has spans
 }
 
 // openSpan is a span that has not ended.
@@ -327,8 +328,7 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 			b = appendVarint(b, 3, 2) // STATUS_CODE_ERROR
 			b = end(b, status)
 		}
-		c.buf = end(b, body)
-		if err := c.spans.add(of, c.buf); err != nil {
+		if err := c.add(c.spans, of, end(b, body)); err != nil {
 			return err
 		}
 	}
@@ -344,6 +344,14 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 		c.free = append(c.free, o)
 	}
 	return nil
+}
+
+// add puts an item, which was made in c.buf, into a batch.
+func (c *Converter) add(to *batcher, of *resource, item []byte) error {
+	if c.buf = item; cap(item) > maxBytes { // a giant came by
+		c.buf = nil
+	}
+	return to.add(of, item)
 }
 
 func appendSpanAttrs(b []byte, o *openSpan, s *stream.Span) []byte {

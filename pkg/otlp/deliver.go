@@ -29,9 +29,10 @@ type DeliveryOptions struct {
 }
 
 // Delivery sends batches to their receivers, oldest first, each until it was
-// taken or refused: some at a time from memory, one by one from a spool. A batch that was refused for now, or whose receiver cannot
-// be reached, is sent again, after the wait that the receiver asked for or else
-// after longer and longer ones; the others wait with it.
+// taken or refused: some at a time from memory, one by one from a spool. A batch
+// that was refused for now, or whose receiver cannot be reached, is sent again,
+// after the wait that the receiver asked for or else after longer and longer
+// ones; the others wait with it.
 type Delivery struct {
 	opt   DeliveryOptions
 	queue *queue

@@ -20,7 +20,11 @@ func (c *Converter) event(ev *event.Event) error {
 	c.last = max(c.last, ev.KtimeNS)
 	thread := c.open[ev.ThreadSpanID]
 	if thread == nil && c.root == nil && c.open[ev.SpanID] == nil {
-		return ErrNoSpans
+		if c.seq == 0 {
+			return ErrNoSpans
+		}
+		c.dropped.NoSpan++
+		return nil
 	}
 	if thread != nil && len(ev.Comm) > 0 && !bytes.Equal(thread.comm, ev.Comm) {
 		thread.comm = append(thread.comm[:0], ev.Comm[:min(len(ev.Comm), maxText)]...)
@@ -54,9 +58,6 @@ func (c *Converter) event(ev *event.Event) error {
 		if o = thread; o == nil {
 			o = c.root
 		}
-		if o == nil {
-			return ErrNoSpans
-		}
 	}
 	name, severity := ev.Name, severityInfo
 	if ev.Severity() == event.High {
@@ -69,6 +70,9 @@ func (c *Converter) event(ev *event.Event) error {
 			o.exception = append(append(o.exception, ": "...), m...)
 		}
 		o.exception = o.exception[:min(len(o.exception), maxText)]
+	}
+	if cap(c.target) > maxBytes { // a giant came by
+		c.target = nil
 	}
 	c.target = appendTarget(c.target[:0], ev)
 	return c.put(o, ev.PID, happening{ev.KtimeNS, name, severity, c.target}, func(b []byte, field byte) []byte {
@@ -150,8 +154,7 @@ func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs f
 	}
 	b = appendFixed64(b, 11, at)
 	b = appendText(b, 12, view(h.name))
-	c.buf = end(b, body)
-	return c.logs.add(c.procs.resource(pid), c.buf)
+	return c.add(c.logs, c.procs.resource(pid), end(b, body))
 }
 
 // appendTarget appends the event's text, in the form that vivarium exports.

@@ -360,6 +360,15 @@ func TestNoSpans(t *testing.T) {
 	}
 }
 
+// Events behind the end of a session are counted.
+func TestOutside(t *testing.T) {
+	s := newScript()
+	s.finish(1)
+	s.event(2, event.PathOpen, 2, nil)
+	e := exportScript(t, s.bytes(), Options{})
+	same(t, "dropped", Dropped{NoSpan: 1}, e.Dropped())
+}
+
 func TestBounds(t *testing.T) {
 	s := newScript()
 	for range maxEvents + 3 {
