@@ -47,6 +47,19 @@ test-vm: ## run the BPF tests on other kernels, in QEMU, and print test by kerne
 	@scripts/need "make test-vm" $(TEST_VM_NEEDS)
 	@GO="$(GO)" scripts/test-vm
 
+.PHONY: test-jaeger
+test-jaeger: ## watch a Ruby program, send it to a real Jaeger, compare the trees (builds Jaeger once: minutes)
+	@scripts/need "make test-jaeger" ruby
+	$(GO) test -count=1 -timeout 60m -tags slow -v -run TestJaeger ./cmd/viv-otlp
+
+.PHONY: test-slow
+test-slow: ## an hour of events without a receiver; the systemd unit's pipeline with its capabilities (root)
+	$(GO) test -count=1 -timeout 30m -tags slow -v -run 'TestHour|TestUnitRuns' ./cmd/viv-otlp
+
+.PHONY: bench-otlp
+bench-otlp: ## what exporting costs viv-otlp and real Collectors
+	$(GO) test -count=1 -timeout 30m -tags slow -v -run 'Rates|Sizes' ./cmd/viv-otlp
+
 .PHONY: generate
 generate: ## compile the BPF programs and write all other generated files
 	@scripts/need "make generate" $(GENERATE_NEEDS)
