@@ -32,6 +32,14 @@ struct {
 	__type(value, struct texts);
 } scratch SEC(".maps");
 
+/*
+ * Zero, though the verifier does not know it. Before Linux 6.7 it takes the
+ * body of a bpf_loop as if it ran once, and removes the branches that only a
+ * later turn can take, checks of bounds among them. So what a body counts on
+ * must not be known when the loop begins.
+ */
+volatile __u32 unknown_zero = 0;
+
 static __always_inline struct texts *get_texts(void)
 {
 	__u32 zero = 0;

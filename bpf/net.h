@@ -186,7 +186,7 @@ static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_bu
 		return 0;
 	len = b->len;
 	if (b->pieces) {
-		struct dns_text m = { .buf = s->args, .pieces = b->pieces };
+		struct dns_text m = { .buf = s->args, .pieces = b->pieces, .len = unknown_zero };
 
 		bpf_loop(len < DNS_PIECES ? len : DNS_PIECES, dns_piece, &m, 0);
 		len = m.len;

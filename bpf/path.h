@@ -92,7 +92,7 @@ static __noinline int walk_path(struct walked *r, char *buf, struct vfsmount *mn
 		.mnt_root = LOAD(mnt, mnt_root),
 		.root_dentry = task->fs->root.dentry,
 		.root_mnt = task->fs->root.mnt,
-		.pos = PATH_MAX,
+		.pos = PATH_MAX + unknown_zero,
 	};
 
 	if (bpf_loop(PATH_STEPS, walk_step, &w, 0) == PATH_STEPS)

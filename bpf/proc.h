@@ -140,6 +140,9 @@ SYSCALLS(exec_exit)
 		return 0;
 	begin(&o, t, VIV_PROC_EXEC, ret);
 	w.buf = s->args;
+	w.len = unknown_zero;
+	w.argc = unknown_zero;
+	w.cut = unknown_zero;
 	w.argv = (void *)(nr == __NR_execve ? ARG2(r) : ARG3(r));
 	if (bpf_loop(ARGC_MAX, argv_step, &w, 0) == ARGC_MAX)
 		w.cut = true;
@@ -150,6 +153,8 @@ SYSCALLS(exec_exit)
 		      (void *)(nr == __NR_execve ? ARG1(r) : ARG2(r)), true);
 	if (w.len <= ARGS_MAX)
 		set_text(&o, 1, s->args, w.len);
+	else
+		o.rec.flags |= VIV_TRUNCATED;
 	emit(&o);
 	return 0;
 }

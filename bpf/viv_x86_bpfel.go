@@ -295,6 +295,7 @@ const (
 	VivVarSeeded                = "seeded"
 	VivVarSiteFlagUnused        = "site_flag_unused"
 	VivVarSiteUnused            = "site_unused"
+	VivVarUnknownZero           = "unknown_zero"
 	VivVarVerdictUnused         = "verdict_unused"
 	VivVarWakeMaps              = "wake_maps"
 	VivVarWakeupBytes           = "wakeup_bytes"
@@ -440,6 +441,7 @@ type VivVariableSpecs struct {
 	Seeded          *ebpf.VariableSpec `ebpf:"seeded"`
 	SiteFlagUnused  *ebpf.VariableSpec `ebpf:"site_flag_unused"`
 	SiteUnused      *ebpf.VariableSpec `ebpf:"site_unused"`
+	UnknownZero     *ebpf.VariableSpec `ebpf:"unknown_zero"`
 	VerdictUnused   *ebpf.VariableSpec `ebpf:"verdict_unused"`
 	WakeMaps        *ebpf.VariableSpec `ebpf:"wake_maps"`
 	WakeupBytes     *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
@@ -524,6 +526,7 @@ type VivVariables struct {
 	Seeded          *ebpf.Variable `ebpf:"seeded"`
 	SiteFlagUnused  *ebpf.Variable `ebpf:"site_flag_unused"`
 	SiteUnused      *ebpf.Variable `ebpf:"site_unused"`
+	UnknownZero     *ebpf.Variable `ebpf:"unknown_zero"`
 	VerdictUnused   *ebpf.Variable `ebpf:"verdict_unused"`
 	WakeMaps        *ebpf.Variable `ebpf:"wake_maps"`
 	WakeupBytes     *ebpf.Variable `ebpf:"wakeup_bytes"`
