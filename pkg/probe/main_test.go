@@ -127,6 +127,9 @@ func record(t testing.TB, opt Options, argv ...string) *seen {
 	if s.result.Status != 0 {
 		t.Fatalf("%s: exit status %d", argv[0], s.result.Status)
 	}
+	if s.end.Lost > 0 && opt.BufferSize == 0 {
+		t.Errorf("lost: %+v", s.lost)
+	}
 	return s
 }
 
@@ -376,9 +379,27 @@ func (s *seen) expand(want []string) []string {
 
 func compare(t testing.TB, got, want []string) {
 	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("seen (+), and what should have been (-):\n%s", diff)
+	if slices.Equal(got, want) {
+		return
 	}
+	text := "seen (+), and what should have been (-):"
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			text += fmt.Sprintf("\n- %.500s", want[i])
+		case i >= len(want):
+			text += fmt.Sprintf("\n+ %.500s", got[i])
+		case got[i] != want[i]:
+			same := 0
+			for same < min(len(got[i]), len(want[i])) && got[i][same] == want[i][same] {
+				same++
+			}
+			text += fmt.Sprintf("\n  %.500s\nfrom byte %d on\n- %.500s\n+ %.500s", want[i], same, want[i][same:], got[i][same:])
+		default:
+			text += fmt.Sprintf("\n  %.500s", got[i])
+		}
+	}
+	t.Error(text)
 }
 
 // threads gives each thread's events in their order. The threads are named

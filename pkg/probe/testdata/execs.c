@@ -32,7 +32,7 @@ static void rows(void)
 	/* In memory that a fork copies: what is not there cannot be read. */
 	char *none[] = { strdup("none"), strdup("1"), 0 };
 	char *odd[] = { "", "exit", "3", "", "caf\xe9 \n", "", 0 };
-	char *big = malloc(20000), *lines = malloc(6000);
+	char *ten = strdup("tenletters"), *big = malloc(20000), *lines = malloc(6000);
 	char path[3 * 4096];
 	int dfd, fd;
 
@@ -81,19 +81,21 @@ static void rows(void)
 	ROW("EFAULT", syscall(SYS_execve, 1, none, 0));
 	ROW("EFAULT, argv", syscall(SYS_execve, self, 1, 0));
 	ROW("ENOENT, no arguments", syscall(SYS_execve, in_dir("none"), 0, 0));
-	args[0] = "none";
+	args[0] = none[0];
+	args[1] = strdup("exit");
+	args[2] = strdup("0");
 	args[3] = lines;
 	args[4] = lines;
 	args[5] = "last";
 	args[6] = 0;
 	ROW("ENOENT, arguments too long", execv(in_dir("none"), args));
 	for (int i = 3; i < MAX_ARGS; i++)
-		args[i] = "tenletters";
+		args[i] = ten;
 	ROW("ENOENT, 2000 arguments", execv(in_dir("none"), args));
 	args[3] = 0;
-	args[0] = "self";
+	args[0] = strdup("self");
 	snprintf(path, sizeof(path), "%s:%s:%s", in_dir("none"), in_dir("sub"), dir);
-	ROW("search", setenv("PATH", path, 1); execvp("self", args));
+	ROW("search", setenv("PATH", path, 1); execvp(args[0], args));
 	ROW("search in vain", setenv("PATH", path, 1); execvp("nowhere", none));
 }
 
