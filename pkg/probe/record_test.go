@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +36,27 @@ func TestLossIsExact(t *testing.T) {
 		}
 	}
 	t.Logf("%d events, %d lost in %d places", s.end.Events, s.end.Lost, len(s.lost))
+}
+
+// TestFloodOfThreads: threads that run beside each other on all CPUs: each one's
+// events are all there, and in their order, which readBack checks.
+func TestFloodOfThreads(t *testing.T) {
+	const threads, n = 8, 2000
+	s := record(t, Options{Events: events(event.PathOpen)}, program(t, "loop"), strconv.Itoa(n), "/etc/passwd", strconv.Itoa(threads))
+	bySpan := map[uint64]int{}
+	for _, ev := range s.events {
+		if ev.Kind == &event.Kinds[event.PathOpen] {
+			bySpan[ev.SpanID]++
+		}
+	}
+	if len(bySpan) != threads {
+		t.Errorf("%d threads, want %d", len(bySpan), threads)
+	}
+	for span, got := range bySpan {
+		if got != n {
+			t.Errorf("thread %x: %d opens, want %d", span, got, n)
+		}
+	}
 }
 
 // TestSession: what the session says of itself.
