@@ -12,8 +12,8 @@ GO ?= go
 FUZZTIME ?= 10s
 
 DEMO_NEEDS     := gcc libc6-dev
-TEST_NEEDS     := gcc libc6-dev python3 ruby sudo jq curl wget nodejs musl-tools
-TEST_VM_NEEDS  := gcc libc6-dev qemu-system-x86 busybox-static cpio
+TEST_NEEDS     := gcc libc6-dev libssl-dev musl-tools python3 python3-grpcio ruby sudo jq curl libcurl3-gnutls wget nodejs
+TEST_VM_NEEDS  := $(TEST_NEEDS) qemu-system-x86 busybox-static cpio
 # The compiler's major version is pinned (in bpf/bpf.go too): the objects are
 # committed, and another compiler makes others.
 GENERATE_NEEDS := clang-19 llvm-19 libbpf-dev libc6-dev

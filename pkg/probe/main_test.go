@@ -33,9 +33,9 @@ func TestMain(m *testing.M) {
 }
 
 // program is the path of a C program of testdata: of one built before, in the
-// directory that VIV_TEST_PROGRAMS names (cc -O2 -static -pthread NAME.c, for
-// machines without a compiler), else of one built now.
-func program(t testing.TB, name string) string {
+// directory that VIV_TEST_PROGRAMS names (cc -O2 -static -pthread NAME.c LIBS,
+// for machines without a compiler), else of one built now.
+func program(t testing.TB, name string, libs ...string) string {
 	t.Helper()
 	if dir := os.Getenv("VIV_TEST_PROGRAMS"); dir != "" {
 		return filepath.Join(dir, name)
@@ -50,7 +50,8 @@ func program(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, name)
-	out, err := exec.Command("cc", "-O2", "-Wall", "-static", "-pthread", "-o", path, "testdata/"+name+".c").CombinedOutput()
+	args := append([]string{"-O2", "-Wall", "-static", "-pthread", "-o", path, "testdata/" + name + ".c"}, libs...)
+	out, err := exec.Command("cc", args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("cc %s.c: %v\n%s", name, err, out)
 	}

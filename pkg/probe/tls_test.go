@@ -43,6 +43,13 @@ func delayedServer(t testing.TB, by time.Duration) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
+		if r.Header.Get("Content-Type") == "application/grpc" {
+			w.Header().Set("Content-Type", "application/grpc")
+			w.Header().Set("Trailer", "Grpc-Status")
+			w.Write(make([]byte, 5)) // an empty message
+			w.Header().Set("Grpc-Status", "0")
+			return
+		}
 		fmt.Fprintln(w, r.Proto)
 	}))
 	s.EnableHTTP2 = true
@@ -80,6 +87,10 @@ func summaries(s *seen) (all []string) {
 	return all
 }
 
+// debianPython has the modules that packages bring, which another python3 on
+// the PATH may not have.
+const debianPython = "/usr/bin/python3"
+
 const pythonClient = `
 import http.client, ssl
 c = http.client.HTTPSConnection("HOST:PORT", context=ssl._create_unverified_context())
@@ -111,8 +122,37 @@ const one = n => new Promise(done => {
 one(1).then(() => one(2)).then(() => c.close())
 `
 
+// libcurl with GnuTLS, which Debian's curl does not use.
+const gnutlsClient = `
+import ctypes
+curl = ctypes.CDLL("libcurl-gnutls.so.4")
+curl.curl_easy_init.restype = curl.curl_slist_append.restype = ctypes.c_void_p
+headers = None
+for h in b"Authorization: Bearer hunter2", b"Cookie: a=hunter2":
+    headers = ctypes.c_void_p(curl.curl_slist_append(headers, h))
+handle = ctypes.c_void_p(curl.curl_easy_init())
+def option(n, value): assert curl.curl_easy_setopt(handle, n, value) == 0
+option(64, ctypes.c_long(0)) # CURLOPT_SSL_VERIFYPEER
+option(81, ctypes.c_long(0)) # CURLOPT_SSL_VERIFYHOST
+option(10023, headers) # CURLOPT_HTTPHEADER
+option(10005, b"me:hunter2") # CURLOPT_USERPWD
+option(84, ctypes.c_long(VERSION)) # CURLOPT_HTTP_VERSION
+for n in b"1", b"2":
+    option(10002, b"https://HOST:PORT/gnutls/" + n + b"?token=hunter2&q=1") # CURLOPT_URL
+    assert curl.curl_easy_perform(handle) == 0
+`
+
+const grpcClient = `
+import grpc, ssl
+trust = grpc.ssl_channel_credentials(ssl.get_server_certificate(("127.0.0.1", PORT)).encode())
+secrets = (("authorization", "Bearer hunter2"), ("cookie", "a=hunter2"))
+with grpc.secure_channel("HOST:PORT", trust) as channel:
+    for name in "One", "Two":
+        assert channel.unary_unary("/viv.Test/" + name)(b"hello", metadata=secrets) == b""
+`
+
 // TestTLSClients: the requests of real programs by the libraries that they
-// use, without the secrets in them.
+// use, without the secrets in them, in their arguments or in any other event.
 func TestTLSClients(t *testing.T) {
 	addr := delayedServer(t, 200*time.Millisecond)
 	u := "https://" + addr
@@ -143,18 +183,34 @@ func TestTLSClients(t *testing.T) {
 		{"wget (GnuTLS)", func(t *testing.T) []string {
 			return []string{tool(t, "wget"), "-q", "--no-check-certificate", "-O", "/dev/null", "--header=Authorization: Bearer hunter2", "--header=Cookie: a=hunter2", u + "/wget?token=hunter2&q=1"}
 		}, h1("wget")},
+		{"libcurl HTTP/1.1 (GnuTLS)", func(t *testing.T) []string {
+			return []string{debianPython, clientScript(t, addr, strings.Replace(gnutlsClient, "VERSION", "2", 1))}
+		}, append(h1("gnutls/1"), h1("gnutls/2")...)},
+		{"libcurl HTTP/2 (GnuTLS)", func(t *testing.T) []string {
+			return []string{debianPython, clientScript(t, addr, strings.Replace(gnutlsClient, "VERSION", "4", 1))}
+		}, []string{h2("gnutls/1"), h2("gnutls/2")}},
 		{"node", func(t *testing.T) []string {
 			return []string{tool(t, "node"), clientScript(t, addr, nodeClient)}
 		}, h1("node")},
 		{"node HTTP/2", func(t *testing.T) []string {
 			return []string{tool(t, "node"), clientScript(t, addr, nodeHTTP2Client)}
 		}, []string{h2("node2/1"), h2("node2/2")}},
+		{"gRPC", func(t *testing.T) []string {
+			if err := exec.Command(debianPython, "-c", "import grpc").Run(); err != nil {
+				t.Fatalf("%s has no gRPC (python3-grpcio): %v", debianPython, err)
+			}
+			return []string{debianPython, clientScript(t, addr, grpcClient)}
+		}, []string{":method=POST :path=/viv.Test/One :authority=" + addr, ":method=POST :path=/viv.Test/Two :authority=" + addr}},
 		{"curl of a shell", func(t *testing.T) []string {
 			return []string{"/bin/sh", "-c", tool(t, "curl") + " -sk --http1.1 '" + u + "/shell?token=hunter2&q=1'; true"}
 		}, h1("shell")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := record(t, Options{Events: events(event.SSLWrite, event.ProcExec)}, c.argv(t)...)
+			argv := c.argv(t)
+			if filepath.Base(argv[len(argv)-1]) == "script" {
+				argv = append(argv, "--password=hunter2", "--token", "hunter2") // which it ignores
+			}
+			s := record(t, Options{Events: allEvents(), BufferSize: 1 << 24}, argv...)
 			all := summaries(s)
 			for _, want := range c.want {
 				if !slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, want) }) {
@@ -263,7 +319,7 @@ func TestTLSData(t *testing.T) {
 func TestTLSOwnRoot(t *testing.T) {
 	addr := delayedServer(t, time.Second)
 	curl, d := tool(t, "curl"), tempDir(t)
-	out, err := exec.Command(tool(t, "ldd"), curl).Output()
+	out, err := exec.Command("/lib64/ld-linux-x86-64.so.2", "--list", curl).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,6 +333,82 @@ func TestTLSOwnRoot(t *testing.T) {
 		curl, "-sk", "--http1.1", "https://"+addr+"/own?token=hunter2")
 	if all := strings.Join(summaries(s), "\n"); !strings.Contains(all, "GET /own?token=*** HTTP/1.1") {
 		t.Errorf("seen: %s", all)
+	}
+}
+
+// tlsRequests checks the requests of testdata's tls, which are in turn on one
+// connection for each path.
+func tlsRequests(t *testing.T, s *seen, paths ...string) {
+	t.Helper()
+	var got, want []string
+	conns := map[uint64]string{}
+	for _, ev := range s.events {
+		if ev.Kind != &event.Kinds[event.SSLWrite] {
+			continue
+		}
+		got = append(got, string(ev.Get("summary").Text))
+		conn, path := ev.Get("conn").Num, paths[(len(got)-1)%len(paths)]
+		if conns[conn] == "" {
+			conns[conn] = path
+		} else if conns[conn] != path {
+			t.Errorf("connection %d is that of %s, too: %s", conn, conns[conn], ev.Get("summary").Text)
+		}
+	}
+	for turn := 1; turn <= 3; turn++ {
+		for _, path := range paths {
+			want = append(want, fmt.Sprintf("http/1.x request: GET /%s/%d?token=*** HTTP/1.1", path, turn))
+		}
+	}
+	compare(t, got, want)
+	if len(conns) != len(paths) {
+		t.Errorf("%d connections, want %d", len(conns), len(paths))
+	}
+	noSecret(t, s)
+}
+
+// TestTLSStatic: a program that was linked with OpenSSL.
+func TestTLSStatic(t *testing.T) {
+	_, port, _ := strings.Cut(tlsServer(t), ":")
+	path, opt := program(t, "tls", "-lssl", "-lcrypto"), Options{Events: events(event.SSLWrite)}
+	t.Run("started", func(t *testing.T) {
+		tlsRequests(t, record(t, opt, path, port, "a", "b"), "a", "b")
+	})
+	t.Run("running", func(t *testing.T) {
+		tlsRequests(t, recordRunning(t, opt, start(t, path, port, "a", "b", "wait"), 0), "a", "b")
+	})
+}
+
+// TestTLSReplaced: a program's own copy of libssl is replaced while it has it
+// mapped, by a file in which nothing is where it was, and is deleted.
+func TestTLSReplaced(t *testing.T) {
+	_, port, _ := strings.Cut(tlsServer(t), ":")
+	path := compiled(t, "tls", "cc", "-lssl", "-lcrypto")
+	out, err := exec.Command("/lib64/ld-linux-x86-64.so.2", "--list", path).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	library := regexp.MustCompile(`libssl\S* => (\S+)`).FindSubmatch(out)
+	if library == nil {
+		t.Fatalf("it has no libssl: %s", out)
+	}
+	for name, become := range map[string]func(file string) error{
+		"replaced": func(file string) error {
+			copyFile(t, program(t, "env"), file+".new")
+			return os.Rename(file+".new", file)
+		},
+		"deleted": os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			own := filepath.Join(tempDir(t), filepath.Base(string(library[1])))
+			copyFile(t, string(library[1]), own)
+			cmd := exec.Command(path, port, "a", "b", "wait")
+			cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Dir(own))
+			r := startCmd(t, cmd)
+			if err := become(own); err != nil {
+				t.Fatal(err)
+			}
+			tlsRequests(t, recordRunning(t, Options{Events: events(event.SSLWrite)}, r, 0), "a", "b")
+		})
 	}
 }
 
