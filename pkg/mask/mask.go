@@ -14,14 +14,16 @@ import (
 const Hidden = "***"
 
 // parts of a name that make its value a secret, in lower case, without - and _.
-var parts = []string{"passw", "passphrase", "pwd", "token", "secret", "apikey", "accesskey", "privatekey", "signingkey",
-	"auth", "credential", "signature", "session", "cookie", "jwt", "bearer", "csrf", "xsrf"}
+var parts = []string{"passw", "passphrase", "passcode", "pwd", "token", "secret", "apikey", "accesskey", "privatekey", "signingkey",
+	"encryptionkey", "masterkey", "sharedkey", "storagekey", "accountkey", "subscriptionkey", "functionskey",
+	"auth", "credential", "creds", "signature", "session", "cookie", "jwt", "bearer", "csrf", "xsrf",
+	"samlresponse", "codeverifier", "devicecode"}
 
 // names whose value is a secret only when they are the whole name.
-var names = []string{"pass", "sig", "sid", "otp", "pin", "code", "key", "pat", "authz"}
+var names = []string{"pw", "sig", "sid", "otp", "totp", "psk", "pin", "code", "key", "pat", "authz", "assertion", "ticket"}
 
 // harmless are names that a part above would hide in vain.
-var harmless = []string{"author", "authority", "authors", "tokenizer", "authentic", "noauth"}
+var harmless = []string{"author", "authority", "authors", "authorid", "authorname", "tokenizer", "authentic", "noauth"}
 
 // Secret reports whether a name says that its value is a secret.
 func Secret(name string) bool {
@@ -41,7 +43,8 @@ func Secret(name string) bool {
 			return true
 		}
 	}
-	return false
+	// DB_PASS, -storepass
+	return strings.HasSuffix(n, "pass") && !strings.HasSuffix(n, "bypass") && !strings.HasSuffix(n, "compass")
 }
 
 // fold is a name in lower case, unescaped, without what only separates its
@@ -59,7 +62,7 @@ func fold(name string) string {
 		switch {
 		case 'A' <= c && c <= 'Z':
 			c += 'a' - 'A'
-		case c == '-' || c == '_' || c == '.' || c == '[' || c == ']':
+		case c == '-' || c == '_' || c == '.' || c == '[' || c == ']' || c == ' ' || c == '+':
 			continue
 		}
 		b = append(b, c)
@@ -86,10 +89,7 @@ func AppendTarget(b, target []byte) []byte {
 		end := i + 3
 		b = append(b, target[:end]...)
 		target = target[end:]
-		host := target
-		if j := bytes.IndexAny(target, "/?#"); j >= 0 {
-			host = target[:j]
-		}
+		host := authority(target)
 		b = appendUserinfo(b, host)
 		target = target[len(host):]
 	} else if i := bytes.IndexAny(target, "/?#"); i != 0 {
@@ -128,15 +128,51 @@ func AppendTarget(b, target []byte) []byte {
 	return b
 }
 
+// authority is the HOST or USER:PASSWORD@HOST that text begins with. A password
+// may hold what should have been escaped; a port is a number.
+func authority(text []byte) []byte {
+	i := bytes.IndexAny(text, "/?#")
+	if i < 0 {
+		return text
+	}
+	if _, port, ok := bytes.Cut(text[:i], []byte{':'}); ok && text[0] != '[' && bytes.IndexByte(text[:i], '@') < 0 &&
+		len(bytes.Trim(port, "0123456789")) > 0 {
+		if at := bytes.LastIndexByte(text, '@'); at > i {
+			return text[:at+len(authority(text[at:]))]
+		}
+	}
+	return text[:i]
+}
+
 // appendNested appends the value of a parameter. One that is a URL of its own,
-// escaped, may carry secrets of its own: its query goes.
+// escaped, may carry secrets of its own: its query goes, or all of it.
 func appendNested(b, value []byte) []byte {
+	if bytes.IndexByte(value, '%') < 0 {
+		return append(b, hideText(value)...)
+	}
 	lower := bytes.ToLower(value)
 	if i := bytes.Index(lower, []byte("%3f")); i >= 0 && bytes.Contains(lower[i:], []byte("%3d")) {
 		return append(append(b, value[:i+3]...), Hidden...)
 	}
+	plain := make([]byte, 0, len(value))
+	for i := 0; i < len(value); i++ {
+		c := value[i]
+		if c == '%' && i+2 < len(value) {
+			if h, l := hex(value[i+1]), hex(value[i+2]); h >= 0 && l >= 0 {
+				c = byte(h<<4 | l)
+				i += 2
+			}
+		}
+		plain = append(plain, c)
+	}
+	if !bytes.Equal(hideText(plain), plain) {
+		return append(b, Hidden...)
+	}
 	return appendShaped(b, value)
 }
+
+// hideText is text without its secrets.
+func hideText(text []byte) []byte { return appendText(nil, text) }
 
 // appendUserinfo appends HOST, or USER:PASSWORD@HOST without the password.
 func appendUserinfo(b, host []byte) []byte {
@@ -144,8 +180,11 @@ func appendUserinfo(b, host []byte) []byte {
 	if at < 0 {
 		return append(b, host...)
 	}
-	user, _, ok := bytes.Cut(host[:at], []byte{':'})
-	if ok {
+	user, password, ok := bytes.Cut(host[:at], []byte{':'})
+	if ok && (len(password) == 0 || string(password) == "x-oauth-basic") {
+		// The user is the secret.
+		b = append(append(append(b, Hidden...), ':'), password...)
+	} else if ok {
 		b = append(append(appendShaped(b, user), ':'), Hidden...)
 	} else {
 		b = appendShaped(b, user)
@@ -161,7 +200,9 @@ var shapes = []struct {
 }{
 	{"ghp_", 20}, {"gho_", 20}, {"ghu_", 20}, {"ghs_", 20}, {"ghr_", 20}, {"github_pat_", 20}, {"glpat-", 16},
 	{"xoxb-", 16}, {"xoxp-", 16}, {"xoxa-", 16}, {"xapp-", 16}, {"sk_live_", 16}, {"rk_live_", 16}, {"sk-", 32},
-	{"npm_", 32}, {"pypi-", 32}, {"hvs.", 20}, {"eyJ", 32}, {"AKIA", 16}, {"ya29.", 20},
+	{"npm_", 32}, {"pypi-", 32}, {"hvs.", 20}, {"hvb.", 20}, {"eyJ", 32}, {"AKIA", 16}, {"ASIA", 16}, {"ya29.", 20},
+	{"AIza", 35}, {"xoxs-", 16}, {"xoxr-", 16}, {"xoxe-", 16}, {"sk_test_", 16}, {"rk_test_", 16}, {"whsec_", 24}, {"SG.", 22},
+	{"hf_", 30}, {"glptt-", 20}, {"glrt-", 20}, {"gldt-", 20}, {"dop_v1_", 32}, {"shpat_", 32}, {"dckr_pat_", 20},
 }
 
 // appendShaped appends text without what has a token's shape.
@@ -189,7 +230,7 @@ func shaped(text []byte) int {
 			continue
 		}
 		n := len(s.prefix)
-		for n < len(text) && (wordByte(text[n]) || text[n] == '.' && s.prefix == "eyJ") {
+		for n < len(text) && (wordByte(text[n]) || text[n] == '.' && (s.prefix == "eyJ" || s.prefix == "SG.")) {
 			n++
 		}
 		if n >= len(s.prefix)+s.follow {
@@ -203,47 +244,91 @@ func wordByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// tools are options of one letter (or more, where a program has such) by which
-// well-known programs take a secret. A user:password keeps its user.
+// tools are options (or words, without a -) by which well-known programs take a
+// secret, in the same argument or in the next. A user:password keeps its user.
 var tools = map[string][]string{
 	"curl":          {"-u", "-U", "--user", "--proxy-user", "-b", "--pass", "--proxy-pass", "-E", "--cert"},
 	"mysql":         {"-p"},
 	"mysqldump":     {"-p"},
 	"mysqladmin":    {"-p"},
 	"mysqlimport":   {"-p"},
+	"mysqlshow":     {"-p"},
+	"mysqlcheck":    {"-p"},
 	"mariadb":       {"-p"},
 	"mariadb-dump":  {"-p"},
 	"mariadb-admin": {"-p"},
 	"sshpass":       {"-p"},
 	"docker":        {"-p"},
 	"podman":        {"-p"},
+	"buildah":       {"-p"},
+	"skopeo":        {"-p"},
+	"nerdctl":       {"-p"},
+	"helm":          {"-p"},
+	"oc":            {"-p"},
+	"az":            {"-p"},
 	"redis-cli":     {"-a", "--pass"},
 	"ldapsearch":    {"-w"},
 	"ldapmodify":    {"-w"},
 	"ldapadd":       {"-w"},
+	"ldapdelete":    {"-w"},
+	"ldapwhoami":    {"-w"},
+	"ldappasswd":    {"-w", "-s", "-a"},
 	"mosquitto_pub": {"-P"},
 	"mosquitto_sub": {"-P"},
 	"smbclient":     {"-U"},
+	"rpcclient":     {"-U"},
+	"lftp":          {"-u"},
 	"7z":            {"-p"},
 	"7za":           {"-p"},
+	"7zz":           {"-p"},
+	"rar":           {"-hp", "-p"},
+	"unrar":         {"-p"},
 	"zip":           {"-P"},
 	"unzip":         {"-P"},
 	"plink":         {"-pw"},
+	"pscp":          {"-pw"},
 	"mongo":         {"-p"},
 	"mongosh":       {"-p"},
 	"mongodump":     {"-p"},
+	"mongorestore":  {"-p"},
+	"mongoexport":   {"-p"},
+	"mongoimport":   {"-p"},
+	"cqlsh":         {"-p"},
 	"sqlcmd":        {"-P"},
+	"bcp":           {"-P"},
+	"tsql":          {"-P"},
 	"ipmitool":      {"-P"},
+	"snmpget":       {"-A", "-X", "-c"},
+	"snmpset":       {"-A", "-X", "-c"},
+	"snmpwalk":      {"-A", "-X", "-c"},
+	"ssh-keygen":    {"-N", "-P"},
+	"useradd":       {"-p"},
+	"usermod":       {"-p"},
 	"gpg":           {"--passphrase"},
 	"http":          {"-a"},
 	"https":         {"-a"},
 	"wget":          {"--user"},
+	"xfreerdp":      {"/p:"},
+	"openssl":       {"-k", "-K"},
+	"nmcli":         {"password", "psk", "wifi-sec.psk", "802-11-wireless-security.psk"},
+	"aws":           {"aws_secret_access_key", "aws_session_token"},
+	"pdftk":         {"user_pw", "owner_pw", "input_pw"},
 }
 
 // joinedOnly are the tools whose option takes a secret only in the same word:
 // alone it asks for it, and what follows is something else.
 var joinedOnly = map[string]bool{"mysql": true, "mysqldump": true, "mysqladmin": true, "mysqlimport": true,
-	"mariadb": true, "mariadb-dump": true, "mariadb-admin": true, "7z": true, "7za": true}
+	"mysqlshow": true, "mysqlcheck": true, "mariadb": true, "mariadb-dump": true, "mariadb-admin": true,
+	"7z": true, "7za": true, "7zz": true, "rar": true, "unrar": true}
+
+// loginOnly are the tools whose option takes a secret only behind the word
+// login.
+var loginOnly = map[string]bool{"docker": true, "podman": true, "buildah": true, "skopeo": true, "nerdctl": true,
+	"helm": true, "oc": true, "az": true}
+
+// alone are the options of curl without a value, which may stand before another
+// one in the same argument.
+const alone = "012346aBfgGiIjJklLMnNOpqRsSvZ#"
 
 // Args hides the secrets of a command's arguments, argv[0] first. Elements that
 // have one are replaced in argv itself; their bytes are left alone.
@@ -251,8 +336,8 @@ func Args(argv [][]byte) {
 	if len(argv) == 0 {
 		return
 	}
-	tool := string(argv[0][bytes.LastIndexByte(argv[0], '/')+1:])
-	login := tool != "docker" && tool != "podman"
+	tool := string(base(argv[0]))
+	login := !loginOnly[tool]
 	after := false // the argument before said that this one is a secret
 	for i, arg := range argv {
 		if i == 0 {
@@ -267,8 +352,8 @@ func Args(argv [][]byte) {
 			login = true
 		}
 		after = false
-		if opts := tools[tool]; opts != nil && login && len(arg) > 1 && arg[0] == '-' {
-			if m, next, ok := toolOption(tool, opts, arg); ok {
+		if login {
+			if m, next, ok := toolOption(tool, arg); ok {
 				argv[i], after = m, next
 				continue
 			}
@@ -282,20 +367,41 @@ func Args(argv [][]byte) {
 			argv[i] = append(append(append([]byte{}, name...), '='), Hidden...)
 			continue
 		}
-		if m := appendText(nil, arg); !bytes.Equal(m, arg) {
+		m := hideText(arg)
+		if takesURL[tool] && len(arg) > 0 && arg[0] != '-' && bytes.IndexAny(arg, " \"'{") < 0 && bytes.IndexByte(arg, '@') > bytes.IndexByte(arg, ':') {
+			m = AppendTarget(nil, arg) // without a scheme
+		}
+		if !bytes.Equal(m, arg) {
 			argv[i] = m
 		}
 	}
 }
 
-// toolOption looks at an argument as one of the tool's own options.
-func toolOption(tool string, opts []string, arg []byte) (masked []byte, next, ok bool) {
-	for _, opt := range opts {
+// takesURL are tools that take a URL without its scheme.
+var takesURL = map[string]bool{"curl": true, "wget": true, "http": true, "https": true}
+
+// base is the last part of a path.
+func base(path []byte) []byte { return path[bytes.LastIndexByte(path, '/')+1:] }
+
+// toolOption looks at an argument as one of the tool's own options: next says
+// that the secret is the next argument.
+func toolOption(tool string, arg []byte) (masked []byte, next, ok bool) {
+	for _, opt := range tools[tool] {
 		rest, is := bytes.CutPrefix(arg, []byte(opt))
+		if !is && tool == "curl" && len(opt) == 2 && len(arg) > 2 && arg[0] == '-' && arg[1] != '-' {
+			// Behind options without a value: -sSu.
+			if n := len(arg) - len(bytes.TrimLeft(arg[1:], alone)); n > 1 && n < len(arg) && arg[n] == opt[1] {
+				opt, rest, is = string(arg[:n+1]), arg[n+1:], true
+			}
+		}
 		switch {
 		case !is:
 		case len(rest) == 0:
 			return arg, !joinedOnly[tool], true
+		case opt[0] == '/':
+			return append([]byte(opt), Hidden...), false, true
+		case opt[0] != '-' || tool == "openssl":
+			// Only as a whole.
 		case strings.HasPrefix(opt, "--"):
 			if value, is := bytes.CutPrefix(rest, []byte{'='}); is {
 				return append([]byte(opt+"="), secretValue(tool, value)...), false, true
@@ -313,8 +419,10 @@ func secretValue(tool string, value []byte) []byte {
 	sep := byte(':')
 	switch tool {
 	case "curl", "http", "https":
-	case "smbclient":
+	case "smbclient", "rpcclient":
 		sep = '%'
+	case "lftp":
+		sep = ','
 	case "wget":
 		return value // its --user is only a name; --password is known by its own
 	default:
@@ -323,7 +431,7 @@ func secretValue(tool string, value []byte) []byte {
 	if i := bytes.IndexByte(value, sep); i >= 0 {
 		return append(append([]byte{}, value[:i+1]...), Hidden...)
 	}
-	if sep == '%' {
+	if sep != ':' {
 		return value
 	}
 	return []byte(Hidden)
@@ -354,13 +462,20 @@ func secretOption(name string) bool {
 }
 
 // appendText appends an argument that may be a whole command line of its own:
-// the words in it, and the headers.
+// the words in it, the headers, and JSON.
 func appendText(b, text []byte) []byte {
-	after := false
+	after := false // a secret is next
+	tool := ""     // the program whose options they are
 	for i := 0; i < len(text); {
 		if n := header(text[i:]); n > 0 && (i == 0 || !wordByte(text[i-1]) || bytes.HasSuffix(text[:i], []byte("-H"))) {
 			// A header goes to its end: that of its quotes, or of the line.
-			end := bytes.IndexAny(text[i+n:], "\"'\r\n\\")
+			ends := "\"'\r\n\\"
+			if i == 0 {
+				ends = "\r\n"
+			} else if q := text[i-1]; q == '"' || q == '\'' {
+				ends = string(q) + "\r\n"
+			}
+			end := bytes.IndexAny(text[i+n:], ends)
 			if end < 0 {
 				end = len(text) - i - n
 			}
@@ -370,27 +485,69 @@ func appendText(b, text []byte) []byte {
 				continue
 			}
 		}
+		if n, value := member(text[i:]); n > 0 {
+			b = append(b, text[i:i+n]...)
+			if value > 0 {
+				b = append(b, Hidden...)
+			}
+			i += n + value
+			continue
+		}
+		if rest := text[i:]; bytes.HasPrefix(rest, []byte("-----BEGIN ")) {
+			if line, key, ok := bytes.Cut(rest, []byte("PRIVATE KEY-----")); ok && len(line) < 64 {
+				b = append(append(b, rest[:len(rest)-len(key)]...), Hidden...)
+				end := bytes.Index(key, []byte("-----END"))
+				if end < 0 {
+					return b
+				}
+				i = len(text) - len(key) + end
+				continue
+			}
+		}
 		n := bytes.IndexAny(text[i:], " \t\r\n\"'`()|<>")
 		if n < 0 {
 			n = len(text) - i
+		} else if n > 1 && text[i+n-1] == '\\' {
+			n-- // it belongs to the quote
 		}
 		if word := text[i : i+n]; n > 0 {
 			// Not behind a header's name, which the next turn looks for.
 			if h := headerIn(word); h > 0 {
 				word, n = word[:h], h
 			}
-			if after {
+			quoted := i+n < len(text) && (text[i+n] == '"' || text[i+n] == '\'')
+			was := after
+			after = false
+			if m, next, ok := toolOption(tool, word); ok && !was {
+				b = append(b, m...)
+				after = next || quoted // -p'...'
+			} else if was {
 				b = append(b, Hidden...)
 			} else {
 				b = appendWord(b, word)
 			}
-			after = false
-			if name, ok := option(word); ok {
+			name, isOption := option(word)
+			lower := ""
+			if n < 16 {
+				lower = strings.ToLower(string(word))
+			}
+			switch {
+			case was || after:
+			case isOption:
 				after = secretOption(name)
-			} else if w := strings.ToLower(string(word)); w == "bearer" || w == "basic" && i > 0 {
+			case lower == "bearer" || lower == "basic" && i > 0:
 				after = true
-			} else if name, is := bytes.CutSuffix(word, []byte{'='}); is && i+n < len(text) && text[i+n] != ' ' {
-				after = plainName(name) && Secret(string(name)) // NAME='...'
+			case lower == "password" || lower == "by": // of SQL, where '...' follows
+				rest := bytes.TrimLeft(text[i+n:], " ")
+				after = len(rest) > 0 && rest[0] == '\''
+			case bytes.HasSuffix(word, []byte{'='}) && i+n < len(text) && text[i+n] != ' ': // NAME='...'
+				name := word[:n-1]
+				after = plainName(name) && Secret(string(name))
+			case tools[string(base(word))] != nil && !loginOnly[string(base(word))]:
+				tool = string(base(word))
+			}
+			if c := word[n-1]; c == ';' || c == '&' {
+				tool = ""
 			}
 			i += n
 			continue
@@ -408,10 +565,60 @@ func appendText(b, text []byte) []byte {
 			after = false
 			continue
 		}
+		if text[i] == '|' || text[i] == '\n' {
+			tool = ""
+		}
 		b = append(b, text[i])
 		i++
 	}
 	return b
+}
+
+// member is the length of the "NAME": that text begins with, a name of JSON
+// whose value is a secret, and of that value, if it has no members of its own;
+// or 0. The quotes may be escaped.
+func member(text []byte) (name, value int) {
+	quote := []byte{'"'}
+	switch {
+	case text[0] == '"' || text[0] == '\'':
+		quote = text[:1]
+	case bytes.HasPrefix(text, []byte("\\\"")):
+		quote = text[:2]
+	default:
+		return 0, 0
+	}
+	n := len(quote)
+	for n < len(text) && wordByte(text[n]) {
+		n++
+	}
+	key := string(text[len(quote):n])
+	rest, ok := bytes.CutPrefix(text[n:], quote)
+	if !ok || key == "" {
+		return 0, 0
+	}
+	rest, ok = bytes.CutPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte{':'})
+	if !ok || !Secret(key) {
+		return 0, 0
+	}
+	rest = bytes.TrimLeft(rest, " \t\r\n")
+	name = len(text) - len(rest)
+	if s, ok := bytes.CutPrefix(rest, quote); ok {
+		name += len(quote)
+		for value < len(s) && !bytes.HasPrefix(s[value:], quote) {
+			if s[value] == '\\' {
+				value++ // with what it escapes
+			}
+			value++
+		}
+		return name, min(value, len(s))
+	}
+	if len(rest) > 0 && (rest[0] == '{' || rest[0] == '[') {
+		return name, 0
+	}
+	if value = bytes.IndexAny(rest, ",}] \t\r\n'\""); value < 0 {
+		value = len(rest)
+	}
+	return name, value
 }
 
 // plainName reports whether name is made of letters, digits, - and _ only.
@@ -427,28 +634,34 @@ func plainName(name []byte) bool {
 // header is the length of the NAME: that text begins with, with the blanks
 // behind it, of a header that carries a secret; or 0.
 func header(text []byte) int {
-	n := 0
-	for n < len(text) && wordByte(text[n]) {
-		n++
-	}
-	if n < 3 || n+1 >= len(text) || text[n] != ':' || !Secret(string(text[:n])) {
+	n := headerName(text)
+	if n == 0 || n == len(text) || text[n] == '/' { // a URL's scheme
 		return 0
 	}
-	if text[n+1] == '/' { // a URL's scheme
-		return 0
-	}
-	n++
 	for n < len(text) && text[n] == ' ' {
 		n++
 	}
 	return n
 }
 
+// headerName is the length of the NAME: that text begins with, of a header that
+// carries a secret; or 0.
+func headerName(text []byte) int {
+	n := 0
+	for n < len(text) && wordByte(text[n]) {
+		n++
+	}
+	if n < 3 || n == len(text) || text[n] != ':' || !Secret(string(text[:n])) {
+		return 0
+	}
+	return n + 1
+}
+
 // headerIn is where a header begins inside a word, such as -HCookie: or
 // --header=Cookie:; 0: nowhere, or at the start.
 func headerIn(word []byte) int {
 	for i := 1; i < len(word); i++ {
-		if (word[i-1] == '=' || i == 2 && word[0] == '-' && word[1] == 'H') && header(append(word[i:len(word):len(word)], ' ')) > 0 {
+		if (word[i-1] == '=' || i == 2 && word[0] == '-' && word[1] == 'H') && headerName(word[i:]) > 0 {
 			return i
 		}
 	}
@@ -457,13 +670,30 @@ func headerIn(word []byte) int {
 
 // appendWord appends a word: NAME=VALUE, --NAME=VALUE, a URL, or other text.
 func appendWord(b, word []byte) []byte {
-	if i := bytes.Index(word, []byte("://")); i > 0 {
+	return appendPairs(b, word, bytes.Contains(word, []byte("://")))
+}
+
+// appendPairs is appendWord for a word in which there can be a URL.
+func appendPairs(b, word []byte, url bool) []byte {
+	if len(word) == 0 {
+		return b
+	}
+	i := -1
+	if url {
+		i = bytes.Index(word, []byte("://"))
+	}
+	if i > 0 {
 		// --url=https://..., or a URL alone.
 		name, _, ok := bytes.Cut(word[:i], []byte{'='})
 		if ok && Secret(string(bytes.TrimLeft(name, "-"))) {
 			return append(append(append(b, name...), '='), Hidden...)
 		}
 		return AppendTarget(b, word)
+	}
+	if word[0] == '/' { // /password:...
+		if n := header(word[1:]); n > 0 {
+			return append(append(b, word[:1+n]...), Hidden...)
+		}
 	}
 	name, value, ok := bytes.Cut(word, []byte{'='})
 	if ok && len(value) > 0 {
@@ -475,21 +705,19 @@ func appendWord(b, word []byte) []byte {
 			b = append(append(append(b, name...), '='), Hidden...)
 			// Only in a form's data does something follow.
 			if i := bytes.IndexByte(value, '&'); i >= 0 {
-				return appendWord(append(b, '&'), value[i+1:])
+				return appendPairs(append(b, '&'), value[i+1:], url)
 			}
 			return b
 		}
 		b = append(append(b, name...), '=')
 		if i := bytes.IndexByte(value, '&'); i >= 0 {
-			b = append(appendWord(b, value[:i]), '&')
-			return appendWord(b, value[i+1:])
+			b = append(appendPairs(b, value[:i], url), '&')
+			return appendPairs(b, value[i+1:], url)
 		}
-		return appendWord(b, value)
+		return appendPairs(b, value, url)
 	}
-	for _, p := range []string{"pass:", "env:PASS"} { // openssl's -passin pass:...
-		if p == "pass:" && bytes.HasPrefix(word, []byte(p)) && len(word) > len(p) {
-			return append(append(b, p...), Hidden...)
-		}
+	if rest, ok := bytes.CutPrefix(word, []byte("pass:")); ok && len(rest) > 0 { // openssl's -passin pass:...
+		return append(append(b, "pass:"...), Hidden...)
 	}
 	return appendShaped(b, word)
 }
