@@ -25,6 +25,8 @@ type TLSDecoder struct {
 	Target func(b, target []byte) []byte
 
 	recent, older map[tlsKey]*tlsConn // at most maxConns each
+	fields        []hpack.HeaderField // of the header block at hand; at most maxFields
+	more          int                 // frames that the summary at hand has no room for
 }
 
 type tlsKey struct {
@@ -36,7 +38,6 @@ type tlsKey struct {
 type tlsConn struct {
 	d       *TLSDecoder
 	headers *hpack.Decoder
-	fields  []hpack.HeaderField
 	blocks  map[uint32][]byte // header blocks that wait for their end, by stream
 
 	live
@@ -48,8 +49,15 @@ const (
 	maxTable      = 64 << 10 // bytes of a header table; as much as browsers allow
 	firstTable    = 4096     // bytes, before any size update
 	maxBlocks     = 64       // of a connection
-	maxBlock      = 64 << 10 // bytes
+	maxBlock      = 64 << 10 // bytes of a header block, and of all that a connection keeps
 	maxFieldBytes = 64 << 10 // of a name or value
+	maxFields     = 1024     // of a header block; pseudo headers are its first
+)
+
+// The bounds of a summary: a few bytes can refer to a long header many times.
+const (
+	maxSummary = 64 << 10 // bytes; a frame that begins behind them is only counted
+	maxShown   = 8 << 10  // bytes of a pseudo header
 )
 
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -87,7 +95,12 @@ func (d *TLSDecoder) AppendSummary(b []byte, pid uint32, conn, length uint64, da
 		b = strconv.AppendUint(append(b, "len="...), length, 10)
 		return append(b, " <no-capture>"...)
 	}
+	d.more = 0
 	b = d.appendData(b, tlsKey{pid, conn}, length, data)
+	if d.more > 0 {
+		b = strconv.AppendInt(append(b, " | <"...), int64(d.more), 10)
+		b = append(b, " more>"...)
+	}
 	if n := uint64(len(data)); n < length {
 		b = strconv.AppendUint(append(b, " (captured "...), n, 10)
 		b = strconv.AppendUint(append(b, '/'), length, 10)
@@ -130,13 +143,11 @@ func (d *TLSDecoder) appendData(b []byte, key tlsKey, length uint64, data []byte
 			return append(b, "only"...)
 		}
 	}
+	start := len(b)
 	for first := true; len(frames) >= 9; first = false {
-		if !first {
-			b = append(b, " | "...)
-		}
 		var f frame
 		f, frames = nextFrame(frames)
-		b = c.appendFrame(b, &f)
+		b = c.appendNext(b, start, first, &f)
 	}
 	return b
 }
@@ -249,6 +260,23 @@ func (f *frame) headerBlock() ([]byte, error) {
 	return p, nil
 }
 
+// appendNext appends a frame to those that b has from start on, if there is
+// room for it.
+func (c *tlsConn) appendNext(b []byte, start int, first bool, f *frame) []byte {
+	end := len(b)
+	if end-start > maxSummary {
+		c.d.more++
+	}
+	if !first {
+		b = append(b, " | "...)
+	}
+	b = c.appendFrame(b, f)
+	if c.d.more > 0 {
+		return b[:end]
+	}
+	return b
+}
+
 func (c *tlsConn) appendFrame(b []byte, f *frame) []byte {
 	if int(f.typ) < len(frameNames) {
 		b = append(b, frameNames[f.typ]...)
@@ -292,7 +320,11 @@ func (c *tlsConn) appendFrame(b []byte, f *frame) []byte {
 
 // collect keeps a part of a header block until its end comes.
 func (c *tlsConn) collect(b []byte, stream uint32, block, part []byte) []byte {
-	if len(block)+len(part) > maxBlock || len(c.blocks) >= maxBlocks && block == nil {
+	size := len(part)
+	for _, kept := range c.blocks {
+		size += len(kept)
+	}
+	if size > maxBlock || len(c.blocks) >= maxBlocks && block == nil {
 		delete(c.blocks, stream)
 		return c.fail(b, errors.New("ProtocolError: too many unfinished headers"))
 	}
@@ -322,13 +354,17 @@ func (c *tlsConn) appendHeaders(b, block []byte) []byte {
 		return c.fail(b, errors.New("ProtocolError: empty header block"))
 	}
 	if c.headers == nil {
-		c.headers = hpack.NewDecoder(firstTable, func(f hpack.HeaderField) { c.fields = append(c.fields, f) })
+		c.headers = hpack.NewDecoder(firstTable, func(f hpack.HeaderField) {
+			if len(c.d.fields) < maxFields {
+				c.d.fields = append(c.d.fields, f)
+			}
+		})
 		c.headers.SetMaxStringLength(maxFieldBytes)
 		if c.unknown {
 			c.fillUnknown()
 		}
 	}
-	c.fields = c.fields[:0]
+	c.d.fields = c.d.fields[:0]
 	block, err := c.resize(block)
 	if err == nil {
 		_, err = c.headers.Write(block)
@@ -343,15 +379,18 @@ func (c *tlsConn) appendHeaders(b, block []byte) []byte {
 	if err != nil {
 		return c.fail(b, errors.New("CompressionError: "+err.Error()))
 	}
-	if err := malformed(c.fields); err != nil {
+	if err := malformed(c.d.fields); err != nil {
 		// The table is as good as before: such a request concerns its stream only.
 		return appendError(b, err)
 	}
+	if c.d.more > 0 {
+		return b // it is not shown
+	}
 	for _, name := range [...]string{":method", ":path", ":authority", ":status"} {
-		for i := len(c.fields) - 1; i >= 0; i-- {
-			if c.fields[i].Name == name {
+		for i := len(c.d.fields) - 1; i >= 0; i-- {
+			if c.d.fields[i].Name == name {
 				b = append(append(append(b, ' '), name...), '=')
-				b = c.d.appendTarget(b, name, []byte(c.fields[i].Value))
+				b = c.d.appendTarget(b, name, c.d.fields[i].Value)
 				break
 			}
 		}

@@ -53,7 +53,7 @@ var unknowns = bytes.Repeat(append(append(append([]byte{
 func (c *tlsConn) appendUnknown(b []byte) []byte {
 	missing, request := false, false
 	has := map[string]bool{}
-	for _, f := range c.fields {
+	for _, f := range c.d.fields {
 		has[f.Name] = true
 		if f.Name == unknownName {
 			missing = true
@@ -148,19 +148,21 @@ func (c *tlsConn) appendLive(b []byte, length uint64, data []byte) []byte {
 			next()
 			return append(b, unknown...)
 		}
-		next()
 		switch {
 		case len(f.payload) == f.length:
-			b = c.appendFrame(b, &f)
+			b = c.appendNext(b, start, first, &f)
+			first = false
 			headers = headers || f.typ == frameHeaders || f.typ == frameContinuation
 			frames = rest
 			continue
 		case cut == 0 && f.length <= maxBlock && (f.typ == frameHeaders || f.typ == frameContinuation):
 			c.partial = bytes.Clone(frames)
+			next()
 			b = append(appendName(b, &f), " <collecting>"...)
 			return b
 		}
 		missing := uint64(f.length - len(f.payload))
+		next()
 		b = c.appendFrame(b, &f)
 		if f.typ == frameHeaders || f.typ == frameContinuation || f.typ == framePushPromise {
 			c.headers, c.blocks, c.unknown = nil, nil, true
@@ -227,9 +229,15 @@ func (d *TLSDecoder) appendLine(b, line []byte) []byte {
 }
 
 // appendTarget appends the value of a pseudo header.
-func (d *TLSDecoder) appendTarget(b []byte, name string, value []byte) []byte {
+func (d *TLSDecoder) appendTarget(b []byte, name, text string) []byte {
+	cut := len(text) > maxShown
+	value := []byte(text[:min(len(text), maxShown)])
 	if d.Target != nil && (name == ":path" || name == ":authority") {
 		value = d.Target(nil, value)
 	}
-	return AppendSafe(b, value)
+	b = AppendSafe(b, value)
+	if cut {
+		b = append(b, "<cut>"...)
+	}
+	return b
 }

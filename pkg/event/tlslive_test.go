@@ -178,3 +178,72 @@ func BenchmarkTLSLive(b *testing.B) {
 		}
 	})
 }
+
+// TestTLSBounds: what a hostile program writes makes neither summaries nor what
+// is kept of its connection large, and what follows is decoded all the same.
+func TestTLSBounds(t *testing.T) {
+	d := &TLSDecoder{Live: true}
+	write := func(data string) string {
+		return string(d.AppendSummary(nil, 1, 1, uint64(len(data)), []byte(data)))
+	}
+	conn := func() *tlsConn { return d.get(tlsKey{1, 1}) }
+	write(preface + rawFrame(4, 0, 0, ""))
+
+	// A table of 64 KiB, a path of 30,000 bytes in it, and many requests for it.
+	p := newPeer()
+	p.enc.SetMaxDynamicTableSizeLimit(maxTable)
+	p.enc.SetMaxDynamicTableSize(maxTable)
+	long := "/" + strings.Repeat("p", 30_000)
+	if got := write(p.headers(1, ":path", long)); !strings.Contains(got, ":path=/pppp") || !strings.HasSuffix(got, "ppp<cut>") || len(got) > 2*maxShown {
+		t.Errorf("a long path is shown in %d bytes", len(got))
+	}
+	var many string
+	for n := range uint32(1000) {
+		many += p.headers(3+2*n, ":path", long)
+	}
+	if len(many) > 16<<10 {
+		t.Fatalf("the requests are %d bytes", len(many))
+	}
+	if got := write(many); len(got) > maxSummary+2*maxShown || !strings.HasSuffix(got, " more>") {
+		t.Errorf("1000 references to it are shown in %d bytes, ending in %q", len(got), got[max(0, len(got)-20):])
+	}
+	if got := write(p.get(3001, "/next")); !strings.HasSuffix(got, ":method=GET :path=/next :authority=x.test") {
+		t.Errorf("what follows is %q", got)
+	}
+
+	var fields []string
+	for range 5000 {
+		fields = append(fields, "x-same", "of all")
+	}
+	write(p.headers(3003, fields...))
+	if n := len(d.fields); n > maxFields {
+		t.Errorf("%d fields are kept", n)
+	}
+
+	kept := 0
+	for n := range uint32(2 * maxBlocks) {
+		write(rawFrame(1, 0, 4001+2*n, strings.Repeat("b", 8000)))
+		kept = 0
+		for _, b := range conn().blocks {
+			kept += len(b)
+		}
+		if kept > maxBlock {
+			t.Fatalf("%d bytes of unfinished headers are kept", kept)
+		}
+	}
+	if kept == 0 {
+		t.Error("no unfinished headers are kept")
+	}
+	for range 2 * maxBlock / 1000 {
+		write(strings.Repeat("\x00\xff\xff\x01", 250)) // a frame that never ends
+		if n := len(conn().partial); n > maxBlock+9 {
+			t.Fatalf("%d bytes of a frame are kept", n)
+		}
+	}
+	for n := range uint64(3 * maxConns) {
+		d.AppendSummary(nil, 2, n, uint64(len(preface)), []byte(preface))
+	}
+	if n := len(d.recent) + len(d.older); n > 2*maxConns {
+		t.Errorf("%d connections are kept", n)
+	}
+}
