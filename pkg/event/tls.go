@@ -41,6 +41,7 @@ type tlsConn struct {
 	blocks  map[uint32][]byte // header blocks that wait for their end, by stream
 
 	live
+	part partWritten
 }
 
 // The bounds of what a TLSDecoder keeps.
@@ -92,6 +93,9 @@ func (d *TLSDecoder) AppendSummary(b []byte, pid uint32, conn, length uint64, da
 		return append(b, "data_len=0"...)
 	}
 	if len(data) == 0 {
+		if c := d.get(tlsKey{pid, conn}); c != nil && d.Live {
+			c.lose()
+		}
 		b = strconv.AppendUint(append(b, "len="...), length, 10)
 		return append(b, " <no-capture>"...)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"hash/maphash"
 	"strconv"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 // live is what is known beyond single writes of an HTTP/2 connection all of
@@ -20,6 +22,24 @@ type live struct {
 	last        uint64 // hash; 0: none
 	lastLength  uint64
 	lastSummary []byte
+}
+
+// partWritten is what a connection is like if only what was captured of its
+// last write was written: some libraries write one TLS record, as much as is
+// captured, and let the program write the rest again.
+type partWritten struct {
+	rest    uint64 // bytes that were not captured; 0: all were
+	headers *hpack.Decoder
+	blocks  map[uint32][]byte
+	live    live
+}
+
+// partly notes that only what was captured may have been written, and not the
+// rest bytes behind it.
+func (c *tlsConn) partly(rest uint64) {
+	if rest > 0 {
+		c.part = partWritten{rest, c.headers, c.blocks, c.live}
+	}
 }
 
 const (
@@ -99,6 +119,12 @@ func (c *tlsConn) appendLive(b []byte, length uint64, data []byte) []byte {
 		return append(b, c.lastSummary...)
 	}
 	c.lastSummary = nil
+	part := c.part
+	c.part = partWritten{}
+	if part.rest == length && (c.astray || c.skip > 0 || !validFrame(data)) {
+		c.headers, c.blocks, c.live = part.headers, part.blocks, part.live
+		c.lastSummary = nil
+	}
 	start, cut := len(b), length-uint64(len(data))
 	frames, begins := bytes.CutPrefix(data, []byte(preface))
 	if begins {
@@ -128,6 +154,7 @@ func (c *tlsConn) appendLive(b []byte, length uint64, data []byte) []byte {
 		b = strconv.AppendUint(append(appendName(b, &c.skipped), " rest="...), n, 10)
 		frames, c.skip = frames[n:], c.skip-n
 		if len(frames) == 0 {
+			c.partly(cut)
 			if cut > c.skip {
 				c.lose()
 				return b
@@ -167,15 +194,19 @@ func (c *tlsConn) appendLive(b []byte, length uint64, data []byte) []byte {
 		if f.typ == frameHeaders || f.typ == frameContinuation || f.typ == framePushPromise {
 			c.headers, c.blocks, c.unknown = nil, nil, true
 		}
+		c.skip, c.skipped = missing, frame{typ: f.typ, stream: f.stream}
+		c.partly(cut)
 		if cut > missing {
 			c.lose()
 			return b
 		}
-		c.skip, c.skipped = missing-cut, frame{typ: f.typ, stream: f.stream}
+		c.skip -= cut
 		return b
 	}
 	switch {
 	case cut > 0:
+		c.partial = bytes.Clone(frames)
+		c.partly(cut)
 		c.lose()
 	case len(frames) > 0:
 		c.partial = bytes.Clone(frames)

@@ -52,6 +52,28 @@ func TestTLSLive(t *testing.T) {
 			write(p.headers(9, "x-new", "1"), 0, "len=")
 			write(p.headers(11, "x-same", "of all"), 0, " <unknown>")
 		},
+		"written in parts": func(write func(string, int, string), _ *TLSDecoder) {
+			p := newPeer()
+			write(preface+settings, 0, "SETTINGS")
+			write(p.get(1, "/a"), 0, ":path=/a")
+			// The rest comes in a write of its own, or what was not captured was written.
+			data := rawFrame(0, 0, 1, strings.Repeat("x", 16384))
+			write(data[:16384], 9, "DATA stream=1 flags=0x00 len=16375*")
+			write(data[16384:], 0, "DATA stream=1 rest=9")
+			write(p.get(3, "/b"), 0, ":method=GET :path=/b :authority=x.test")
+			write(data[:16384], 9, "DATA stream=1 flags=0x00 len=16375*")
+			write(rawFrame(4, 1, 0, ""), 0, "SETTINGS stream=0 flags=0x01 len=0")
+			write(p.get(5, "/c"), 0, ":method=GET :path=/c :authority=x.test")
+			// Much more, in which requests begin.
+			data += data + p.get(7, "/d") + data
+			write(data[:16384], len(data)-16384, "DATA stream=1 flags=0x00 len=16375*")
+			data = data[16384:]
+			write(data[:16384], len(data)-16384, "DATA stream=1 rest=9 | DATA stream=1 flags=0x00 len=16366*")
+			data = data[16384:]
+			write(data[:16384], len(data)-16384, ":method=GET :path=/d :authority=x.test")
+			write(data[16384:], 0, "DATA stream=1 rest=")
+			write(p.get(9, "/d"), 0, ":method=GET :path=/d :authority=x.test")
+		},
 		"responses from the middle": func(write func(string, int, string), _ *TLSDecoder) {
 			p := newPeer()
 			p.headers(1, ":status", "200", "server", "s")

@@ -229,6 +229,50 @@ func TestTLSClients(t *testing.T) {
 	}
 }
 
+const uploadClient = `
+import ctypes
+curl = ctypes.CDLL("LIBRARY")
+curl.curl_easy_init.restype = ctypes.c_void_p
+handle = ctypes.c_void_p(curl.curl_easy_init())
+def option(n, value): assert curl.curl_easy_setopt(handle, n, value) == 0
+option(64, ctypes.c_long(0)) # CURLOPT_SSL_VERIFYPEER
+option(81, ctypes.c_long(0)) # CURLOPT_SSL_VERIFYHOST
+option(84, ctypes.c_long(4)) # CURLOPT_HTTP_VERSION: 2
+body = b"x" * 200000
+option(10015, body) # CURLOPT_POSTFIELDS
+option(60, ctypes.c_long(len(body))) # CURLOPT_POSTFIELDSIZE
+for n in b"1", b"2":
+    option(10002, b"https://HOST:PORT/upload/" + n) # CURLOPT_URL
+    assert curl.curl_easy_perform(handle) == 0
+`
+
+// TestTLSUpload: writes of more than is captured, which OpenSSL takes whole and
+// GnuTLS in parts, and the request behind them.
+func TestTLSUpload(t *testing.T) {
+	addr := tlsServer(t)
+	for _, library := range []string{"libcurl.so.4", "libcurl-gnutls.so.4"} {
+		t.Run(library, func(t *testing.T) {
+			text := strings.Replace(uploadClient, "LIBRARY", library, 1)
+			s := record(t, Options{Events: events(event.SSLWrite), BufferSize: 1 << 24}, debianPython, clientScript(t, addr, text))
+			all := strings.Join(summaries(s), "\n")
+			for _, want := range []string{
+				":method=POST :path=/upload/1 :authority=" + addr, ":method=POST :path=/upload/2 :authority=" + addr,
+				"DATA stream=1 flags=0x00 len=16375* (captured 16384/16393B)", "DATA stream=3 flags=0x01 len=",
+			} {
+				if !strings.Contains(all, want) {
+					t.Errorf("not seen: %s", want)
+				}
+			}
+			if strings.Contains(all, "<unknown>") || strings.Contains(all, "error") || strings.Contains(all, "binary") {
+				t.Error("something is not known")
+			}
+			if t.Failed() {
+				t.Log(all)
+			}
+		})
+	}
+}
+
 const nodeInterleaved = `
 const http2 = require("http2")
 const conns = ["a", "b"].map(() => http2.connect("https://HOST:PORT", {rejectUnauthorized: false}))
