@@ -10,8 +10,11 @@ import (
 )
 
 // maxSymbols bounds the bytes of a symbol table, and of its names, that are
-// looked at.
+// looked at. They are never in memory as a whole.
 const maxSymbols = 256 << 20
+
+// longestName is longer than the names of functions that are looked for.
+const longestName = 32
 
 var errNoProgram = errors.New("not a program or library for this machine")
 
@@ -23,6 +26,9 @@ func openELF(r io.ReaderAt) (f *elf.File, err error) {
 			f, err = nil, fmt.Errorf("read ELF headers: %v", e)
 		}
 	}()
+	if !modest(r) {
+		return nil, errNoProgram
+	}
 	f, err = elf.NewFile(r)
 	if err != nil {
 		return nil, err
@@ -31,6 +37,29 @@ func openELF(r io.ReaderAt) (f *elf.File, err error) {
 		return nil, errNoProgram
 	}
 	return f, nil
+}
+
+// modest reports whether a file's section headers and their names are few
+// enough to be read: a sparse file can claim any number of them.
+func modest(r io.ReaderAt) bool {
+	var h [64]byte // struct Elf64_Ehdr
+	if _, err := r.ReadAt(h[:], 0); err != nil {
+		return false
+	}
+	headers := binary.LittleEndian.Uint64(h[0x28:])
+	if headers == 0 {
+		return true
+	}
+	if binary.LittleEndian.Uint16(h[0x3c:]) == 0 { // their number is elsewhere, and over 65,000
+		return false
+	}
+	var names [64]byte // struct Elf64_Shdr
+	at := headers + 64*uint64(binary.LittleEndian.Uint16(h[0x3e:]))
+	if at > 1<<62 {
+		return false
+	}
+	_, err := r.ReadAt(names[:], int64(at))
+	return err == nil && binary.LittleEndian.Uint64(names[0x20:]) <= 1<<20
 }
 
 // functions finds the functions of these names that the file itself has, and
@@ -43,47 +72,90 @@ func functions(f *elf.File, names map[string]bool) (map[string]uint64, error) {
 		if table == nil || int(table.Link) >= len(f.Sections) {
 			continue
 		}
-		symbols, err := sectionData(table)
+		places, err := namePlaces(f.Sections[table.Link], names)
 		if err != nil {
 			return nil, err
 		}
-		text, err := sectionData(f.Sections[table.Link])
-		if err != nil {
-			return nil, err
+		if len(places) == 0 {
+			continue
 		}
 		const size = 24 // struct Elf64_Sym
-		for ; len(symbols) >= size; symbols = symbols[size:] {
-			name := binary.LittleEndian.Uint32(symbols)
-			section := binary.LittleEndian.Uint16(symbols[6:])
-			if elf.ST_TYPE(symbols[4]) != elf.STT_FUNC || section == 0 || uint64(name) >= uint64(len(text)) {
-				continue
+		var chunk [2048 * size]byte
+		for r := content(table); ; {
+			n, err := io.ReadFull(r, chunk[:])
+			for symbols := chunk[:n]; len(symbols) >= size; symbols = symbols[size:] {
+				name, ok := places[binary.LittleEndian.Uint32(symbols)]
+				if !ok || elf.ST_TYPE(symbols[4]) != elf.STT_FUNC || binary.LittleEndian.Uint16(symbols[6:]) == 0 {
+					continue
+				}
+				if _, ok := found[name]; ok {
+					continue
+				}
+				if off, ok := fileOffset(f, binary.LittleEndian.Uint64(symbols[8:])); ok {
+					found[name] = off
+				}
 			}
-			n := text[name:]
-			end := bytes.IndexByte(n[:min(len(n), 32)], 0)
-			if end < 0 || !names[string(n[:end])] {
-				continue
+			if err == io.EOF || err == io.ErrUnexpectedEOF {
+				break
 			}
-			if _, ok := found[string(n[:end])]; ok {
-				continue
-			}
-			if off, ok := fileOffset(f, binary.LittleEndian.Uint64(symbols[8:])); ok {
-				found[string(n[:end])] = off
+			if err != nil {
+				return nil, fmt.Errorf("read section %s: %w", table.Name, err)
 			}
 		}
 	}
 	return found, nil
 }
 
-func sectionData(s *elf.Section) ([]byte, error) {
+// namePlaces finds where in a table of texts these names are, each as a text of
+// its own or as the end of another one.
+func namePlaces(table *elf.Section, names map[string]bool) (map[uint32]string, error) {
+	const most = 64 // places of a name; linkers make one
+	places, count := map[uint32]string{}, map[string]int{}
+	ends := [256]bool{} // of the names
+	for name := range names {
+		ends[name[len(name)-1]] = true
+	}
+	buf := make([]byte, 64<<10)
+	kept, base := 0, 0 // base: where in the table buf begins
+	for r := content(table); ; {
+		n, err := io.ReadFull(r, buf[kept:])
+		text := buf[:kept+n]
+		for i := kept; ; {
+			j := bytes.IndexByte(text[i:], 0)
+			if j < 0 {
+				break
+			}
+			end := i + j
+			i = end + 1
+			if end == 0 || !ends[text[end-1]] {
+				continue
+			}
+			for name := range names {
+				if bytes.HasSuffix(text[:end], []byte(name)) && count[name] < most {
+					count[name]++
+					places[uint32(base+end-len(name))] = name
+				}
+			}
+		}
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return places, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read section %s: %w", table.Name, err)
+		}
+		keep := min(longestName, len(text))
+		copy(buf, text[len(text)-keep:])
+		base, kept = base+len(text)-keep, keep
+	}
+}
+
+// content is what is in a section of the file.
+func content(s *elf.Section) io.Reader {
 	if s.Type == elf.SHT_NOBITS || s.FileSize > maxSymbols {
-		return nil, nil
+		return bytes.NewReader(nil)
 	}
 	// Not Data, which believes a size that the file does not have.
-	b, err := io.ReadAll(io.LimitReader(s.Open(), int64(s.FileSize)))
-	if err != nil {
-		return nil, fmt.Errorf("read section %s: %w", s.Name, err)
-	}
-	return b, nil
+	return io.LimitReader(s.Open(), int64(s.FileSize))
 }
 
 // fileOffset is where in the file the code of an address lies.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,6 +110,7 @@ type libraries struct {
 	ended   chan struct{}
 	started bool  // the goroutine was
 	err     error // the first failure that was not the end of a process
+	failed  int   // how many there were
 
 	closing sync.WaitGroup
 	room    chan struct{} // of links that are being closed
@@ -116,6 +118,7 @@ type libraries struct {
 	// Of the goroutine alone.
 	files map[fileID]*library
 	procs map[int]*libraryProcess
+	swept time.Time
 }
 
 // libraryTask says that a process can have another library now.
@@ -129,17 +132,23 @@ type library struct {
 	mtime unix.Timespec
 	size  int64
 	sites map[string][]callSite // by program
+	used  time.Time             // when a process was last known to have it mapped
+	keep  bool                  // also while none has
 }
 
 // libraryProcess is a process with what is attached for it.
 type libraryProcess struct {
-	pidfd int
-	links map[*library][]link.Link
+	pidfd  int
+	links  map[*library][]link.Link
+	mapped map[*library]bool // what it had mapped when it was looked at
 }
 
 const (
 	maxClosing    = 64                     // links that are being closed
 	maxOtherFiles = 4096                   // files without sites that are remembered
+	maxLibraries  = 1024                   // files with sites
+	keepUnused    = time.Minute            // how long a file is kept that no process has mapped
+	sweepEvery    = 5 * time.Second        // how often such are looked for
 	reapEvery     = 200 * time.Millisecond // how often ended processes are looked for
 )
 
@@ -160,6 +169,7 @@ func haveUprobeMulti() bool { return features.HaveBPFLinkUprobeMulti() == nil }
 // what watch says. command is the file that the first of them will execute;
 // "": it runs already.
 func (l *libraries) begin(pids []int, command string) {
+	l.swept = time.Now()
 	for _, pid := range pids {
 		p := l.process(pid)
 		if p == nil {
@@ -211,11 +221,14 @@ func (l *libraries) close() {
 	}
 }
 
-// failure is the first failure to attach or detach, or nil. It leaves a
-// library out, and not the recording.
+// failure is the first failure to attach or detach, and how many there were, or
+// nil. It leaves a library out, and not the recording.
 func (l *libraries) failure() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.failed > 1 {
+		return fmt.Errorf("%w (and %d more failures)", l.err, l.failed-1)
+	}
 	return l.err
 }
 
@@ -230,6 +243,9 @@ func (l *libraries) run() {
 		case <-l.wake:
 		case <-reap.C:
 			l.reap()
+			if now := time.Now(); now.Sub(l.swept) >= sweepEvery {
+				l.sweep(now, keepUnused)
+			}
 		}
 		for {
 			l.mu.Lock()
@@ -251,6 +267,11 @@ func (l *libraries) run() {
 				}
 				if t.parent != 0 {
 					l.inherit(t.pid, p)
+					if parent := l.procs[t.parent]; parent != nil {
+						p.mapped = maps.Clone(parent.mapped)
+					} else { // it has ended already
+						l.scan(t.pid, p)
+					}
 				} else {
 					l.scan(t.pid, p)
 				}
@@ -277,9 +298,11 @@ func (l *libraries) process(pid int) *libraryProcess {
 	return p
 }
 
-func ended(pidfd int) bool {
+func ended(pidfd int) bool { return endedWithin(pidfd, 0) }
+
+func endedWithin(pidfd int, d time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
+	n, err := unix.Poll(fds, int(d.Milliseconds()))
 	return err == nil && n > 0
 }
 
@@ -307,6 +330,34 @@ func (l *libraries) reap() {
 	}
 }
 
+// sweep forgets the files that no process had mapped for that long: to keep
+// them open keeps a container's file system busy, and to attach them for each
+// new process takes time.
+func (l *libraries) sweep(now time.Time, unused time.Duration) {
+	l.swept = now
+	for _, p := range l.procs {
+		for lib := range p.mapped {
+			lib.used = now
+		}
+	}
+	for id, lib := range l.files {
+		if lib.file != nil && !lib.keep && now.Sub(lib.used) >= unused {
+			l.forget(id)
+		}
+	}
+}
+
+// full reports whether there is no room for another file with sites.
+func (l *libraries) full() bool {
+	n := 0
+	for _, lib := range l.files {
+		if lib.file != nil {
+			n++
+		}
+	}
+	return n >= maxLibraries
+}
+
 // inherit attaches all libraries that are known for a new process: it has its
 // parent's, and those that it will map are most likely among the others.
 func (l *libraries) inherit(pid int, p *libraryProcess) {
@@ -332,6 +383,7 @@ func (l *libraries) scan(pid int, p *libraryProcess) {
 		return
 	}
 	defer f.Close()
+	p.mapped = map[*library]bool{}
 	var last []byte
 	for sc := bufio.NewScanner(f); sc.Scan(); {
 		// 7f..-7f.. r-xp OFFSET DEV INODE      PATH
@@ -346,9 +398,12 @@ func (l *libraries) scan(pid int, p *libraryProcess) {
 		}
 		from, to, _ := bytes.Cut(fields[0], []byte{'-'})
 		name := fmt.Sprintf("/proc/%d/map_files/%s-%s", pid, bytes.TrimLeft(from, "0"), bytes.TrimLeft(to, "0"))
-		if !l.look(pid, p, name) {
-			path := sc.Text()[bytes.IndexByte(sc.Bytes(), '/'):]
-			l.look(pid, p, fmt.Sprintf("/proc/%d/root%s", pid, path))
+		lib := l.look(pid, p, name)
+		if i := bytes.IndexByte(sc.Bytes(), '/'); lib == nil && i >= 0 {
+			lib = l.look(pid, p, fmt.Sprintf("/proc/%d/root%s", pid, sc.Bytes()[i:]))
+		}
+		if lib != nil && lib.file != nil {
+			p.mapped[lib] = true
 		}
 	}
 }
@@ -367,7 +422,9 @@ func (l *libraries) cached(p *libraryProcess, pid int) {
 		}
 		for _, name := range wellKnown {
 			if strings.HasPrefix(filepath.Base(string(text)), name) {
-				l.look(pid, p, inRoot(root, string(text)))
+				if lib := l.look(pid, p, inRoot(root, string(text))); lib != nil {
+					lib.keep = true
+				}
 			}
 		}
 	}
@@ -428,13 +485,12 @@ func (l *libraries) command(p *libraryProcess, pid int, name string) {
 	}
 }
 
-// look attaches in the file of that name, if it has sites. It reports whether
-// the file could be looked at.
-func (l *libraries) look(pid int, p *libraryProcess, name string) bool {
-
+// look attaches in the file of that name, if it has sites. It returns nil if
+// the file could not be looked at.
+func (l *libraries) look(pid int, p *libraryProcess, name string) *library {
 	var st unix.Stat_t
 	if unix.Stat(name, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return false
+		return nil
 	}
 	id := fileID{st.Dev, st.Ino}
 	lib := l.files[id]
@@ -443,9 +499,17 @@ func (l *libraries) look(pid int, p *libraryProcess, name string) bool {
 		lib = nil
 	}
 	if lib == nil {
-		lib = &library{mtime: st.Mtim, size: st.Size}
+		lib = &library{mtime: st.Mtim, size: st.Size, used: time.Now()}
 		if err := l.open(lib, name, id); err != nil {
-			return false
+			return nil
+		}
+		if lib.file != nil && l.full() {
+			l.sweep(lib.used, time.Nanosecond)
+			if l.full() {
+				lib.file.Close()
+				lib.file, lib.sites = nil, nil
+				l.fail(fmt.Errorf("process %d has mapped one more than %d libraries: calls in it are not seen", pid, maxLibraries))
+			}
 		}
 		if len(l.files) >= maxOtherFiles {
 			for id, lib := range l.files {
@@ -457,7 +521,7 @@ func (l *libraries) look(pid int, p *libraryProcess, name string) bool {
 		l.files[id] = lib
 	}
 	l.attach(pid, p, lib)
-	return true
+	return lib
 }
 
 // open finds the sites of a file and keeps it open if it has any.
@@ -487,7 +551,7 @@ func (l *libraries) open(lib *library, name string, id fileID) error {
 	for _, find := range l.finders {
 		sites, err := find(e, f)
 		if err != nil {
-			continue
+			l.fail(fmt.Errorf("find functions in %s: %w", name, err))
 		}
 		for _, s := range sites {
 			if lib.sites == nil {
@@ -502,6 +566,7 @@ func (l *libraries) open(lib *library, name string, id fileID) error {
 	// By the descriptor: the name may be another's, or nobody's, now.
 	if lib.exe, err = link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", fd)); err != nil {
 		lib.sites = nil
+		l.fail(fmt.Errorf("attach to %s: %w", name, err))
 		return nil
 	}
 	lib.file, keep = f, true
@@ -514,6 +579,7 @@ func (l *libraries) forget(id fileID) {
 	for _, p := range l.procs {
 		l.detach(p.links[lib])
 		delete(p.links, lib)
+		delete(p.mapped, lib)
 	}
 	if lib.file != nil {
 		lib.file.Close()
@@ -530,7 +596,9 @@ func (l *libraries) attach(pid int, p *libraryProcess, lib *library) {
 	for name, sites := range lib.sites {
 		got, err := l.attachSites(pid, lib, l.programs[name], sites)
 		links = append(links, got...)
-		if err != nil && !ended(p.pidfd) && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+		// A process that is ending cannot be found some time before it has ended.
+		gone := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
+		if err != nil && !ended(p.pidfd) && !(gone && endedWithin(p.pidfd, 100*time.Millisecond)) {
 			l.fail(fmt.Errorf("attach to a library of process %d: %w", pid, err))
 		}
 	}
@@ -581,7 +649,11 @@ func (l *libraries) detach(links []link.Link) {
 func (l *libraries) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && l.err == nil {
+	if err == nil {
+		return
+	}
+	l.failed++
+	if l.err == nil {
 		l.err = err
 	}
 }
