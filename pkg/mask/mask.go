@@ -368,7 +368,7 @@ func Args(argv [][]byte) {
 			continue
 		}
 		m := hideText(arg)
-		if takesURL[tool] && len(arg) > 0 && arg[0] != '-' && bytes.IndexAny(arg, " \"'{") < 0 && bytes.IndexByte(arg, '@') > bytes.IndexByte(arg, ':') {
+		if takesURL[tool] && len(arg) > 0 && arg[0] != '-' && !bytes.ContainsAny(arg, " \"'{") && bytes.IndexByte(arg, '@') > bytes.IndexByte(arg, ':') {
 			m = AppendTarget(nil, arg) // without a scheme
 		}
 		if !bytes.Equal(m, arg) {
@@ -578,7 +578,7 @@ func appendText(b, text []byte) []byte {
 // whose value is a secret, and of that value, if it has no members of its own;
 // or 0. The quotes may be escaped.
 func member(text []byte) (name, value int) {
-	quote := []byte{'"'}
+	var quote []byte
 	switch {
 	case text[0] == '"' || text[0] == '\'':
 		quote = text[:1]

@@ -412,8 +412,18 @@ func (l *libraries) scan(pid int, p *libraryProcess) {
 // find.
 func (l *libraries) cached(p *libraryProcess, pid int) {
 	root := fmt.Sprintf("/proc/%d/root", pid)
-	b, err := os.ReadFile(root + "/etc/ld.so.cache")
-	if err != nil || len(b) > 16<<20 {
+	// It is the process's and may be anything, also something that never ends.
+	fd, err := unix.Open(inRoot(root, "/etc/ld.so.cache"), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return
+	}
+	f := os.NewFile(uintptr(fd), "ld.so.cache")
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 16<<20))
+	if err != nil {
 		return
 	}
 	for text := range bytes.SplitSeq(b, []byte{0}) {

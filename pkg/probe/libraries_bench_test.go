@@ -90,6 +90,7 @@ func BenchmarkSSLWrite(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.ReportMetric(ns, "ns/call")
+				b.ReportMetric(4096/ns*1000, "MB/s")
 			}
 			b.ReportMetric(0, "ns/op")
 		})

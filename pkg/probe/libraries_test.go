@@ -173,6 +173,23 @@ func TestOwnRoot(t *testing.T) {
 	compare(t, without(own(s), "CHILD"), without(environment, "CHILD"))
 }
 
+// TestHostileRoot: a loader's cache that is no file, in the root of a process
+// that is watched from the start, holds nothing up.
+func TestHostileRoot(t *testing.T) {
+	d := tempDir(t)
+	copyFile(t, program(t, "env"), d+"/env")
+	if err := os.Mkdir(d+"/etc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(d+"/etc/ld.so.cache", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/env", "wait")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: d}
+	s := recordRunning(t, Options{Events: events(event.EnvCaccess)}, startCmd(t, cmd), 0)
+	compare(t, without(own(s), "CHILD"), without(environment, "CHILD"))
+}
+
 func copyFile(t testing.TB, from, to string) {
 	t.Helper()
 	b, err := os.ReadFile(from)
