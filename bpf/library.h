@@ -82,6 +82,19 @@ static __always_inline void tell_library(struct task *t, struct task_struct *lea
 	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 }
 
+/* How to submit a record: the reader looks again and again by itself, and is
+ * only woken when the ring fills. A large record looks each time. */
+static __always_inline __u64 wake_reader(bool large)
+{
+	__u32 zero = 0;
+	struct count *c = bpf_map_lookup_elem(&counts, &zero);
+
+	if (c && (large || !(++c->emitted & (LOOK_EVERY - 1))) &&
+	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
 /* What a uprobe's cookie says: which function was called. */
 enum call {
 	VIV_CALL_DLOPEN,
@@ -169,7 +182,7 @@ int env_call(struct pt_regs *ctx)
 		keep_key(r->key);
 		r->rec.len[1] = sizeof(r->key);
 	}
-	bpf_ringbuf_submit(r, 0);
+	bpf_ringbuf_submit(r, wake_reader(false));
 	return 0;
 }
 
@@ -199,7 +212,7 @@ int dlopen_call(struct pt_regs *ctx)
 		r->rec.len[0] = n - 1;
 	if (n == sizeof(r->path))
 		r->rec.flags = VIV_TRUNCATED;
-	bpf_ringbuf_submit(r, 0);
+	bpf_ringbuf_submit(r, wake_reader(true));
 	return 0;
 }
 
@@ -236,7 +249,7 @@ int dlopen_call(struct pt_regs *ctx)
 		r->rec.num[1] = n;                                                             \
 		r->rec.num[2] = conn;                                                          \
 		r->rec.len[1] = n;                                                             \
-		bpf_ringbuf_submit(r, 0);                                                      \
+		bpf_ringbuf_submit(r, wake_reader(size > 256));                                \
 		return 0;                                                                      \
 	}
 
@@ -262,7 +275,7 @@ int tls_call(struct pt_regs *ctx)
 		}
 		head(r, t, VIV_TLS_END);
 		r->num[2] = conn;
-		bpf_ringbuf_submit(r, 0);
+		bpf_ringbuf_submit(r, wake_reader(false));
 		return 0;
 	}
 	if (call == VIV_CALL_SSL_WRITE)
