@@ -12,6 +12,11 @@
  * the verifier thinks a name could reach. */
 #define TEXT_ROOM (PATH_MAX + 256)
 
+/* Room for a record in front of its first text, so that both go to the ring in
+ * one piece. */
+#define RECORD_ROOM 128
+_Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits in front of its text");
+
 /*
  * One per CPU, for the texts of one record. A path is built backwards from
  * PATH_MAX, a string of the program's is put forwards behind it; the rest is
@@ -21,6 +26,7 @@
  * neither LSM hooks nor uprobes.
  */
 struct texts {
+	char room[RECORD_ROOM];
 	char path[3 * PATH_MAX];
 	char args[ARGS_MAX];
 };
@@ -50,26 +56,32 @@ static __always_inline struct texts *get_texts(void)
 /* A record is filled by begin, set_num and set_text, then sent by emit. */
 struct out {
 	struct record rec;
-	const void *text[VIV_TEXTS];
+	void *text[VIV_TEXTS];
 	__u64 len[VIV_TEXTS]; /* of a register's size, so that the verifier keeps its bounds */
 };
 
+/* Who does it, and when. Loads, because a helper's call for each costs the
+ * watched program more. */
+static __always_inline void set_task(struct record *r, struct task *t)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	r->ktime = bpf_ktime_get_ns();
+	r->span = t->span;
+	r->parent = t->parent;
+	r->pid = task->tgid;
+	r->tid = task->pid;
+	r->uid = task->cred->uid.val;
+	r->gid = task->cred->gid.val;
+	__builtin_memcpy(r->comm, task->comm, sizeof(r->comm));
+}
+
 static __always_inline void begin(struct out *o, struct task *t, enum kind kind, long ret)
 {
-	__u64 id = bpf_get_current_pid_tgid();
-	__u64 ug = bpf_get_current_uid_gid();
-
 	__builtin_memset(o, 0, sizeof(*o));
-	o->rec.ktime = bpf_ktime_get_ns();
-	o->rec.span = t->span;
-	o->rec.parent = t->parent;
-	o->rec.pid = id >> 32;
-	o->rec.tid = id;
-	o->rec.uid = ug;
-	o->rec.gid = ug >> 32;
+	set_task(&o->rec, t);
 	o->rec.kind = kind;
 	o->rec.ret = ret < 0 ? ret : 0;
-	bpf_get_current_comm(o->rec.comm, sizeof(o->rec.comm));
 }
 
 static __always_inline void set_num(struct out *o, int i, __u64 v)
@@ -78,8 +90,9 @@ static __always_inline void set_num(struct out *o, int i, __u64 v)
 	o->rec.nums |= 1 << i;
 }
 
-/* text must have room for len bytes; len is at most ARGS_MAX. */
-static __always_inline void set_text(struct out *o, int i, const void *text, __u64 len)
+/* text must have room for len bytes, and text 0 RECORD_ROOM in front of it,
+ * which emit overwrites; len is at most ARGS_MAX. */
+static __always_inline void set_text(struct out *o, int i, void *text, __u64 len)
 {
 	o->text[i] = text;
 	o->len[i] = len;
@@ -102,14 +115,43 @@ const volatile bool wake_maps = false;
 
 #define LOOK_EVERY 64 /* records between two looks at how full the ring is */
 
-/* The record's size is known only now: a dynptr takes just that of the ring. */
+/* In one piece: the record is put in front of its text. */
+static __always_inline long output_text(struct out *o, __u64 head, __u64 wake)
+{
+	const __u64 *from = (void *)&o->rec;
+	__u64 *to = o->text[0] - head;
+
+	for (int i = 0; i < sizeof(o->rec) / sizeof(*from); i++)
+		if (i * sizeof(*from) < head)
+			to[i] = from[i];
+	return bpf_ringbuf_output(&events, to, head + o->len[0], wake);
+}
+
+/* Texts that lie apart: a dynptr takes just the record's size of the ring. */
+static __always_inline long output_pieces(struct out *o, __u64 head, __u64 wake)
+{
+	struct bpf_dynptr ring;
+	long err = bpf_ringbuf_reserve_dynptr(&events, head + o->len[0] + o->len[1], 0, &ring);
+
+	if (err) {
+		bpf_ringbuf_discard_dynptr(&ring, 0);
+		return err;
+	}
+	bpf_dynptr_write(&ring, 0, &o->rec, head, 0);
+	if (o->len[0])
+		bpf_dynptr_write(&ring, head, o->text[0], o->len[0], 0);
+	bpf_dynptr_write(&ring, head + o->len[0], o->text[1], o->len[1], 0);
+	bpf_ringbuf_submit_dynptr(&ring, wake);
+	return 0;
+}
+
 static __always_inline void emit(struct out *o)
 {
-	__u64 head = offsetof(struct record, num), l0 = o->len[0], l1 = o->len[1];
+	__u64 head = offsetof(struct record, num);
 	__u32 zero = 0;
 	struct count *c = bpf_map_lookup_elem(&counts, &zero);
-	struct bpf_dynptr ring;
 	__u64 wake = BPF_RB_NO_WAKEUP;
+	long err;
 
 	if (!c)
 		return;
@@ -117,22 +159,20 @@ static __always_inline void emit(struct out *o)
 		if (o->rec.nums >> i)
 			head += sizeof(o->rec.num[0]);
 	o->rec.lost = c->lost > ~0U ? ~0U : c->lost;
-	if (bpf_ringbuf_reserve_dynptr(&events, head + l0 + l1, 0, &ring)) {
-		bpf_ringbuf_discard_dynptr(&ring, 0);
-		c->lost++;
-		return;
-	}
-	c->lost -= o->rec.lost;
-	bpf_dynptr_write(&ring, 0, &o->rec, head, 0);
-	if (l0)
-		bpf_dynptr_write(&ring, head, (void *)o->text[0], l0, 0);
-	if (l1)
-		bpf_dynptr_write(&ring, head + l0, (void *)o->text[1], l1, 0);
 	if (!(++c->emitted & (LOOK_EVERY - 1)) && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
 		wake = BPF_RB_FORCE_WAKEUP;
 	if (wake_maps && (o->rec.kind == VIV_MMAP_EXEC || o->rec.kind == VIV_PROC_EXEC))
 		wake = BPF_RB_FORCE_WAKEUP;
-	bpf_ringbuf_submit_dynptr(&ring, wake);
+	if (o->len[1])
+		err = output_pieces(o, head, wake);
+	else if (o->len[0])
+		err = output_text(o, head, wake);
+	else
+		err = bpf_ringbuf_output(&events, &o->rec, head, wake);
+	if (err)
+		c->lost++;
+	else
+		c->lost -= o->rec.lost;
 }
 
 #endif

@@ -35,18 +35,10 @@ static __always_inline __u32 pid_at(struct task_struct *leader, unsigned int lev
 /* The common part of a record in the ring. */
 static __always_inline void head(struct record *r, struct task *t, __u16 kind)
 {
-	__u64 id = bpf_get_current_pid_tgid();
-	__u64 ug = bpf_get_current_uid_gid();
 	__u32 zero = 0;
 	struct count *c = bpf_map_lookup_elem(&counts, &zero);
 
-	r->ktime = bpf_ktime_get_ns();
-	r->span = t->span;
-	r->parent = t->parent;
-	r->pid = id >> 32;
-	r->tid = id;
-	r->uid = ug;
-	r->gid = ug >> 32;
+	set_task(r, t);
 	r->kind = kind;
 	r->ret = 0;
 	r->flags = 0;
@@ -61,7 +53,6 @@ static __always_inline void head(struct record *r, struct task *t, __u16 kind)
 	r->nums = (1 << VIV_NUMS) - 1;
 	for (int i = 0; i < VIV_NUMS; i++)
 		r->num[i] = 0;
-	bpf_get_current_comm(r->comm, sizeof(r->comm));
 }
 
 /* leader's process can have another library now; parent is who made it, or 0;

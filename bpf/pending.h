@@ -19,6 +19,7 @@ struct pending {
 	__u8 pad;
 	__u32 len[VIV_TEXTS];
 	__u64 num[VIV_NUMS];
+	char room[RECORD_ROOM];
 	char text[VIV_TEXTS][TEXT_ROOM];
 };
 

@@ -30,9 +30,10 @@ static __always_inline struct pt_regs *call_regs(void)
 
 /*
  * Two programs are attached for all system calls: a tracepoint for each call
- * would take the kernel tens of milliseconds to take away again. They leave
- * other people's calls at once, and jump to the program of the call's number,
- * if pkg/probe has put one there.
+ * would take the kernel tens of milliseconds to take away again. They leave the
+ * calls of tasks that carry no mark of anybody's at once, and jump to the
+ * program of the call's number, if pkg/probe has put one there; that one asks
+ * whether the task is watched.
  */
 #define CALLS_MAX 512
 
@@ -46,7 +47,9 @@ struct {
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 {
-	if (watched() && !(bpf_get_current_task_btf()->thread_info.status & TS_COMPAT))
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (task->bpf_storage && !(task->thread_info.status & TS_COMPAT))
 		bpf_tail_call(ctx, &entries, nr);
 	return 0;
 }
@@ -54,14 +57,18 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
-	struct task *t = watched();
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct task *t;
 
-	if (!t)
+	if (!task->bpf_storage)
 		return 0;
-	if (bpf_get_current_task_btf()->thread_info.status & TS_COMPAT)
-		blind(t, VIV_BLIND_COMPAT); /* other numbers, other arguments */
-	else
+	if (task->thread_info.status & TS_COMPAT) { /* other numbers, other arguments */
+		t = watched();
+		if (t)
+			blind(t, VIV_BLIND_COMPAT);
+	} else {
 		bpf_tail_call(ctx, &exits, regs->orig_ax);
+	}
 	return 0;
 }
 

@@ -102,6 +102,7 @@ bool list_asks = false;
 
 /* Of the task, which is in one probe at a time. */
 struct span_texts {
+	char room[RECORD_ROOM];
 	char name[2 * NAME_MAX + 64];
 	char file[FILE_MAX];
 };

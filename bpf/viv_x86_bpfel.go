@@ -124,6 +124,7 @@ type VivPending struct {
 	Pad    uint8
 	Len    [2]uint32
 	Num    [4]uint64
+	Room   [128]int8
 	Text   [2][4352]int8
 }
 
@@ -174,6 +175,7 @@ const (
 
 type VivSpanTexts struct {
 	_    structs.HostLayout
+	Room [128]int8
 	Name [1088]int8
 	File [1024]int8
 }
@@ -194,6 +196,7 @@ type VivTask struct {
 
 type VivTexts struct {
 	_    structs.HostLayout
+	Room [128]int8
 	Path [12288]int8
 	Args [16384]int8
 }
