@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -11,6 +14,8 @@ import (
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestFlood: of a run that opens a million files at full speed, the stream
@@ -28,7 +33,13 @@ func TestFlood(t *testing.T) {
 				n /= 5
 			}
 			file := filepath.Join(t.TempDir(), "f.viv")
-			got := run(t, viv, "--buffer-size", size, "-e", "path_open", "-o", file, "--", program(t, "loop"), strconv.Itoa(n), "/etc/passwd")
+			argv := []string{viv, "--buffer-size", size, "-e", "path_open", "-o", file, "--", program(t, "loop"), strconv.Itoa(n), "/etc/passwd"}
+			var got outcome
+			if size == small {
+				got = runStopped(t, "loop", argv...)
+			} else {
+				got = run(t, argv...)
+			}
 			f, err := os.Open(file)
 			if err != nil {
 				t.Fatal(err)
@@ -86,4 +97,36 @@ func TestFlood(t *testing.T) {
 			}
 		})
 	}
+}
+
+// runStopped is run with a viv-probe that is stopped while the command runs,
+// so that it reads nothing.
+func runStopped(t *testing.T, command string, argv ...string) outcome {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	// "42 (loop) Z": its state follows its name.
+	state := func() string {
+		for _, pid := range children(cmd.Process.Pid) {
+			stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			if _, after, ok := strings.Cut(string(stat), "("+command+") "); ok {
+				return after[:1]
+			}
+		}
+		return ""
+	}
+	eventually(t, "the command runs", func() bool { return state() != "" })
+	cmd.Process.Signal(unix.SIGSTOP)
+	eventually(t, "the command has ended", func() bool { return state() == "Z" })
+	cmd.Process.Signal(unix.SIGCONT)
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return outcome{"", stderr.String(), status(cmd.ProcessState)}
 }

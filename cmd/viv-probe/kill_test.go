@@ -323,10 +323,8 @@ func (k *killing) killCommand() {
 	k.sleep(p)
 	k.note(p.Process.Pid)
 	// Its child is the command, or will be.
-	list, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.Process.Pid, p.Process.Pid))
 	sig := k.oneOf(unix.SIGKILL, unix.SIGTERM)
-	for _, child := range strings.Fields(string(list)) {
-		pid, _ := strconv.Atoi(child)
+	for _, pid := range children(p.Process.Pid) {
 		unix.Kill(pid, sig)
 	}
 	k.expect("KILL or TERM to the command", p, k.wait(p.Cmd), map[int][]string{

@@ -10,7 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -260,7 +260,7 @@ func TestHelp(t *testing.T) {
 
 // TestStatus: the command's exit status, or why there is none.
 func TestStatus(t *testing.T) {
-	d := t.TempDir()
+	d, tid := t.TempDir(), thread(t)
 	plain := filepath.Join(d, "plain")
 	text := filepath.Join(d, "text")
 	for name, mode := range map[string]os.FileMode{plain: 0o644, text: 0o755} {
@@ -288,7 +288,7 @@ func TestStatus(t *testing.T) {
 		{[]string{"-o", d + "/no/such/file", "--", "true"}, 125, ".*/no/such/file: no such file or directory"},
 		{[]string{"-o", d, "--", "true"}, 125, ".*: is a directory"},
 		{[]string{"-p", "4000000"}, 1, "process 4000000: no such process"},
-		{[]string{"-p", thread(t)}, 1, "process " + thread(t) + ": it is a thread, name its process"},
+		{[]string{"-p", tid}, 1, "process " + tid + ": it is a thread, name its process"},
 	} {
 		t.Run(strings.Join(c.argv, " "), func(t *testing.T) {
 			t.Parallel()
@@ -309,19 +309,41 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// thread is a thread of this process that does not lead it.
+// thread is a thread of this process that does not lead it, and that lives as
+// long as the test does.
 func thread(t testing.TB) string {
 	t.Helper()
-	list, err := os.ReadDir("/proc/self/task")
-	if err != nil || len(list) < 2 {
-		t.Fatalf("%v, %v", list, err)
+	ids := make(chan int)
+	// The leader can run one of two such goroutines only.
+	for range 2 {
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			ids <- unix.Gettid()
+			<-t.Context().Done()
+		}()
 	}
-	slices.SortFunc(list, func(a, b os.DirEntry) int {
-		x, _ := strconv.Atoi(a.Name())
-		y, _ := strconv.Atoi(b.Name())
-		return x - y
-	})
-	return list[1].Name()
+	a, b := <-ids, <-ids
+	if a == os.Getpid() {
+		a = b
+	}
+	return strconv.Itoa(a)
+}
+
+// children are the processes that a process made and that are not reaped,
+// whichever of its threads made them.
+func children(pid int) []int {
+	var all []int
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, name := range lists {
+		list, _ := os.ReadFile(name)
+		for _, child := range strings.Fields(string(list)) {
+			if n, err := strconv.Atoi(child); err == nil {
+				all = append(all, n)
+			}
+		}
+	}
+	return all
 }
 
 // TestRefusedTerminal: a terminal gets no binary stream.
