@@ -109,10 +109,6 @@ static __always_inline void lose(void)
 		c->lost++;
 }
 
-/* Wake the reader at once when a program or library is mapped: user space has
- * to attach to it before it runs far. */
-const volatile bool wake_maps = false;
-
 #define LOOK_EVERY 64 /* records between two looks at how full the ring is */
 
 /* In one piece: the record is put in front of its text. */
@@ -160,8 +156,6 @@ static __always_inline void emit(struct out *o)
 			head += sizeof(o->rec.num[0]);
 	o->rec.lost = c->lost > ~0U ? ~0U : c->lost;
 	if (!(++c->emitted & (LOOK_EVERY - 1)) && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
-		wake = BPF_RB_FORCE_WAKEUP;
-	if (wake_maps && (o->rec.kind == VIV_MMAP_EXEC || o->rec.kind == VIV_PROC_EXEC))
 		wake = BPF_RB_FORCE_WAKEUP;
 	if (o->len[1])
 		err = output_pieces(o, head, wake);

@@ -14,7 +14,7 @@
 
 #include "syscall.h"
 
-/* A library event was chosen. */
+/* A library event was chosen, or probes in files are wanted. */
 const volatile bool watch_libraries = false;
 
 /* The depth of viv-probe's pid namespace, in which pids are told to it. */

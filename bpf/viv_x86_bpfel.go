@@ -300,7 +300,6 @@ const (
 	VivVarSiteUnused            = "site_unused"
 	VivVarUnknownZero           = "unknown_zero"
 	VivVarVerdictUnused         = "verdict_unused"
-	VivVarWakeMaps              = "wake_maps"
 	VivVarWakeupBytes           = "wakeup_bytes"
 	VivVarWatchLibraries        = "watch_libraries"
 )
@@ -446,7 +445,6 @@ type VivVariableSpecs struct {
 	SiteUnused      *ebpf.VariableSpec `ebpf:"site_unused"`
 	UnknownZero     *ebpf.VariableSpec `ebpf:"unknown_zero"`
 	VerdictUnused   *ebpf.VariableSpec `ebpf:"verdict_unused"`
-	WakeMaps        *ebpf.VariableSpec `ebpf:"wake_maps"`
 	WakeupBytes     *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 	WatchLibraries  *ebpf.VariableSpec `ebpf:"watch_libraries"`
 }
@@ -531,7 +529,6 @@ type VivVariables struct {
 	SiteUnused      *ebpf.Variable `ebpf:"site_unused"`
 	UnknownZero     *ebpf.Variable `ebpf:"unknown_zero"`
 	VerdictUnused   *ebpf.Variable `ebpf:"verdict_unused"`
-	WakeMaps        *ebpf.Variable `ebpf:"wake_maps"`
 	WakeupBytes     *ebpf.Variable `ebpf:"wakeup_bytes"`
 	WatchLibraries  *ebpf.Variable `ebpf:"watch_libraries"`
 }

@@ -1,22 +1,47 @@
 package probe
 
 import (
+	"bufio"
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxSymbols bounds the bytes of a symbol table, and of its names, that are
 // looked at. They are never in memory as a whole.
 const maxSymbols = 256 << 20
 
-// longestName is longer than the names of functions that are looked for.
-const longestName = 32
-
 var errNoProgram = errors.New("not a program or library for this machine")
+
+// openRegular opens a file to read. A watched program can have put anything
+// under its name, also what holds up who opens it, or does something then.
+func openRegular(name string) (*os.File, unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return nil, st, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, st, fmt.Errorf("%s: not a regular file", name)
+	}
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, st, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		f.Close()
+		return nil, st, fmt.Errorf("%s: not a regular file", name)
+	}
+	return f, st, nil
+}
 
 // openELF reads the headers of a program or library for this machine.
 func openELF(r io.ReaderAt) (f *elf.File, err error) {
@@ -39,11 +64,15 @@ func openELF(r io.ReaderAt) (f *elf.File, err error) {
 	return f, nil
 }
 
-// modest reports whether a file's section headers and their names are few
+// modest reports whether a file's headers and the names of its sections are few
 // enough to be read: a sparse file can claim any number of them.
 func modest(r io.ReaderAt) bool {
 	var h [64]byte // struct Elf64_Ehdr
 	if _, err := r.ReadAt(h[:], 0); err != nil {
+		return false
+	}
+	const maxSegments = 128 // each is looked at for each address; programs have a dozen
+	if n := binary.LittleEndian.Uint16(h[0x38:]); n > maxSegments || n > 0 && binary.LittleEndian.Uint16(h[0x36:]) != 56 {
 		return false
 	}
 	headers := binary.LittleEndian.Uint64(h[0x28:])
@@ -51,6 +80,9 @@ func modest(r io.ReaderAt) bool {
 		return true
 	}
 	if binary.LittleEndian.Uint16(h[0x3c:]) == 0 { // their number is elsewhere, and over 65,000
+		return false
+	}
+	if binary.LittleEndian.Uint16(h[0x3a:]) != 64 {
 		return false
 	}
 	var names [64]byte // struct Elf64_Shdr
@@ -106,14 +138,18 @@ func functions(f *elf.File, names map[string]bool) (map[string]uint64, error) {
 	return found, nil
 }
 
-// namePlaces finds where in a table of texts these names are, each as a text of
-// its own or as the end of another one.
+// namePlaces finds where in a table of texts these names, of less than 4096
+// bytes each, are, each as a text of its own or as the end of another one.
 func namePlaces(table *elf.Section, names map[string]bool) (map[uint32]string, error) {
-	const most = 64 // places of a name; linkers make one
+	// Places of a name: linkers make one where it is whole, and there is one at
+	// the end of each longer name.
+	const mostWhole, most = 64, 4096
 	places, count := map[uint32]string{}, map[string]int{}
 	ends := [256]bool{} // of the names
+	longest := 0
 	for name := range names {
 		ends[name[len(name)-1]] = true
+		longest = max(longest, len(name))
 	}
 	buf := make([]byte, 64<<10)
 	kept, base := 0, 0 // base: where in the table buf begins
@@ -131,9 +167,14 @@ func namePlaces(table *elf.Section, names map[string]bool) (map[uint32]string, e
 				continue
 			}
 			for name := range names {
-				if bytes.HasSuffix(text[:end], []byte(name)) && count[name] < most {
+				if !bytes.HasSuffix(text[:end], []byte(name)) {
+					continue
+				}
+				at := end - len(name)
+				whole := at > 0 && text[at-1] == 0
+				if count[name] < most || whole && count[name] < most+mostWhole {
 					count[name]++
-					places[uint32(base+end-len(name))] = name
+					places[uint32(base+at)] = name
 				}
 			}
 		}
@@ -143,7 +184,7 @@ func namePlaces(table *elf.Section, names map[string]bool) (map[uint32]string, e
 		if err != nil {
 			return nil, fmt.Errorf("read section %s: %w", table.Name, err)
 		}
-		keep := min(longestName, len(text))
+		keep := min(longest+1, len(text))
 		copy(buf, text[len(text)-keep:])
 		base, kept = base+len(text)-keep, keep
 	}
@@ -166,6 +207,70 @@ func fileOffset(f *elf.File, addr uint64) (uint64, bool) {
 		}
 	}
 	return 0, false
+}
+
+// maybeInit lists the first functions of a file that have init in their name,
+// then others: addresses.
+func maybeInit(f *elf.File) []uint64 {
+	const most = 64       // of each
+	const maxLook = 16384 // symbols of a table
+	const size = 24       // struct Elf64_Sym
+	var inits, others []uint64
+	for _, typ := range []elf.SectionType{elf.SHT_DYNSYM, elf.SHT_SYMTAB} {
+		table := f.SectionByType(typ)
+		if table == nil || int(table.Link) >= len(f.Sections) || table.Type == elf.SHT_NOBITS {
+			continue
+		}
+		symbols := bufio.NewReader(content(table))
+		var sym [size]byte
+		for range maxLook {
+			if _, err := io.ReadFull(symbols, sym[:]); err != nil || len(inits) == most {
+				break
+			}
+			addr := binary.LittleEndian.Uint64(sym[8:])
+			if elf.ST_TYPE(sym[4]) != elf.STT_FUNC || binary.LittleEndian.Uint16(sym[6:]) == 0 || addr == 0 {
+				continue
+			}
+			name := text(f.Sections[table.Link], binary.LittleEndian.Uint32(sym[:]), 64)
+			if strings.Contains(strings.ToLower(name), "init") {
+				inits = append(inits, addr)
+			} else if len(others) < most {
+				others = append(others, addr)
+			}
+		}
+	}
+	return append(inits, others...)
+}
+
+// dynamicTexts are texts of the dynamic section: what it has under each tag, the
+// first of them.
+func dynamicTexts(f *elf.File, tags ...elf.DynTag) []string {
+	const most = 64
+	ds := f.SectionByType(elf.SHT_DYNAMIC)
+	if ds == nil || int(ds.Link) >= len(f.Sections) {
+		return nil
+	}
+	d, err := io.ReadAll(io.LimitReader(content(ds), 64<<10))
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for ; len(d) >= 16 && len(all) < most; d = d[16:] { // struct Elf64_Dyn
+		if tag := binary.LittleEndian.Uint64(d); slices.Contains(tags, elf.DynTag(tag)) {
+			all = append(all, text(f.Sections[ds.Link], binary.LittleEndian.Uint32(d[8:]), 4096))
+		}
+	}
+	return all
+}
+
+// text is what stands at a place in a table of texts, at most that many bytes.
+func text(table *elf.Section, at uint32, size int) string {
+	if table.Type == elf.SHT_NOBITS || table.Flags&elf.SHF_COMPRESSED != 0 || uint64(at) >= table.FileSize {
+		return ""
+	}
+	b := make([]byte, min(uint64(size), table.FileSize-uint64(at)))
+	n, _ := table.ReadAt(b, int64(at)) // what the file does not have is not there
+	return string(cutNUL(b[:n]))
 }
 
 // interpreter is the path of the loader that the file asks for; "": none.

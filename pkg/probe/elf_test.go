@@ -119,6 +119,18 @@ func TestFunctionsBound(t *testing.T) {
 	if _, err := read(file, 1<<35); err == nil {
 		t.Error("2^28 sections are read")
 	}
+	for what, at := range map[string]int{"program headers": 54, "section headers": 58} {
+		file = elfFile(text, []uint32{0, 1}, 2)
+		binary.LittleEndian.PutUint16(file[at:], 0xffff) // bytes of each
+		if _, err := read(file, 1<<35); err == nil {
+			t.Errorf("%s of 65,535 bytes are read", what)
+		}
+	}
+	file = elfFile(text, []uint32{0, 1}, 2)
+	binary.LittleEndian.PutUint16(file[56:], 0xffff)
+	if _, err := read(file, 1<<35); err == nil {
+		t.Error("65,535 program headers are read")
+	}
 }
 
 func TestEntry(t *testing.T) {

@@ -717,6 +717,15 @@ func (p *Probe) attachLibraries() error {
 	for id, at := range calls {
 		p.session.Hooks[event.Kinds[id].Name] = strings.Join(at, ",")
 	}
+	if err := p.attachMaps(); err != nil {
+		return err
+	}
+	p.libs = newLibraries(p.bpf.programs, multi, findFunctions(p.opt.Events))
+	return nil
+}
+
+// attachMaps attaches what says that a process can have mapped another file.
+func (p *Probe) attachMaps() error {
 	for _, h := range []hook{
 		{event.NumKinds, both, "sched_process_exec", "btf:sched_process_exec", nil},
 		{event.NumKinds, both, "mmap_exit", sysExit, []uint32{unix.SYS_MMAP}},
@@ -725,6 +734,5 @@ func (p *Probe) attachLibraries() error {
 			return fmt.Errorf("%s: %w", h.place, err)
 		}
 	}
-	p.libs = newLibraries(p.bpf.programs, multi, findFunctions(p.opt.Events))
 	return nil
 }

@@ -196,12 +196,11 @@ func (p *Probe) load() error {
 	values := map[string]any{
 		"follow":       !p.opt.NoFollow,
 		"failed_opens": p.opt.FailedOpens,
-		"emit_exec":    chosen[event.ProcExec] || len(p.opt.Spans.usdt) > 0,
-		"wake_maps":    len(p.opt.Spans.usdt) > 0,
-		"emit_mmap":    chosen[event.MmapExec] || len(p.opt.Spans.usdt) > 0,
+		"emit_exec":    chosen[event.ProcExec],
+		"emit_mmap":    chosen[event.MmapExec],
 		"wakeup_bytes": uint64(p.opt.BufferSize / 4),
 	}
-	values["watch_libraries"] = p.watchesLibraries()
+	values["watch_libraries"] = p.watchesLibraries() || len(p.opt.Spans.usdt) > 0
 	for name, v := range values {
 		if err := spec.Variables[name].Set(v); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)

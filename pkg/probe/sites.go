@@ -10,8 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 
 	"vivarium/bpf"
 	"vivarium/pkg/event"
@@ -25,7 +25,7 @@ import (
 const (
 	maxSites = 4096  // sites of bpf/usdt.h
 	maxFiles = 16384 // that are remembered as looked at
-	maxHolds = 4096  // raised semaphores
+	maxHolds = 4096  // processes' files whose semaphores are raised
 )
 
 // fileID is a file, whatever its name.
@@ -38,25 +38,34 @@ type fileID struct{ dev, ino uint64 }
 // semaphore, which makes code come by at a site, is raised in watched processes
 // only (see hold in bpf/usdt.h).
 type siteSet struct {
-	p     *Probe
-	list  *methodList
-	files map[fileID]*probedFile // nil: it has no probes
-	held  map[heldKey]bool
-	since map[int]uint64 // by process: ktime of its last scan, ns
-	names [][]byte       // of functions, by site
-	n     int            // sites
-	links []link.Link
-	fails []error // why not everything could be attached, the first few
+	p        *Probe
+	list     *methodList
+	files    map[fileID]probedFile
+	procs    map[int]*siteProcess
+	reaped   uint64   // ktime of the last look for processes that have ended, ns
+	names    [][]byte // of functions, by site
+	n        int      // sites
+	holds    int      // files of processes whose semaphores are raised
+	links    []link.Link
+	closing  sync.WaitGroup // of links that are being released
+	mu       sync.Mutex     // of unclosed
+	unclosed error
+	fails    []error // why not everything could be attached, the first few
 }
 
-type heldKey struct {
-	pid  int
-	file fileID
+// siteProcess is a process that was looked at.
+type siteProcess struct {
+	pidfd int
+	since uint64                 // ktime when, ns
+	held  map[fileID][]link.Link // by file: what keeps its semaphores raised
 }
 
-// probedFile is a file with probes that are attached.
+// probedFile is a file that was looked at. One with probes that are attached is
+// kept open, so that its inode stays its own.
 type probedFile struct {
-	path       string   // to attach by
+	file       *os.File // nil: no probes
+	mtime      unix.Timespec
+	size       int64
 	semaphores []uint64 // in the file, bytes
 	quiet      []uint64 // where in it an instruction begins that is not executed again, bytes
 }
@@ -64,7 +73,7 @@ type probedFile struct {
 // newSites makes the programs ready and attaches to the functions that were
 // named.
 func (p *Probe) newSites() (*siteSet, error) {
-	s := &siteSet{p: p, files: map[fileID]*probedFile{}, held: map[heldKey]bool{}, since: map[int]uint64{}}
+	s := &siteSet{p: p, files: map[fileID]probedFile{}, procs: map[int]*siteProcess{}}
 	if err := p.bpf.load("usdt", "func_entry", "func_return", "hold"); err != nil {
 		return nil, fmt.Errorf("probes: %w", err)
 	}
@@ -93,7 +102,17 @@ func (s *siteSet) close() error {
 	for _, l := range s.links {
 		err = errors.Join(err, l.Close())
 	}
-	s.links = nil
+	for pid := range s.procs {
+		s.drop(pid)
+	}
+	s.closing.Wait()
+	err = errors.Join(err, s.unclosed)
+	for _, file := range s.files {
+		if file.file != nil {
+			err = errors.Join(err, file.file.Close())
+		}
+	}
+	s.links, s.files = nil, nil
 	return err
 }
 
@@ -106,7 +125,7 @@ func (s *siteSet) before(pid int, argv []string) {
 		return // starting it says so
 	}
 	for range 4 { // scripts of scripts
-		f, err := os.Open(path)
+		f, _, err := openRegular(path)
 		if err != nil {
 			return
 		}
@@ -125,48 +144,74 @@ func (s *siteSet) before(pid int, argv []string) {
 			}
 		}
 	}
-	for _, path := range append([]string{path}, neededBy(path)...) {
-		var st unix.Stat_t
-		if unix.Stat(path, &st) != nil {
-			continue
-		}
-		id := fileID{st.Dev, st.Ino}
-		file, known := s.files[id]
-		if !known {
-			if f, err := os.Open(path); err == nil {
-				file = s.attach(f, path)
-				f.Close()
-			}
-			s.files[id] = file
-		}
-		if file != nil {
-			s.hold(pid, id, file)
-		}
+	p := s.process(pid)
+	if p == nil {
+		return
 	}
+	for _, path := range append([]string{path}, neededBy(path)...) {
+		s.look(pid, p, path, path)
+	}
+}
+
+// process is the state of a running process, or nil.
+func (s *siteSet) process(pid int) *siteProcess {
+	if p := s.procs[pid]; p != nil {
+		if !ended(p.pidfd) {
+			return p
+		}
+		s.drop(pid) // another one had this id
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil
+	}
+	p := &siteProcess{pidfd: fd, held: map[fileID][]link.Link{}}
+	s.procs[pid] = p
+	return p
+}
+
+// drop forgets a process that has ended. What is held in it is let go beside
+// everything else: the kernel takes its time for that.
+func (s *siteSet) drop(pid int) {
+	p := s.procs[pid]
+	delete(s.procs, pid)
+	unix.Close(p.pidfd)
+	if len(p.held) == 0 {
+		return
+	}
+	s.holds -= len(p.held)
+	s.closing.Go(func() {
+		for _, links := range p.held {
+			for _, l := range links {
+				if err := l.Close(); err != nil {
+					s.mu.Lock()
+					s.unclosed = errors.Join(s.unclosed, err)
+					s.mu.Unlock()
+				}
+			}
+		}
+	})
 }
 
 // neededBy lists the libraries that an executable says it needs, where they are found.
 func neededBy(path string) []string {
-	e, err := elf.Open(path)
+	f, _, err := openRegular(path)
 	if err != nil {
 		return nil
 	}
-	defer e.Close()
-	names, err := e.ImportedLibraries()
+	defer f.Close()
+	e, err := openELF(f)
 	if err != nil {
 		return nil
 	}
-	var dirs []string
-	for _, tag := range []elf.DynTag{elf.DT_RPATH, elf.DT_RUNPATH} {
-		paths, _ := e.DynString(tag)
-		for _, p := range paths {
-			dirs = append(dirs, filepath.SplitList(strings.ReplaceAll(p, "$ORIGIN", filepath.Dir(path)))...)
-		}
+	dirs := filepath.SplitList(os.Getenv("LD_LIBRARY_PATH"))
+	for _, paths := range dynamicTexts(e, elf.DT_RPATH, elf.DT_RUNPATH) {
+		dirs = append(dirs, filepath.SplitList(strings.ReplaceAll(paths, "$ORIGIN", filepath.Dir(path)))...)
 	}
-	dirs = append(append(dirs, filepath.SplitList(os.Getenv("LD_LIBRARY_PATH"))...),
+	dirs = append(dirs[:min(len(dirs), 64)],
 		"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/local/lib", "/lib", "/usr/lib")
 	var found []string
-	for _, name := range names[:min(len(names), 64)] {
+	for _, name := range dynamicTexts(e, elf.DT_NEEDED) {
 		for _, dir := range dirs {
 			if lib := filepath.Join(dir, name); unix.Access(lib, unix.R_OK) == nil {
 				found = append(found, lib)
@@ -180,7 +225,11 @@ func neededBy(path string) []string {
 // scan attaches to the files that a process has mapped executable. A process
 // that is gone has none.
 func (s *siteSet) scan(pid int) {
-	_, s.since[pid] = clocks()
+	p := s.process(pid)
+	if p == nil {
+		return
+	}
+	_, p.since = clocks()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
 		return
@@ -189,68 +238,82 @@ func (s *siteSet) scan(pid int) {
 	lines := bufio.NewScanner(f)
 	lines.Buffer(make([]byte, 8192), 1<<16)
 	for lines.Scan() {
-		addr, id, path, ok := parseMap(lines.Text())
+		addr, path, ok := parseMap(lines.Text())
 		if !ok {
 			continue
 		}
-		file, known := s.files[id]
-		if !known {
-			if len(s.files) >= maxFiles {
-				clear(s.files) // looked at again when they are met again
-			}
-			file = s.open(pid, addr, path)
-			s.files[id] = file
-		}
-		if file != nil {
-			s.hold(pid, id, file)
+		// The mapped file itself, also if its name is another's by now.
+		if !s.look(pid, p, fmt.Sprintf("/proc/%d/map_files/%s", pid, addr), path) {
+			s.look(pid, p, filepath.Join(fmt.Sprintf("/proc/%d/root", pid), path), path)
 		}
 	}
 }
 
-// parseMap reads a line of /proc/PID/maps; ok: a file is mapped executable.
-func parseMap(line string) (addr string, id fileID, path string, ok bool) {
+// parseMap reads a line of /proc/PID/maps; ok: a file is mapped executable. The
+// addresses are as the name in map_files has them.
+func parseMap(line string) (addr, path string, ok bool) {
 	f := strings.SplitN(line, " ", 6)
-	if len(f) < 6 || len(f[1]) < 3 || f[1][2] != 'x' {
-		return
+	if len(f) < 6 || len(f[1]) < 3 || f[1][2] != 'x' || f[4] == "0" {
+		return "", "", false
 	}
-	major, minor, _ := strings.Cut(f[3], ":")
-	ma, err1 := strconv.ParseUint(major, 16, 32)
-	mi, err2 := strconv.ParseUint(minor, 16, 32)
-	ino, err3 := strconv.ParseUint(f[4], 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil || ino == 0 {
-		return
-	}
-	return f[0], fileID{unix.Mkdev(uint32(ma), uint32(mi)), ino}, strings.TrimLeft(f[5], " "), true
+	from, to, _ := strings.Cut(f[0], "-")
+	return strings.TrimLeft(from, "0") + "-" + strings.TrimLeft(to, "0"), strings.TrimLeft(f[5], " "), true
 }
 
-// open attaches to the probes of a mapped file.
-func (s *siteSet) open(pid int, addr, path string) *probedFile {
-	// The mapped file itself, also if its name is another's by now.
-	f, err := os.Open(fmt.Sprintf("/proc/%d/map_files/%s", pid, addr))
-	if err != nil {
-		f, err = os.Open(filepath.Join(fmt.Sprintf("/proc/%d/root", pid), path))
+// look attaches to the probes of the file of that name, if it has any that are
+// wanted, and raises their semaphores in a process that maps it. It reports
+// whether the file could be looked at; path is what the process calls it.
+func (s *siteSet) look(pid int, p *siteProcess, name, path string) bool {
+	var st unix.Stat_t
+	if unix.Stat(name, &st) != nil {
+		return false
 	}
-	if err != nil {
-		return nil
+	id := fileID{st.Dev, st.Ino}
+	file, known := s.files[id]
+	if !known || file.file == nil && (file.mtime != st.Mtim || file.size != st.Size) {
+		f, st, err := openRegular(name)
+		if err != nil {
+			return false
+		}
+		id = fileID{st.Dev, st.Ino} // it may be another one by now
+		file = s.attach(f, path)
+		file.mtime, file.size = st.Mtim, st.Size
+		if file.file == nil {
+			f.Close()
+		}
+		if len(s.files) >= maxFiles {
+			for id, file := range s.files {
+				if file.file == nil {
+					delete(s.files, id)
+				}
+			}
+		}
+		s.files[id] = file
 	}
-	defer f.Close()
-	return s.attach(f, path)
+	s.hold(pid, p, id, &file)
+	return true
 }
 
 // attach attaches to the probes of a file, if it has any that are wanted.
-func (s *siteSet) attach(f *os.File, path string) *probedFile {
-	sites, err := usdt.Read(f, func(provider string) bool {
+func (s *siteSet) attach(f *os.File, path string) (file probedFile) {
+	e, err := openELF(f)
+	if err != nil {
+		return file // nothing for us in it
+	}
+	sites, err := usdt.Read(e, func(provider string) bool {
 		return slices.ContainsFunc(s.p.opt.Spans.usdt, func(u usdtProvider) bool { return u.name == provider })
 	})
-	if err != nil || len(sites) == 0 {
-		return nil
-	}
-	file := &probedFile{path: fmt.Sprintf("/proc/self/fd/%d", f.Fd())}
-	ex, err := link.OpenExecutable(file.path)
 	if err != nil {
-		return nil
+		s.fail(fmt.Errorf("probes in %s: %w", path, err))
 	}
-	any := false
+	if len(sites) == 0 {
+		return file
+	}
+	ex, err := link.OpenExecutable(fdPath(f))
+	if err != nil {
+		s.fail(fmt.Errorf("probes in %s: %w", path, err))
+		return file
+	}
 	for i := range sites {
 		site := &sites[i]
 		attached := false
@@ -264,35 +327,24 @@ func (s *siteSet) attach(f *os.File, path string) *probedFile {
 				s.fail(fmt.Errorf("%s:%s in %s: %w", site.Provider, site.Name, path, err))
 				continue
 			}
-			attached, any = true, true
+			attached = true
 		}
-		if attached && site.Semaphore != 0 && !slices.Contains(file.semaphores, site.Semaphore) {
+		if !attached {
+			continue
+		}
+		file.file = f
+		if site.Semaphore != 0 && !slices.Contains(file.semaphores, site.Semaphore) {
 			file.semaphores = append(file.semaphores, site.Semaphore)
 		}
 	}
-	if !any {
-		return nil
-	}
 	if len(file.semaphores) > 0 {
-		file.quiet = quietPlaces(f, sites)
-		// It is attached to again for each process.
-		kept, err := os.Open(file.path)
-		if err != nil {
-			return file
-		}
-		file.path = fmt.Sprintf("/proc/self/fd/%d", kept.Fd())
-		s.links = append(s.links, keptFile{nil, kept})
+		file.quiet = quietPlaces(e, sites)
 	}
 	return file
 }
 
-// keptFile is closed with the links.
-type keptFile struct {
-	link.Link
-	f *os.File
-}
-
-func (k keptFile) Close() error { return k.f.Close() }
+// fdPath is a path that leads to an open file, whatever its name.
+func fdPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
 // site attaches to one site, for all processes.
 func (s *siteSet) site(ex *link.Executable, u *usdtProvider, p probe, site *usdt.Site) error {
@@ -350,21 +402,21 @@ func (s *siteSet) fail(err error) {
 }
 
 // hold keeps the semaphores of a file raised in a process, once.
-func (s *siteSet) hold(pid int, id fileID, file *probedFile) {
-	key := heldKey{pid, id}
-	if len(file.semaphores) == 0 || s.held[key] {
+func (s *siteSet) hold(pid int, p *siteProcess, id fileID, file *probedFile) {
+	if _, held := p.held[id]; held || len(file.semaphores) == 0 {
 		return
 	}
-	if len(s.held) >= maxHolds {
-		s.fail(fmt.Errorf("probes of process %d: more than %d processes", pid, maxHolds))
+	if s.holds >= maxHolds {
+		s.fail(fmt.Errorf("probes of process %d: those of %d others have their semaphores raised", pid, maxHolds))
 		return
 	}
-	s.held[key] = true
-	ex, err := link.OpenExecutable(file.path)
+	ex, err := link.OpenExecutable(fdPath(file.file))
 	if err != nil {
 		s.fail(err)
 		return
 	}
+	p.held[id] = nil
+	s.holds++
 	next := 0
 	for _, sem := range file.semaphores {
 		err := errors.New("no place to hold it")
@@ -374,7 +426,7 @@ func (s *siteSet) hold(pid int, id fileID, file *probedFile) {
 				Address: file.quiet[next], RefCtrOffset: sem, PID: pid,
 			})
 			if err == nil {
-				s.links = append(s.links, l)
+				p.held[id] = append(p.held[id], l)
 			}
 		}
 		if err != nil && !errors.Is(err, unix.ESRCH) {
@@ -385,23 +437,17 @@ func (s *siteSet) hold(pid int, id fileID, file *probedFile) {
 
 // quietPlaces are places in a file's code where an instruction begins that is
 // probably never executed again when a process runs: best first.
-func quietPlaces(f *os.File, sites []usdt.Site) []uint64 {
-	e, err := elf.NewFile(f)
-	if err != nil {
-		return nil
-	}
+func quietPlaces(e *elf.File, sites []usdt.Site) []uint64 {
+	const most = 64
 	var places []uint64
+	taken := map[uint64]bool{}
+	for _, site := range sites {
+		taken[site.Offset] = true
+	}
 	add := func(addr uint64) {
-		for _, p := range e.Progs {
-			if p.Type != elf.PT_LOAD || p.Flags&elf.PF_X == 0 || addr < p.Vaddr || addr-p.Vaddr >= p.Filesz {
-				continue
-			}
-			at := addr - p.Vaddr + p.Off
-			taken := slices.Contains(places, at) || slices.ContainsFunc(sites, func(s usdt.Site) bool { return s.Offset == at })
-			if !taken && len(places) < 64 {
-				places = append(places, at)
-			}
-			return
+		if at, ok := fileOffset(e, addr); ok && !taken[at] && len(places) < most {
+			taken[at] = true
+			places = append(places, at)
 		}
 	}
 	if e.Entry != 0 {
@@ -412,16 +458,8 @@ func quietPlaces(f *os.File, sites []usdt.Site) []uint64 {
 			add(s.Addr)
 		}
 	}
-	symbols, _ := e.DynamicSymbols()
-	more, _ := e.Symbols()
-	symbols = append(symbols, more...)
-	for _, inits := range []bool{true, false} { // what initialises runs once
-		for _, y := range symbols {
-			if elf.ST_TYPE(y.Info) == elf.STT_FUNC && y.Section != elf.SHN_UNDEF && y.Value != 0 &&
-				strings.Contains(strings.ToLower(y.Name), "init") == inits {
-				add(y.Value)
-			}
-		}
+	for _, addr := range maybeInit(e) { // what initialises runs once
+		add(addr)
 	}
 	return places
 }
@@ -436,16 +474,29 @@ func (s *siteSet) function(fn function) error {
 		}
 		path = found
 	}
-	e, err := elf.Open(path)
+	if len(fn.symbol) >= 4096 {
+		return errors.New("no function has so long a name")
+	}
+	f, _, err := openRegular(path)
 	if err != nil {
 		return err
 	}
-	isGo := e.Section(".go.buildinfo") != nil || e.Section(".gopclntab") != nil
-	e.Close()
-	if isGo {
+	defer f.Close()
+	e, err := openELF(f)
+	if err != nil {
+		return err
+	}
+	if e.Section(".go.buildinfo") != nil || e.Section(".gopclntab") != nil {
 		return errors.New("a Go program moves its stacks, and a probe on a function's return would crash it")
 	}
-	ex, err := link.OpenExecutable(path)
+	at, err := functions(e, map[string]bool{fn.symbol: true})
+	if err != nil {
+		return err
+	}
+	if _, ok := at[fn.symbol]; !ok {
+		return errors.New("it has no function of that name, or only in its debug symbols")
+	}
+	ex, err := link.OpenExecutable(fdPath(f))
 	if err != nil {
 		return err
 	}
@@ -453,13 +504,13 @@ func (s *siteSet) function(fn function) error {
 	if err != nil {
 		return err
 	}
-	opt := &link.UprobeOptions{Cookie: uint64(i)}
-	ret, err := ex.Uretprobe(fn.symbol, s.p.bpf.programs["func_return"], opt)
+	opt := &link.UprobeOptions{Address: at[fn.symbol], Cookie: uint64(i)}
+	ret, err := ex.Uretprobe("", s.p.bpf.programs["func_return"], opt)
 	if err != nil {
 		return err
 	}
 	s.links = append(s.links, ret)
-	entry, err := ex.Uprobe(fn.symbol, s.p.bpf.programs["func_entry"], opt)
+	entry, err := ex.Uprobe("", s.p.bpf.programs["func_entry"], opt)
 	if err != nil {
 		return err
 	}
@@ -467,67 +518,50 @@ func (s *siteSet) function(fn function) error {
 	return nil
 }
 
-// start attaches to what the targets and their descendants have mapped.
+// start attaches to what the processes that are watched by now have mapped.
 func (s *siteSet) start() {
 	if s.p.cmd != nil {
 		s.before(s.p.cmd.PID(), s.p.opt.Command)
 		return
 	}
-	for _, t := range s.p.targets {
-		for _, pid := range append([]int{t.pid}, descendants(t.pid)...) {
-			s.scan(pid)
-		}
+	for _, pid := range s.p.watched {
+		s.scan(pid)
 	}
 }
 
-// descendants lists the children of a process and theirs.
-func descendants(pid int) []int {
-	var all []int
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	if err != nil {
-		return nil
+// changed notes that a process may have mapped another file at that time, ns of
+// ktime; parent made it, or is 0.
+func (s *siteSet) changed(pid, parent int, ktime uint64) {
+	if len(s.p.opt.Spans.usdt) == 0 {
+		return
 	}
-	for _, task := range tasks {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, task.Name()))
-		if err != nil {
-			continue
-		}
-		for f := range strings.FieldsSeq(string(b)) {
-			if child, err := strconv.Atoi(f); err == nil {
-				all = append(append(all, child), descendants(child)...)
+	if ktime-s.reaped >= uint64(reapEvery) {
+		s.reaped = ktime
+		for pid, p := range s.procs {
+			if ended(p.pidfd) {
+				s.drop(pid)
 			}
 		}
 	}
-	return all
-}
-
-// see looks at what processes do: a new program or library may have probes. It
-// reports whether the event is to be recorded.
-func (s *siteSet) see(d *decoder, ev *event.Event) bool {
-	chosen := s.p.opt.Events[d.id]
-	pid := int(ev.PID)
-	switch d.id {
-	case event.SpanStart, event.SpanStop:
-		if n := d.function; n > 0 && n <= uint64(len(s.names)) {
-			setText(ev, "name", s.names[n-1])
-		}
-		return !d.asks || s.list.decide(string(ev.Fields[0].Text), s.p.coll.Maps["methods"])
-	case event.MmapExec, event.ProcExec:
-		if len(s.p.opt.Spans.usdt) > 0 && len(ev.Error) == 0 && s.since[pid] <= ev.KtimeNS {
-			s.scan(pid)
-		}
-		// A thread that becomes the first of its process must not be missed.
-		return chosen || d.id == event.ProcExec && ev.Get("old_tid").Type != event.None
-	case event.ProcFork:
+	if parent != 0 {
 		// A child has its semaphores from its parent's memory, unless it was
 		// made before they were raised.
-		if child := int(ev.Get("child_pid").Num); child != pid && s.since[pid] > ev.KtimeNS {
-			s.scan(child)
+		if p := s.procs[parent]; p != nil && p.since > ktime {
+			s.scan(pid)
 		}
-	case event.ProcExit:
-		if ev.PID == ev.TID {
-			delete(s.since, pid)
-		}
+	} else if p := s.procs[pid]; p == nil || p.since <= ktime {
+		s.scan(pid)
 	}
-	return true
+}
+
+// see completes the events of sites, and decides about the methods that the
+// list does not have yet. It reports whether the event is to be recorded.
+func (s *siteSet) see(d *decoder, ev *event.Event) bool {
+	if d.id != event.SpanStart && d.id != event.SpanStop {
+		return true
+	}
+	if n := d.function; n > 0 && n <= uint64(len(s.names)) {
+		setText(ev, "name", s.names[n-1])
+	}
+	return !d.asks || s.list.decide(string(ev.Fields[0].Text), s.p.coll.Maps["methods"])
 }

@@ -234,8 +234,8 @@ func (p *Probe) attachSpans() error {
 			return err
 		}
 		p.sites = sites
-		if !p.opt.Events[event.MmapExec] && len(s.usdt) > 0 {
-			if _, _, err := p.bpf.attachEvent(event.MmapExec, p.opt.Hooks); err != nil {
+		if len(s.usdt) > 0 {
+			if err := p.attachMaps(); err != nil {
 				return fmt.Errorf("probes: %w", err)
 			}
 		}

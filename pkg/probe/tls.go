@@ -92,8 +92,15 @@ func (r *recording) inner() {
 		if d.num[2] != 0 {
 			r.tls.forget(d.pid, 0)
 		}
-		if r.p.libs != nil && d.num[0] != 0 {
-			r.p.libs.watch(int(d.num[0]), int(d.num[1]))
+		pid, parent := int(d.num[0]), int(d.num[1])
+		if pid == 0 { // none in our namespace
+			break
+		}
+		if r.p.libs != nil {
+			r.p.libs.watch(pid, parent)
+		}
+		if r.p.sites != nil {
+			r.p.sites.changed(pid, parent, r.ev.KtimeNS)
 		}
 	case bpf.VivKindVIV_TLS_END:
 		r.tls.end(d.pid, d.num[2])

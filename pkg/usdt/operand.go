@@ -33,11 +33,11 @@ type Arg struct {
 const NoReg uint16 = 0xffff
 
 // splitOperands splits at the blanks outside brackets: the assembler of arm64
-// writes [sp, 16].
+// writes [sp, 16]. It returns the first MaxArgs.
 func splitOperands(s string) []string {
 	var all []string
 	depth, start := 0, -1
-	for i := 0; i <= len(s); i++ {
+	for i := 0; i <= len(s) && len(all) < MaxArgs; i++ {
 		blank := i == len(s) || s[i] == ' ' && depth == 0
 		switch {
 		case blank && start >= 0:
@@ -144,7 +144,9 @@ func ParseX86(s string) (Arg, error) {
 }
 
 // ParseARM64 reads an operand as the assembler of arm64 writes it: -4@5, 8@x0,
-// 4@w1, 8@[sp], -4@[sp, 36], 8@[x0, x1].
+// 4@w1, 4@wzr, 8@[sp], -4@[sp, 36], 8@[x0, x1], 8@[x0, x1, lsl 3]. An index in
+// half a register, as [x0, w1, sxtw 3], is an error, and so is what is relative
+// to a symbol or lies in a floating point register.
 func ParseARM64(s string) (Arg, error) {
 	a, op, err := size(s)
 	if err != nil {
@@ -165,10 +167,22 @@ func ParseARM64(s string) (Arg, error) {
 		if !two {
 			return a, nil
 		}
+		index, shift, shifted := strings.Cut(index, ",")
 		index = strings.TrimSpace(index)
-		if r, ok := armRegister(index); ok && r.size == 8 {
+		if r, ok := armRegister(index); ok && r.size == 8 && index != "sp" {
 			a.Index, a.Scale = r.offset, 1
+			if shifted {
+				n, ok := strings.CutPrefix(strings.TrimSpace(shift), "lsl ")
+				bits, isNumber := number(strings.TrimPrefix(n, "#"))
+				if !ok || !isNumber || bits < 0 || bits > 3 {
+					return bad("no shift by 0 to 3 bits")
+				}
+				a.Scale <<= bits
+			}
 			return a, nil
+		}
+		if shifted {
+			return bad("no 64-bit register as index")
 		}
 		if a.Value, ok = number(strings.TrimPrefix(index, "#")); !ok {
 			return bad("neither offset nor register behind the comma")
@@ -178,6 +192,10 @@ func ParseARM64(s string) (Arg, error) {
 	if r, ok := armRegister(op); ok {
 		a.Kind, a.Base = Reg, r.offset
 		a.Size = min(a.Size, r.size)
+		return a, nil
+	}
+	if op == "xzr" || op == "wzr" {
+		a.Kind = Const
 		return a, nil
 	}
 	var ok bool

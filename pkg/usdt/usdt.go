@@ -13,14 +13,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 )
 
 // The bounds of what is read from a file.
 const (
-	MaxNotes = 16 << 20 // bytes of notes
+	MaxNotes = 16 << 20 // bytes of notes; libraries have some kilobytes
 	MaxSites = 65536
-	MaxArgs  = 12 // of a probe; <sys/sdt.h> allows no more
+	MaxArgs  = 12   // of a probe; <sys/sdt.h> allows no more
+	maxText  = 4096 // bytes of a provider, a name, and all operands together
 )
 
 // Site is one place at which a probe fires. A probe can have several.
@@ -36,12 +36,10 @@ type Site struct {
 var ErrFormat = errors.New("not a usable ELF file")
 
 // Read returns the sites of all providers that want says yes to, in the order
-// of the notes. A file without probes has none, and no error.
-func Read(r io.ReaderAt, want func(provider string) bool) (sites []Site, err error) {
-	f, err := elf.NewFile(r)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrFormat, err)
-	}
+// of the notes. A file without probes has none, and no error. Nor is one whose
+// place is not in the code, as of a function that the linker left out. What is
+// read of f's sections is bounded; f's headers are in memory already.
+func Read(f *elf.File, want func(provider string) bool) (sites []Site, err error) {
 	var parse func(string) (Arg, error)
 	switch f.Machine {
 	case elf.EM_X86_64:
@@ -77,9 +75,6 @@ func Read(r io.ReaderAt, want func(provider string) bool) (sites []Site, err err
 		if n.provider == "" || !want(n.provider) {
 			continue
 		}
-		if len(sites) == MaxSites {
-			return nil, fmt.Errorf("%w: more than %d probe sites", ErrFormat, MaxSites)
-		}
 		if base != 0 {
 			n.pc += base - n.base
 			if n.semaphore != 0 {
@@ -89,17 +84,17 @@ func Read(r io.ReaderAt, want func(provider string) bool) (sites []Site, err err
 		s := Site{Provider: n.provider, Name: n.name}
 		var ok bool
 		if s.Offset, ok = fileOffset(f, n.pc, elf.PF_X); !ok {
-			return nil, fmt.Errorf("%w: probe %s:%s lies outside the code", ErrFormat, n.provider, n.name)
+			continue
 		}
 		if n.semaphore != 0 {
 			if s.Semaphore, ok = fileOffset(f, n.semaphore, elf.PF_W); !ok {
-				return nil, fmt.Errorf("%w: semaphore of probe %s:%s lies outside the data", ErrFormat, n.provider, n.name)
+				continue
 			}
 		}
+		if len(sites) == MaxSites {
+			return nil, fmt.Errorf("%w: more than %d probe sites", ErrFormat, MaxSites)
+		}
 		for _, operand := range splitOperands(n.args) {
-			if len(s.Args) == MaxArgs {
-				break
-			}
 			a, err := parse(operand)
 			if err != nil {
 				a = Arg{} // Kind None: only who wants this one must do without
@@ -142,6 +137,9 @@ func nextNote(data []byte) (n note, rest []byte, err error) {
 	texts := bytes.SplitN(desc[24:], []byte{0}, 4)
 	if len(texts) < 3 || len(texts[0]) == 0 {
 		return n, nil, fmt.Errorf("%w: a probe note lacks a name", ErrFormat)
+	}
+	if max(len(texts[0]), len(texts[1]), len(texts[2])) > maxText {
+		return n, nil, fmt.Errorf("%w: a probe note has a text of more than %d bytes", ErrFormat, maxText)
 	}
 	n.provider, n.name, n.args = string(texts[0]), string(texts[1]), string(texts[2])
 	return n, rest, nil

@@ -5,7 +5,9 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
-	"os"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,6 +74,18 @@ func TestOperands(t *testing.T) {
 		{"arm64", "-4@[sp, 36]", Arg{Kind: Mem, Size: 4, Signed: true, Base: 248, Index: n, Value: 36}},
 		{"arm64", "8@[x29, #-16]", Arg{Kind: Mem, Size: 8, Base: 232, Index: n, Value: -16}},
 		{"arm64", "8@[x0,x1]", Arg{Kind: Mem, Size: 8, Base: 0, Index: 8, Scale: 1}},
+		{"arm64", "8@[x0, x1, lsl 3]", Arg{Kind: Mem, Size: 8, Base: 0, Index: 8, Scale: 8}},
+		{"arm64", "4@[x2, x3, lsl #2]", Arg{Kind: Mem, Size: 4, Base: 16, Index: 24, Scale: 4}},
+		{"arm64", "-8@xzr", Arg{Kind: Const, Size: 8, Signed: true, Base: n, Index: n}},
+		{"arm64", "4@wzr", Arg{Kind: Const, Size: 4, Base: n, Index: n}},
+		{"arm64", "8@[x0, x1, lsl 4]", Arg{}},
+		{"arm64", "8@[x0, x1, 3]", Arg{}},
+		{"arm64", "8@[x0, w1, sxtw 3]", Arg{}},
+		{"arm64", "8@[x0, 8, lsl 3]", Arg{}},
+		{"arm64", "8@[x0, sp]", Arg{}},
+		{"arm64", "8@[xzr]", Arg{}},
+		{"arm64", "8@[x0, #:lo12:counter]", Arg{}},
+		{"arm64", "8@s0", Arg{}},
 		{"arm64", "8@x31", Arg{}},
 		{"arm64", "8@x007", Arg{}},
 		{"arm64", "8@v0", Arg{}},
@@ -98,6 +112,8 @@ func TestSplitOperands(t *testing.T) {
 		" 8@%rax  -4@$1 ":                {"8@%rax", "-4@$1"},
 		"8@[sp, 8] -4@[sp, 36] 8@x0":     {"8@[sp, 8]", "-4@[sp, 36]", "8@x0"},
 		"8@8(%rax, %rbx, 4) 8@(%rsp) 1@": {"8@8(%rax, %rbx, 4)", "8@(%rsp)", "1@"},
+		"8@[x0, x1, lsl 3] 4@wzr":        {"8@[x0, x1, lsl 3]", "4@wzr"},
+		strings.Repeat("8@$1 ", 20):      slices.Repeat([]string{"8@$1"}, MaxArgs),
 	} {
 		if diff := cmp.Diff(want, splitOperands(in)); diff != "" {
 			t.Errorf("%q: %s", in, diff)
@@ -145,6 +161,14 @@ func makeNote(owner string, typ uint32, pc, base, semaphore uint64, texts string
 
 func all(string) bool { return true }
 
+func read(file []byte, want func(string) bool) ([]Site, error) {
+	f, err := elf.NewFile(bytes.NewReader(file))
+	if err != nil {
+		return nil, err
+	}
+	return Read(f, want)
+}
+
 func TestRead(t *testing.T) {
 	const owner = "stapsdt\x00"
 	notes := makeNote(owner, 3, 0x1010, 0x1080, 0x5004, "app\x00start\x008@%rdi -4@$3\x00")
@@ -153,7 +177,11 @@ func TestRead(t *testing.T) {
 	// What prelink moved by 0x1000 since the note was written.
 	notes = append(notes, makeNote(owner, 3, 0x30, 0x80, 0x4008, "app\x00stop\x008@x(%rip) 8@(%rsp)\x00")...)
 	notes = append(notes, makeNote(owner, 3, 0x1040, 0x1080, 0, "other\x00stop\x00\x00")...)
-	got, err := Read(bytes.NewReader(image(elf.EM_X86_64, notes)), func(p string) bool { return p == "app" })
+	// Outside the code, outside the data, and so far away that the sum wraps.
+	notes = append(notes, makeNote(owner, 3, 0x5010, 0x1080, 0, "app\x00gone\x00\x00")...)
+	notes = append(notes, makeNote(owner, 3, 0x1010, 0x1080, 0x1010, "app\x00gone\x00\x00")...)
+	notes = append(notes, makeNote(owner, 3, 0x1010, 0x1, 0, "app\x00gone\x00\x00")...)
+	got, err := read(image(elf.EM_X86_64, notes), func(p string) bool { return p == "app" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +196,7 @@ func TestRead(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if sites, err := Read(bytes.NewReader(image(elf.EM_AARCH64, makeNote(owner, 3, 0x1010, 0x1080, 0, "a\x00b\x008@[sp, 8]\x00"))), all); err != nil ||
+	if sites, err := read(image(elf.EM_AARCH64, makeNote(owner, 3, 0x1010, 0x1080, 0, "a\x00b\x008@[sp, 8]\x00")), all); err != nil ||
 		len(sites) != 1 || sites[0].Args[0].Base != 248 {
 		t.Errorf("arm64: %+v, %v", sites, err)
 	}
@@ -178,28 +206,46 @@ func TestReadBroken(t *testing.T) {
 	const owner = "stapsdt\x00"
 	good := makeNote(owner, 3, 0x1010, 0x1080, 0x5004, "app\x00start\x008@%rdi\x00")
 	for name, file := range map[string][]byte{
-		"empty":             nil,
-		"no ELF":            []byte("#!/bin/sh\n"),
-		"another machine":   image(elf.EM_RISCV, good),
-		"a cut note":        image(elf.EM_X86_64, good[:len(good)-9]),
-		"a cut header":      image(elf.EM_X86_64, append(bytes.Clone(good), 1, 2, 3)),
-		"a huge size":       image(elf.EM_X86_64, append(bytes.Clone(good), 255, 255, 255, 255, 255, 255, 255, 255, 3, 0, 0, 0)),
-		"no names":          image(elf.EM_X86_64, makeNote(owner, 3, 0x1010, 0x1080, 0, "")),
-		"a short note":      image(elf.EM_X86_64, append([]byte{8, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0}, owner+"abcd"...)),
-		"outside the code":  image(elf.EM_X86_64, makeNote(owner, 3, 0x5010, 0x1080, 0, "a\x00b\x00\x00")),
-		"outside the data":  image(elf.EM_X86_64, makeNote(owner, 3, 0x1010, 0x1080, 0x1010, "a\x00b\x00\x00")),
-		"wraps around":      image(elf.EM_X86_64, makeNote(owner, 3, 0x1010, 0x1, 0, "a\x00b\x00\x00")),
-		"cut in the middle": image(elf.EM_X86_64, good)[:0x480],
+		"another machine": image(elf.EM_RISCV, good),
+		"a cut note":      image(elf.EM_X86_64, good[:len(good)-9]),
+		"a cut header":    image(elf.EM_X86_64, append(bytes.Clone(good), 1, 2, 3)),
+		"a huge size":     image(elf.EM_X86_64, append(bytes.Clone(good), 255, 255, 255, 255, 255, 255, 255, 255, 3, 0, 0, 0)),
+		"no names":        image(elf.EM_X86_64, makeNote(owner, 3, 0x1010, 0x1080, 0, "")),
+		"a short note":    image(elf.EM_X86_64, append([]byte{8, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0}, owner+"abcd"...)),
+		"a long text":     image(elf.EM_X86_64, makeNote(owner, 3, 0x1010, 0x1080, 0, "a\x00b\x00"+strings.Repeat("8@$1 ", 1000)+"\x00")),
+		"many sites":      image(elf.EM_X86_64, bytes.Repeat(makeNote(owner, 3, 0x1010, 0x1080, 0, "a\x00b\x00\x00"), MaxSites+1)),
+		"many bytes":      image(elf.EM_X86_64, make([]byte, MaxNotes+12)),
 	} {
-		if sites, err := Read(bytes.NewReader(file), all); !errors.Is(err, ErrFormat) {
+		if sites, err := read(file, all); sites != nil || !errors.Is(err, ErrFormat) {
 			t.Errorf("%s: %d sites, %v", name, len(sites), err)
+		}
+	}
+}
+
+// TestReadBound: as many notes as a file may have, each with as much in it as a
+// note may have, cost no more than some tens of megabytes.
+func TestReadBound(t *testing.T) {
+	const owner = "stapsdt\x00"
+	for name, n := range map[string][]byte{
+		"of nobody": {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"of others": makeNote(owner, 3, 0x1010, 0x1080, 0, "x\x00\x00\x00"),
+		"of dead":   makeNote(owner, 3, 0, 0x1080, 0, "app\x00b\x00\x00"),
+		"of sites":  makeNote(owner, 3, 0x1010, 0x1080, 0, "app\x00b\x00"+strings.Repeat("8@$1 ", MaxArgs)+strings.Repeat(" ", 160)+"\x00"),
+	} {
+		file := image(elf.EM_X86_64, bytes.Repeat(n, MaxNotes/len(n)))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := read(file, func(p string) bool { return p == "app" })
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; err != nil || got > 256<<20 {
+			t.Errorf("notes %s: %d MiB were allocated, %v", name, got>>20, err)
 		}
 	}
 }
 
 // TestReadSelf: most files have no probes.
 func TestReadSelf(t *testing.T) {
-	f, err := os.Open("/proc/self/exe")
+	f, err := elf.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,20 +259,37 @@ func FuzzRead(f *testing.F) {
 	f.Add(image(elf.EM_X86_64, makeNote("stapsdt\x00", 3, 0x1010, 0x1080, 0x5004, "app\x00start\x008@%rdi -4@8(%rax,%rbx,4)\x00")))
 	f.Add(image(elf.EM_AARCH64, makeNote("stapsdt\x00", 3, 0x1010, 0x1080, 0, "app\x00start\x008@[sp, 8] 4@w1 -4@5\x00")))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		sites, err := Read(bytes.NewReader(file), all)
-		if err != nil && sites != nil {
-			t.Error("sites beside an error")
+		checkRead(t, file)
+	})
+}
+
+func checkRead(t *testing.T, file []byte) {
+	sites, err := read(file, all)
+	if err != nil && sites != nil {
+		t.Error("sites beside an error")
+	}
+	for _, s := range sites {
+		if s.Provider == "" || len(s.Args) > MaxArgs {
+			t.Errorf("%+v", s)
 		}
-		for _, s := range sites {
-			if s.Provider == "" || len(s.Args) > MaxArgs {
-				t.Errorf("%+v", s)
-			}
+	}
+}
+
+// FuzzNotes is FuzzRead with all of the file in order but the notes.
+func FuzzNotes(f *testing.F) {
+	f.Add(false, makeNote("stapsdt\x00", 3, 0x1010, 0x1080, 0x5004, "app\x00start\x008@%rdi -4@8(%rax,%rbx,4)\x00"))
+	f.Add(true, makeNote("stapsdt\x00", 3, 0x1010, 0x1080, 0, "app\x00start\x008@[sp, 8] 4@w1 -4@5 8@[x0, x1, lsl 3]\x00"))
+	f.Fuzz(func(t *testing.T, arm bool, notes []byte) {
+		machine := elf.EM_X86_64
+		if arm {
+			machine = elf.EM_AARCH64
 		}
+		checkRead(t, image(machine, notes))
 	})
 }
 
 func FuzzOperand(f *testing.F) {
-	for _, s := range []string{"8@%rdi", "-4@$-9", "8@8(%rax,%rbx,4)", "8@[sp, 8]", "4@w1"} {
+	for _, s := range []string{"8@%rdi", "-4@$-9", "8@8(%rax,%rbx,4)", "8@[sp, 8]", "4@w1", "4@wzr", "8@[x0, x1, lsl 3]", "-2@-0x8(,%r9,8)"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -240,7 +303,7 @@ func FuzzOperand(f *testing.F) {
 					t.Errorf("%q: register at %d", s, r)
 				}
 			}
-			if a.Kind == None || a.Kind == Reg && a.Base == NoReg || a.Size == 0 || a.Scale > 8 {
+			if a.Index != NoReg && a.Scale == 0 || a.Kind == None || a.Kind == Reg && a.Base == NoReg || a.Size == 0 || a.Scale > 8 {
 				t.Errorf("%q: %+v", s, a)
 			}
 		}
