@@ -69,7 +69,7 @@ func TestDeploy(t *testing.T) {
 	agent.kill()
 	gateway.start(t, readFile(t, "../../deploy/gateway.yaml"), fileOut)
 	agent.start(t, agentConfig)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		got := gateway.wrote(t)
 		if len(got) >= len(want) || time.Now().After(deadline) {
 			sameItems(t, want, got)

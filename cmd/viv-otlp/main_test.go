@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,7 +17,16 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"viv-otlp": main})
+	testscript.Main(beside{m}, map[string]func(){"viv-otlp": main})
+}
+
+// beside runs more tests at a time than there are CPUs: most of them wait for
+// something most of the time.
+type beside struct{ *testing.M }
+
+func (b beside) Run() int {
+	flag.Set("test.parallel", "8") // the command line's is parsed later
+	return b.M.Run()
 }
 
 func TestScripts(t *testing.T) {
