@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,6 +91,49 @@ func TestRubyTree(t *testing.T) {
 ├─ [SPAN tid=N Process#wait at=-e:4 dur=N (marker)]
 └─ [SPAN tid=N ENV#[] at=-e:5 dur=N (marker)]
 `)
+}
+
+// TestRubyFibers: a fiber's methods are spans only while it runs, so that one
+// that is never continued does not swallow what follows.
+func TestRubyFibers(t *testing.T) {
+	ruby := tool(t, "ruby")
+	script := `
+		File.write("a", "x")
+		fiber = Fiber.new { File.open("a") { Fiber.yield; ENV["HOME"]; Fiber.yield; raise "left" } }
+		fiber.resume
+		Dir.mkdir("one")
+		File.open("a") { fiber.resume }
+		names = Enumerator.new { |y| Dir.glob("*") { |n| y << n } }
+		names.next
+		Dir.mkdir("two")
+		begin
+			fiber.resume
+		rescue RuntimeError
+			Dir.mkdir("three")
+		end
+		Thread.new { Fiber.new { File.open("a") { Fiber.yield } }.resume; Dir.mkdir("four") }.join`
+	t.Chdir(tempDir(t))
+	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...)}, ruby, "--disable-gems", "-e", script)
+	var got []string
+	for _, ev := range s.events {
+		if ev.Kind != &event.Kinds[event.ProcFork] && !ev.Hidden {
+			got = append(got, fmt.Sprintf("%s %s:%d", ev.Kind.Name, ev.Fields[0].Text, ev.Get("line").Num))
+		}
+	}
+	compare(t, got, []string{
+		"span_start File#write:2", "span_stop File#write:0",
+		"span_start File#open:3", "span_stop File#open:0",
+		"span_start Dir#mkdir:5", "span_stop Dir#mkdir:0",
+		"span_start File#open:6",
+		"span_stop File#open:0", "span_start File#open:3", "span_start ENV#[]:3", "span_stop ENV#[]:0", "span_stop File#open:0",
+		"span_start File#open:6", "span_stop File#open:0",
+		"span_start Dir#glob:7", "span_stop Dir#glob:0",
+		"span_start Dir#mkdir:9", "span_stop Dir#mkdir:0",
+		"span_start File#open:3", "span_raise RuntimeError:3", "span_stop File#open:0", "span_raise RuntimeError:11",
+		"span_start Dir#mkdir:13", "span_stop Dir#mkdir:0",
+		"span_start File#open:15", "span_stop File#open:0",
+		"span_start Dir#mkdir:15", "span_stop Dir#mkdir:0",
+	})
 }
 
 // TestObserve: a program written for vivarium, of which only what it observes is

@@ -8,6 +8,9 @@
 # speed. One that is written in Ruby gets a TracePoint of its own; one that is
 # written in C is wrapped. What depends on its caller's variables cannot be
 # wrapped (Kernel#eval, instance_eval).
+#
+# Spans are of threads, and a fiber's are open only while it runs: a switch to
+# another one stops them and starts the other's.
 module VivSpans
   EXIST = ::File.method(:exist?)
   TO_S = ::Exception.instance_method(:to_s)
@@ -29,11 +32,21 @@ module VivSpans
     def start(name, depth)
       at = caller_locations(depth, 1)&.first
       place = "?file=#{escape(at.path)}&line=#{at.lineno}" if at
-      EXIST.call("viv://start/#{name}#{place}")
+      marker = "viv://start/#{name}#{place}"
+      (Thread.current[:viv_spans] || new_fiber).push(name, marker)
+      EXIST.call(marker)
     end
 
     def stop(name)
+      open = Thread.current[:viv_spans]
+      at = open&.rindex(name) or return # it was called before we came
+      open.pop(open.size - at)
       EXIST.call("viv://stop/#{name}")
+    end
+
+    # In the child, which is another process, nothing has started.
+    def forked
+      Thread.current[:viv_spans]&.clear
     end
 
     def raised(tp)
@@ -54,6 +67,7 @@ module VivSpans
       @pending.delete_if { |owner, _| owner == "ENV" || find(owner) }
       watch_require unless @pending.empty?
       TracePoint.new(:raise) { |tp| raised(tp) }.enable
+      TracePoint.new(:fiber_switch) { switched }.enable
     end
 
     # Classes come with require: those that are here by now.
@@ -75,6 +89,24 @@ module VivSpans
     end
 
     private
+
+    # What is open in this fiber: name and marker of each span. The thread
+    # remembers which fiber's it was.
+    def new_fiber
+      open = []
+      Thread.current.thread_variable_set(:viv_spans, open)
+      Thread.current[:viv_spans] = open
+    end
+
+    def switched
+      left = Thread.current.thread_variable_get(:viv_spans)
+      open = Thread.current[:viv_spans]
+      return if open.equal?(left)
+
+      Thread.current.thread_variable_set(:viv_spans, open)
+      left&.reverse_each&.with_index { |name, i| EXIST.call("viv://stop/#{name}") if i.odd? }
+      open&.each_with_index { |marker, i| EXIST.call(marker) if i.odd? }
+    end
 
     def find(path)
       path = "BasicObject" if path == "Object"
@@ -121,15 +153,8 @@ module VivSpans
       return true if @done[key]
 
       names = Hash.new { |h, id| h[id] = escape("#{label}##{id}") }
-      open = 0
       TracePoint.new(:call, :return) do |tp|
-        if tp.event == :call
-          open += 1
-          start(names[tp.callee_id], 3)
-        elsif open.positive? # else it was called before we came
-          open -= 1
-          stop(names[tp.callee_id])
-        end
+        tp.event == :call ? start(names[tp.callee_id], 3) : stop(names[tp.callee_id])
       end.enable(target: method)
       @done[key] = true
     rescue ::ArgumentError # not of instructions that can be traced
@@ -148,9 +173,8 @@ module VivSpans
                  "a[0] = ::File.expand_path(a[0].respond_to?(:to_path) ? a[0].to_path : a[0], ::File.dirname(at)) if at"
         call = "super(*a, &b)"
       elsif FORKS.include?(full)
-        # The child is another process, in which nothing has started.
         before = "pid = $$"
-        after = "if pid == $$"
+        after = "::VivSpans.forked if pid != $$"
       end
       wrapper = ::Module.new
       wrapper.module_eval(<<~RUBY, __FILE__, __LINE__)
@@ -160,7 +184,8 @@ module VivSpans
           begin
             #{call}
           ensure
-            ::VivSpans.stop(#{marker.dump}) #{after}
+            #{after}
+            ::VivSpans.stop(#{marker.dump})
           end
         end
       RUBY
