@@ -44,11 +44,7 @@ module Vivarium
   # Observes the block, which gets the session, and returns what it returns.
   # Without a block: the session, which lasts until its stop or the program's end.
   def self.observe(**options)
-    at = caller_locations(1, 1)&.first
-    options.each_key do |name|
-      warn "#{at&.path}:#{at&.lineno}: warning: vivarium: #{name}: is ignored: #{INSTEAD.fetch(name, "see viv's docs/from-vivarium.md")}"
-    end
-    session = Session.new(at)
+    session = start(caller_locations(1, 1)&.first, options)
     return session unless block_given?
 
     begin
@@ -60,6 +56,14 @@ module Vivarium
 
   # Observes the rest of the program.
   def self.top_observe(**options)
-    observe(**options)
+    start(caller_locations(1, 1)&.first, options)
   end
+
+  def self.start(at, options)
+    options.each_key do |name|
+      warn "#{at&.path}:#{at&.lineno}: warning: vivarium: #{name}: is ignored: #{INSTEAD.fetch(name, "see viv's docs/from-vivarium.md")}"
+    end
+    Session.new(at)
+  end
+  private_class_method :start
 end

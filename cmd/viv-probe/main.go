@@ -76,6 +76,9 @@ func (f *flags) run() error {
 	}
 	ctx := context.Background()
 	if len(f.Command) == 0 {
+		if rubies := p.Rubies(); len(rubies) > 0 && slices.Equal(f.Spans, []string{"auto"}) {
+			cli.Warn("process %d runs Ruby, whose methods are not shown: --spans ruby-c shows those written in C, --spans ruby -- CMD all listed ones of a new process", rubies[0])
+		}
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 		defer stop()
@@ -185,7 +188,7 @@ func (f *flags) options() (probe.Options, error) {
 		cli.Warn("ruby-c: Ruby 3.1 can crash while its probes are listened to (docs/spans.md)")
 	}
 	if opt.Spans.Ruby && len(opt.Command) == 0 {
-		return opt, cli.Usagef("a Ruby that runs already can say start and stop with markers", "--spans ruby is for a command")
+		return opt, cli.Usagef("--spans ruby-c -p PID shows methods that are written in C of a Ruby that runs already", "--spans ruby is for a command")
 	}
 	if opt.Spans.Allow, err = probe.ReadSpanAllow(f.SpanAllow); err != nil {
 		return opt, cli.Usagef("", "--span-allow: %v", err)

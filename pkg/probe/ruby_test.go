@@ -3,11 +3,14 @@ package probe
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"vivarium/pkg/event"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestRubyMethods compares the methods that a Ruby program marks, call by call,
@@ -184,6 +187,31 @@ func TestObserve(t *testing.T) {
 	})
 }
 
+// TestObserveArguments: what vivarium's arguments said is accepted, with what
+// says it in the pipeline, and an argument that it never had is none here.
+func TestObserveArguments(t *testing.T) {
+	script := `
+Vivarium.observe(dest: $stderr, filter: {event: "path_open"}, save_raw: "x") { 1 }
+Vivarium.top_observe(otel_out: "x", otel_endpoint: "x", socket_path: "x").stop
+p Vivarium.observe { |s| s.stop; :returned }`
+	cmd := exec.Command(tool(t, "ruby"), "--disable-gems", "-I", "../../ruby", "-r", "vivarium", "-e", script)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want := `-e:2: warning: vivarium: dest: is ignored: choose where with the last program: viv-tree, or viv-otlp URL
+-e:2: warning: vivarium: filter: is ignored: put viv-filter in front of viv-tree
+-e:2: warning: vivarium: save_raw: is ignored: viv-probe -o FILE
+-e:3: warning: vivarium: otel_out: is ignored: viv-otlp -o FILE
+-e:3: warning: vivarium: otel_endpoint: is ignored: viv-otlp URL
+-e:3: warning: vivarium: socket_path: is ignored: there is no daemon
+:returned
+`
+	if diff := cmp.Diff(want, string(out)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestRubyRunning: methods written in C of a Ruby that runs already, in its
 // threads and in a child that it makes.
 func TestRubyRunning(t *testing.T) {
@@ -215,4 +243,40 @@ func TestRubyRunning(t *testing.T) {
 		t.Errorf("%d threads with %d starts and stops: %q", len(got), len(all), got)
 	}
 	compare(t, got["0"], append(pair("Dir#mkdir", "6"), pair("Kernel#system", "10")...))
+}
+
+// TestRubyRunningTree: of a Ruby that runs already, unchanged: a child and a
+// connection under the method that made them, and what no method did in the
+// thread's own span.
+func TestRubyRunningTree(t *testing.T) {
+	ruby := tool(t, "ruby")
+	d := tempDir(t)
+	for _, name := range []string{"child", "outside"} {
+		if err := os.WriteFile(filepath.Join(d, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := `
+		require "socket"
+		server = TCPServer.new("127.0.0.1", 0)
+		port = server.addr[1]
+		puts "ready"
+		$stdout.flush
+		$stdin.read
+		system("exec < #{ARGV[0]}/child")
+		IO.read(ARGV[0] + "/outside")
+		Thread.new { TCPSocket.new("127.0.0.1", port) }.join`
+	sp := spans(t, "ruby-c")
+	opt := Options{Spans: sp, Events: events(append(spanEvents, event.PathOpen, event.SockConnect)...)}
+	s := recordRunning(t, opt, start(t, ruby, "--disable-gems", "-e", script, d), 0)
+	compareTree(t, s, d, `
+[PROC pid=N comm=NAME]
+├─ [SPAN tid=N Kernel#system at=-e:8 dur=N
+│ └─ [PROC pid=N comm=NAME]
+│ └─ LSM path_open → "DIR/child" flags=O_RDONLY @N
+├─ [SPAN tid=N <no-span> dur=N
+│ └─ LSM path_open → "DIR/outside" flags=O_RDONLY @N
+└─ [SPAN tid=N TCPSocket#initialize at=-e:10 dur=N
+   └─ LSM sock_connect → 127.0.0.1:N (AF_INET) error=EINPROGRESS @N
+`)
 }

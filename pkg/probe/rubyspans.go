@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -63,6 +64,22 @@ func newRubyFiles(list []string) (r *rubyFiles, err error) {
 		return nil, fmt.Errorf("make the files for Ruby: %w", errors.Join(err, r.remove()))
 	}
 	return r, nil
+}
+
+// Rubies lists the processes to watch that are Ruby programs of whose methods
+// nothing tells.
+func (p *Probe) Rubies() (pids []int) {
+	s := &p.opt.Spans
+	if s.Ruby || slices.ContainsFunc(s.usdt, func(u usdtProvider) bool { return u.name == rubyC.name }) {
+		return nil
+	}
+	for _, t := range p.targets {
+		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", t.pid)) // of one that is gone nothing is said
+		if strings.HasPrefix(filepath.Base(exe), "ruby") {
+			pids = append(pids, t.pid)
+		}
+	}
+	return pids
 }
 
 func (r *rubyFiles) start() string { return filepath.Join(r.dir, "start.rb") }
