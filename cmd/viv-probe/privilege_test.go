@@ -2,8 +2,12 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -109,6 +113,53 @@ func TestPrivileges(t *testing.T) {
 		got = run(t, program(t, "caps"), c.caps, viv, "-p", "1")
 		if got.status != 1 || !strings.Contains(got.stderr, c.missing) || strings.Count(got.stderr, "\n") != 1 {
 			t.Errorf("%+v: -p: status %d, stderr %q", c, got.status, got.stderr)
+		}
+	}
+}
+
+// TestUnseen: libraries of a process that cannot be looked into are said, with
+// the capabilities that it takes; what the kernel tells is recorded.
+func TestUnseen(t *testing.T) {
+	d := t.TempDir()
+	for _, dir := range []string{d, filepath.Dir(d)} { // others get there, too
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sleep := filepath.Join(d, "sleep")
+	for _, name := range []string{sleep, sleep + ".new"} {
+		b, err := os.ReadFile(tool(t, "sleep"))
+		if err == nil {
+			err = os.WriteFile(name, b, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	target := exec.Command(sleep, "600")
+	target.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4242, Gid: 4242}}
+	if err := target.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { target.Process.Kill(); target.Wait() })
+	if err := os.Rename(sleep+".new", sleep); err != nil {
+		t.Fatal(err)
+	}
+	const bpf = "38,39"
+	for _, c := range []struct{ caps, missing string }{
+		{bpf, "CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_CHECKPOINT_RESTORE"},
+		{bpf + ",2,19", "CAP_CHECKPOINT_RESTORE"},
+		{bpf + ",2,19,40", ""},
+	} {
+		got := run(t, program(t, "caps"), c.caps, viv, "-p", strconv.Itoa(target.Process.Pid), "-e", "env_caccess", "--duration", "300ms")
+		// What is mapped is told to CAP_PERFMON, too, by some kernels.
+		said := regexp.MustCompile(`(?m)^viv-probe: not attached: process \d+: (calls|probes) in .+ are not seen: .* \(missing: (.*?)\)`).FindAllStringSubmatch(got.stderr, -1)
+		if c.missing == "" {
+			if got.status != 0 || got.stderr != "" {
+				t.Errorf("capabilities %s: status %d, %s", c.caps, got.status, got.stderr)
+			}
+		} else if got.status != 0 || len(said) != 2 || said[0][1] == said[1][1] || said[0][2] != c.missing || said[1][2] != c.missing {
+			t.Errorf("capabilities %s: status %d, %s", c.caps, got.status, got.stderr)
 		}
 	}
 }

@@ -380,6 +380,7 @@ func (l *libraries) scan(pid int, p *libraryProcess) {
 
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
+		l.fail(unseen(pid, "calls in its libraries", err))
 		return
 	}
 	defer f.Close()
@@ -401,6 +402,9 @@ func (l *libraries) scan(pid int, p *libraryProcess) {
 		lib := l.look(pid, p, name)
 		if i := bytes.IndexByte(sc.Bytes(), '/'); lib == nil && i >= 0 {
 			lib = l.look(pid, p, fmt.Sprintf("/proc/%d/root%s", pid, sc.Bytes()[i:]))
+			if lib == nil {
+				l.fail(unseen(pid, "calls in "+strconv.Quote(string(sc.Bytes()[i:])), readable(name)))
+			}
 		}
 		if lib != nil && lib.file != nil {
 			p.mapped[lib] = true

@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"vivarium/pkg/event"
@@ -44,6 +45,43 @@ func explain(err error) error {
 		return err
 	}
 	return fmt.Errorf("missing privilege: %s (run it as root)", strings.Join(missing, ", "))
+}
+
+// looking are the capabilities that take away the bounds on whose processes'
+// libraries can be watched: other users', with files that not everybody reads,
+// and those whose files were replaced since.
+var looking = []struct {
+	bit  int
+	name string
+}{
+	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE"},
+	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"},
+	{unix.CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE"},
+}
+
+// unseen is the failure to look at what a process has mapped when a capability
+// is missing; nil: when err is another one, as of a process that is gone.
+func unseen(pid int, what string, err error) error {
+	if !errors.Is(err, os.ErrPermission) {
+		return nil
+	}
+	have, cerr := effectiveCaps()
+	var missing []string
+	for _, c := range looking {
+		if cerr == nil && have&(1<<c.bit) == 0 {
+			missing = append(missing, c.name)
+		}
+	}
+	return fmt.Errorf("process %d: %s are not seen: %w (missing: %s)", pid, what, err, strings.Join(missing, ", "))
+}
+
+// readable is why a file cannot be read, or nil.
+func readable(name string) error {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err
 }
 
 func effectiveCaps() (uint64, error) {

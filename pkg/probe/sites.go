@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -51,6 +52,7 @@ type siteSet struct {
 	mu       sync.Mutex     // of unclosed
 	unclosed error
 	fails    []error // why not everything could be attached, the first few
+	blind    bool    // one of them is that a process or file cannot be looked at
 }
 
 // siteProcess is a process that was looked at.
@@ -232,6 +234,7 @@ func (s *siteSet) scan(pid int) {
 	_, p.since = clocks()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
+		s.unseen(unseen(pid, "probes in its libraries", err))
 		return
 	}
 	defer f.Close()
@@ -243,9 +246,19 @@ func (s *siteSet) scan(pid int) {
 			continue
 		}
 		// The mapped file itself, also if its name is another's by now.
-		if !s.look(pid, p, fmt.Sprintf("/proc/%d/map_files/%s", pid, addr), path) {
-			s.look(pid, p, filepath.Join(fmt.Sprintf("/proc/%d/root", pid), path), path)
+		name := fmt.Sprintf("/proc/%d/map_files/%s", pid, addr)
+		if !s.look(pid, p, name, path) && !s.look(pid, p, filepath.Join(fmt.Sprintf("/proc/%d/root", pid), path), path) {
+			s.unseen(unseen(pid, "probes in "+strconv.Quote(path), readable(name)))
 		}
+	}
+}
+
+// unseen remembers the first file or process that cannot be looked at: there
+// may be many.
+func (s *siteSet) unseen(err error) {
+	if err != nil && !s.blind {
+		s.blind = true
+		s.fail(err)
 	}
 }
 
