@@ -12,7 +12,7 @@ GO ?= go
 FUZZTIME ?= 10s
 
 DEMO_NEEDS     := gcc libc6-dev
-TEST_NEEDS     := gcc libc6-dev libssl-dev musl-tools python3 python3-grpcio ruby sudo jq curl libcurl3-gnutls wget nodejs default-jdk-headless
+TEST_NEEDS     := gcc libc6-dev libssl-dev musl-tools python3 python3-grpcio ruby sudo jq curl libcurl3-gnutls wget nodejs default-jdk-headless systemd
 TEST_VM_NEEDS  := $(TEST_NEEDS) qemu-system-x86 busybox-static cpio
 # The compiler's major version is pinned (in bpf/bpf.go too): the objects are
 # committed, and another compiler makes others.

@@ -12,6 +12,14 @@ import (
 )
 
 // client sends a batch once, and says what came of it.
+//
+// The clients are our own, and small: a POST with net/http, a unary gRPC call,
+// of bytes that are already OTLP. OpenTelemetry's otlptracehttp does not send
+// again when a connection is refused, follows redirects and so loses data as a
+// success, hides the status, and knows neither JSON nor logs. The Collector's
+// exporterhelper can all that and spools, but brings 78 modules and 20 MB, and
+// keeps its queue in one file that never shrinks; a file per batch is written in
+// less time and says by its name what is still to be sent.
 type client interface {
 	send(ctx context.Context, b Batch) answer
 	close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sort"
+	"sync"
 
 	"vivarium/pkg/stream"
 )
@@ -87,10 +88,16 @@ func NewConverter(opt Options, emit func(Batch) error) *Converter {
 	scope = appendText(scope, 1, "vivarium")
 	scope = appendText(scope, 2, opt.Version)
 	scope = end(scope, body)
+	var mu sync.Mutex // one signal's batch may be old when another's is full
+	one := func(b Batch) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return emit(b)
+	}
 	return &Converter{
 		opt:   opt,
-		spans: newBatcher(Traces, scope, emit),
-		logs:  newBatcher(Logs, scope, emit),
+		spans: newBatcher(Traces, scope, one),
+		logs:  newBatcher(Logs, scope, one),
 		open:  map[uint64]*openSpan{},
 	}
 }
