@@ -3,37 +3,53 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os/exec"
 	"strconv"
 	"strings"
 )
 
-// methods measures what the providers of method spans cost a Ruby program: for
-// methods that are not on the list, for one that is, and for markers.
+const spansBinary = "build/bench-spans"
+
+// methods measures what the providers of method spans cost the program: where it
+// has a span, and where it has none.
 func methods() error {
+	if out, err := exec.Command("gcc", "-O2", "-Wall", "-o", spansBinary, "bench/testdata/spans.c").CombinedOutput(); err != nil {
+		return fmt.Errorf("compile the spans: %w\n%s", err, out)
+	}
 	const viv = "bin/viv-probe -o /dev/null -e span_start,span_stop,span_raise --spans "
 	rows := []*struct {
 		name, what string
 		turns      int
-		before     string // what stands in front of ruby
-		trace      string
+		before     string // what stands in front of the program; "": it is bare
+		trace      string // of a Ruby program
+		c          bool   // it is the C program
+		beside     string // what runs beside it, for a Ruby that does nothing
 
 		best float64 // ns a turn
 	}{
-		{name: "empty loop", what: "empty", turns: 1_000_000},
-		{name: "Ruby method that is not listed, bare", what: "ruby", turns: 1_000_000},
-		{name: "the same, `--spans ruby`", what: "ruby", turns: 1_000_000, before: viv + "ruby --"},
-		{name: "the same, a TracePoint that does nothing", what: "ruby", turns: 1_000_000, trace: "nothing"},
-		{name: "the same, a TracePoint that looks into a list", what: "ruby", turns: 100_000, trace: "list"},
-		{name: "C method that is not listed, bare", what: "c", turns: 1_000_000},
-		{name: "the same, `--spans ruby`", what: "c", turns: 1_000_000, before: viv + "ruby --"},
-		{name: "the same, `--spans ruby-c`", what: "c", turns: 300_000, before: viv + "ruby-c --"},
-		{name: "listed method (`ENV#[]`), bare", what: "listed", turns: 1_000_000},
-		{name: "the same, `--spans ruby`", what: "listed", turns: 100_000, before: viv + "ruby --"},
-		{name: "`File.exist?` of a file, bare", what: "exist", turns: 300_000},
-		{name: "the same, `--spans none`", what: "exist", turns: 300_000, before: viv + "none --"},
-		{name: "the same, `--spans markers`", what: "exist", turns: 300_000, before: viv + "markers --"},
-		{name: "`File.exist?` of a marker, bare", what: "marker", turns: 300_000},
-		{name: "the same, `--spans markers`", what: "marker", turns: 300_000, before: viv + "markers --"},
+		{name: "stat", what: "stat", c: true, turns: 300_000},
+		{name: "`--spans none`", what: "stat", c: true, turns: 300_000, before: viv + "none --"},
+		{name: "`--spans markers`", what: "stat", c: true, turns: 300_000, before: viv + "markers --"},
+		{name: "two markers, a span", what: "marker", c: true, turns: 300_000},
+		{name: "`--spans markers`", what: "marker", c: true, turns: 300_000, before: viv + "markers --"},
+		{name: "two probes of `vivarium_usdt`, a span", what: "usdt", c: true, turns: 1_000_000},
+		{name: "`--spans vivarium_usdt`", what: "usdt", c: true, turns: 300_000, before: viv + "vivarium_usdt --"},
+		{name: "`--spans usdt:...`, not listed", what: "usdt", c: true, turns: 300_000, before: viv + "usdt:vivarium_usdt:start_probe:stop_probe --span-allow Other#save --"},
+		{name: "function", what: "func", c: true, turns: 1_000_000},
+		{name: "`--spans func:...`, a span", what: "func", c: true, turns: 300_000, before: viv + "func:" + spansBinary + ":worked --"},
+
+		{name: "Ruby method that is not listed", what: "ruby", turns: 1_000_000},
+		{name: "`--spans ruby`", what: "ruby", turns: 1_000_000, before: viv + "ruby --"},
+		{name: "a TracePoint that does nothing", what: "ruby", turns: 1_000_000, trace: "nothing"},
+		{name: "a TracePoint that looks into vivarium's list", what: "ruby", turns: 100_000, trace: "list"},
+		{name: "C method that is not listed", what: "c", turns: 1_000_000},
+		{name: "`--spans ruby`", what: "c", turns: 1_000_000, before: viv + "ruby --"},
+		{name: "`--spans ruby-c`", what: "c", turns: 300_000, before: viv + "ruby-c --"},
+		{name: "`--spans ruby-c` of another Ruby", what: "c", turns: 1_000_000, beside: viv + "ruby-c --"},
+		{name: "listed method (`ENV#[]`)", what: "listed", turns: 1_000_000},
+		{name: "`--spans ruby`, a span", what: "listed", turns: 100_000, before: viv + "ruby --"},
+		{name: "listed C method (`Process#pid`)", what: "listed-c", turns: 1_000_000},
+		{name: "`--spans ruby-c`, a span", what: "listed-c", turns: 300_000, before: viv + "ruby-c --"},
 	}
 	for range *rounds {
 		for _, r := range rows {
@@ -41,17 +57,28 @@ func methods() error {
 			if *quick {
 				turns /= 10
 			}
-			argv := append(strings.Fields("taskset -c "+onlyCPU+" "+r.before), "ruby", "--disable-gems", "bench/testdata/methods.rb", r.what, strconv.Itoa(turns), r.trace)
-			cmd := command(argv[0], argv[1:]...)
-			if r.before != "" { // only Ruby stays on that CPU
-				argv = append(strings.Fields(r.before), append([]string{"taskset", "-c", onlyCPU}, argv[len(argv)-6:]...)...)
-				cmd = command(argv[0], argv[1:]...)
+			argv := strings.Fields(r.before)
+			if r.c {
+				argv = append(argv, spansBinary, r.what, strconv.Itoa(turns))
+			} else { // only Ruby stays on that CPU
+				argv = append(argv, "taskset", "-c", onlyCPU, "ruby", "--disable-gems", "bench/testdata/methods.rb", r.what, strconv.Itoa(turns), r.trace)
 			}
+			end := func() error { return nil }
+			if r.beside != "" {
+				var err error
+				if end, err = idleRuby(strings.Fields(r.beside)); err != nil {
+					return fmt.Errorf("%s: %w", r.name, err)
+				}
+			}
+			cmd := command(argv[0], argv[1:]...)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			out, err := cmd.Output()
 			if err != nil {
 				return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, stderr.Bytes())
+			}
+			if err := end(); err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
 			}
 			ns, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
 			if err != nil {
@@ -62,9 +89,42 @@ func methods() error {
 			}
 		}
 	}
-	fmt.Printf("\n| method spans in Ruby | ns a turn |\n|---|--:|\n")
+	fmt.Printf("\n| method spans | ns a turn | over bare |\n|---|--:|--:|\n")
+	var bare float64
 	for _, r := range rows {
-		fmt.Printf("| %s | %.0f |\n", r.name, r.best)
+		over := ""
+		if r.before+r.trace+r.beside == "" {
+			bare = r.best
+			r.name += ", bare"
+		} else {
+			over = fmt.Sprintf("%+.0f ns", r.best-bare)
+		}
+		fmt.Printf("| %s | %.0f | %s |\n", r.name, r.best, over)
 	}
 	return nil
+}
+
+// idleRuby starts a Ruby that does nothing, with what watches it in front, and
+// returns when it is watched. end ends it.
+func idleRuby(before []string) (end func() error, err error) {
+	argv := append(before, "ruby", "--disable-gems", "-e", "$stdout.puts; $stdout.flush; $stdin.read")
+	cmd := command(argv[0], argv[1:]...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe() // its own, because the stream has a file
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		return nil, err
+	}
+	return func() error {
+		stdin.Close()
+		return cmd.Wait()
+	}, nil
 }

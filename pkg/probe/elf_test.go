@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -151,4 +152,31 @@ func TestEntry(t *testing.T) {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
 	}
+}
+
+// FuzzELF: whatever is in a file, reading it ends, with little memory.
+func FuzzELF(f *testing.F) {
+	f.Add(elfFile([]byte("\x00getenv\x00"), []uint32{0, 1}, 2))
+	dynamic := elfFile([]byte("\x00libc.so\x00"), []uint32{1, 0, 0, 1}, 4)
+	dynamic[binary.LittleEndian.Uint64(dynamic[40:])+64+4] = byte(elf.SHT_DYNAMIC)
+	f.Add(dynamic)
+	f.Fuzz(func(t *testing.T, file []byte) {
+		e, err := openELF(bytes.NewReader(file))
+		if err != nil {
+			return
+		}
+		found, _ := functions(e, map[string]bool{"getenv": true, "SSL_write": true}) // it may fail
+		for name := range found {
+			if name != "getenv" && name != "SSL_write" {
+				t.Errorf("found %q", name)
+			}
+		}
+		if all := dynamicTexts(e, elf.DT_NEEDED); len(all) > 64 {
+			t.Errorf("%d texts", len(all))
+		}
+		if p := quietPlaces(e, nil); len(p) > 64 {
+			t.Errorf("%d places", len(p))
+		}
+		interpreter(e)
+	})
 }

@@ -96,6 +96,56 @@ func TestRubyTree(t *testing.T) {
 `)
 }
 
+// TestRubyBeside: two threads and a forked worker, all at once, have each what
+// they did themselves in their own methods, and nothing else.
+func TestRubyBeside(t *testing.T) {
+	ruby := tool(t, "ruby")
+	d := tempDir(t)
+	const turns = 200
+	script := `
+		work = ->(who) { ` + fmt.Sprint(turns) + `.times { |i| File.write("#{ARGV[0]}/#{who}", i.to_s); File.rename("#{ARGV[0]}/#{who}", "#{ARGV[0]}/#{who}2") } }
+		child = fork { work.("child") }
+		threads = %w[one two].map { |who| Thread.new { work.(who) } }
+		threads.each(&:join)
+		Process.wait(child)`
+	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(append(spanEvents, event.PathOpen, event.FileRename)...)}, ruby, "--disable-gems", "-e", script, d)
+	got := map[uint32][]string{}
+	for _, ev := range s.events {
+		text := string(ev.Fields[0].Text)
+		switch ev.Kind {
+		case &event.Kinds[event.SpanStart], &event.Kinds[event.SpanStop]:
+			if strings.HasPrefix(text, "File#") {
+				got[ev.TID] = append(got[ev.TID], ev.Kind.Name+" "+text)
+			}
+		case &event.Kinds[event.PathOpen], &event.Kinds[event.FileRename]:
+			if strings.HasPrefix(text, d) {
+				got[ev.TID] = append(got[ev.TID], ev.Kind.Name+" "+filepath.Base(text))
+			}
+		}
+	}
+	want := map[string][]string{}
+	for _, who := range []string{"child", "one", "two"} {
+		for range turns {
+			want[who] = append(want[who], "span_start File#write", "path_open "+who, "span_stop File#write",
+				"span_start File#rename", "file_rename "+who, "span_stop File#rename")
+		}
+	}
+	for tid, list := range got {
+		who := ""
+		if len(list) > 1 {
+			_, who, _ = strings.Cut(list[1], " ")
+		}
+		compare(t, list, want[who])
+		delete(want, who)
+		if t.Failed() {
+			t.Fatalf("thread %d", tid)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("nothing is there of %d of them", len(want))
+	}
+}
+
 // TestRubyFibers: a fiber's methods are spans only while it runs, so that one
 // that is never continued does not swallow what follows.
 func TestRubyFibers(t *testing.T) {

@@ -509,6 +509,13 @@ func (s *siteSet) function(fn function) error {
 	if _, ok := at[fn.symbol]; !ok {
 		return errors.New("it has no function of that name, or only in its debug symbols")
 	}
+	place := at[fn.symbol]
+	// An endbr64 in front must be stepped through (see entry); behind it the
+	// return address is still on top of the stack.
+	code := make([]byte, 4)
+	if _, err := f.ReadAt(code, int64(place)); err == nil && string(code) == "\xf3\x0f\x1e\xfa" {
+		place += 4
+	}
 	ex, err := link.OpenExecutable(fdPath(f))
 	if err != nil {
 		return err
@@ -517,7 +524,7 @@ func (s *siteSet) function(fn function) error {
 	if err != nil {
 		return err
 	}
-	opt := &link.UprobeOptions{Address: at[fn.symbol], Cookie: uint64(i)}
+	opt := &link.UprobeOptions{Address: place, Cookie: uint64(i)}
 	ret, err := ex.Uretprobe("", s.p.bpf.programs["func_return"], opt)
 	if err != nil {
 		return err

@@ -119,6 +119,23 @@ func TestSpanAllow(t *testing.T) {
 	}
 }
 
+// TestFunction: calls of a function that begins with an endbr64, where the
+// compiler makes one, nested.
+func TestFunction(t *testing.T) {
+	path := compiled(t, "usdt", "cc", "-pthread", "-fcf-protection=full")
+	s := recordAny(t, Options{Spans: spans(t, "func:"+path+":worked"), Events: events(spanEvents...)}, path, tempDir(t))
+	var got []string
+	for _, ev := range s.events {
+		if ev.Kind == &event.Kinds[event.SpanStart] || ev.Kind == &event.Kinds[event.SpanStop] {
+			got = append(got, show(ev))
+		}
+	}
+	compare(t, got, []string{
+		"span_start name=worked source=uprobe", "span_start name=worked source=uprobe",
+		"span_stop name=worked source=uprobe", "span_stop name=worked source=uprobe",
+	})
+}
+
 // TestFunctionRefused: the reason is said.
 func TestFunctionRefused(t *testing.T) {
 	needRoot(t)
