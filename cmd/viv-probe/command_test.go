@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"vivarium/pkg/stream"
+
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -160,6 +163,48 @@ func TestTraceparent(t *testing.T) {
 		}
 		if !regexp.MustCompile(`\A` + c.warning + `\z`).MatchString(got.stderr) {
 			t.Errorf("%+v: stderr %q", c, got.stderr)
+		}
+	}
+}
+
+// TestRunning: the session says what the processes run that are watched from
+// the start, masked, and joins the trace that one of them was started in.
+func TestRunning(t *testing.T) {
+	sh := tool(t, "sh")
+	argv := []string{"-c", "sleep 600; :", "name", "--password=hunter2", "", "\xff"}
+	for tp, want := range map[string]string{
+		"": "",
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01": "",
+		"nonsense": "viv-probe: TRACEPARENT of process PID is ignored: \"nonsense\" is no traceparent .*\n",
+	} {
+		target := exec.Command(sh, argv...)
+		target.Env = []string{"PATH=" + os.Getenv("PATH"), "A=TRACEPARENT=x", "TRACEPARENT=" + tp}
+		target.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := target.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { syscall.Kill(-target.Process.Pid, syscall.SIGKILL); target.Wait() })
+		pid := strconv.Itoa(target.Process.Pid)
+		got := run(t, viv, "-p", pid, "-e", "proc_exec", "--duration", "100ms")
+		s := whole(t, got.stdout)
+		if !regexp.MustCompile(`\A`+strings.Replace(want, "PID", pid, 1)+`\z`).MatchString(got.stderr) || got.status != 0 {
+			t.Errorf("%s: status %d, stderr %q", tp, got.status, got.stderr)
+		}
+		joined := hex.EncodeToString(s.session.TraceID[:]) == "0af7651916cd43dd8448eb211c80319c" && s.session.ParentSpanID == 0xb7ad6b7169203331
+		if joined != (len(tp) > 20) {
+			t.Errorf("%s: trace %x, parent %x", tp, s.session.TraceID, s.session.ParentSpanID)
+		}
+		path, err := filepath.EvalSymlinks(sh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantProcess := stream.Process{PID: uint32(target.Process.Pid), Path: path,
+			Argv: []string{sh, "-c", "sleep 600; :", "name", "--password=***", "", "\xff"}}
+		if len(s.session.Processes) == 0 {
+			t.Fatal("no processes")
+		}
+		if d := cmp.Diff(wantProcess, s.session.Processes[0]); d != "" {
+			t.Error(d)
 		}
 	}
 }

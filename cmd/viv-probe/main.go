@@ -34,7 +34,7 @@ type flags struct {
 	User        string        `placeholder:"NAME" help:"Run the command as this user (under sudo: as the one who called it)."`
 	Duration    time.Duration `placeholder:"D" help:"End after this time, such as 30s or 5m."`
 	BufferSize  int           `default:"16777216" placeholder:"BYTES" help:"Size of the ring buffer, rounded up to a power of two (default 16 MiB)."`
-	Traceparent string        `placeholder:"TP" help:"Join this W3C trace (default: TRACEPARENT of the environment)."`
+	Traceparent string        `placeholder:"TP" help:"Join this W3C trace (default: TRACEPARENT of the environment, else of the process's)."`
 	FailedOpens bool          `help:"Record opens that failed, too."`
 	TLSData     bool          `name:"tls-data" help:"Record the plaintext of TLS connections too, with every secret in it."`
 	NoMask      bool          `help:"Show passwords, tokens and the like in arguments and requests."`
@@ -196,6 +196,11 @@ func (f *flags) options() (probe.Options, error) {
 	tp, from := f.Traceparent, "--traceparent: "
 	if tp == "" {
 		tp, from = os.Getenv("TRACEPARENT"), "TRACEPARENT is ignored: "
+	}
+	for _, pid := range opt.PIDs {
+		if tp == "" {
+			tp, from = probe.Traceparent(pid), fmt.Sprintf("TRACEPARENT of process %d is ignored: ", pid)
+		}
 	}
 	if tp != "" {
 		opt.TraceID, opt.ParentSpanID, err = probe.ParseTraceparent(tp)

@@ -414,6 +414,22 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// Those that ran when the session began have what it says of them.
+func TestRunningProcesses(t *testing.T) {
+	s := newScript(func(s *stream.Session) {
+		s.Processes = []stream.Process{{PID: pid, Path: "/usr/bin/ruby", Argv: []string{"ruby", strings.Repeat("f", maxArgs)}}, {PID: 300}}
+	})
+	s.event(1, event.ProcFork, 2, all(set("child_pid", 200), set("child_tid", 200)))
+	child := stream.Span{SpanID: 5, ParentSpanID: 2, Kind: stream.SpanThread, Name: "ruby", PID: 200, TID: 200}
+	s.open(child)
+	s.close(child, 5)
+	e := exportScript(t, s.finish(9), Options{})
+	for _, id := range []uint64{2, 5} {
+		same(t, "path", "/usr/bin/ruby", e.resources[id]["process.executable.path"])
+		same(t, "arguments", []any{"ruby", strings.Repeat("f", maxArgs-4)}, e.resources[id]["process.command_args"])
+	}
+}
+
 // A process has a resource of its own, and another after an exec.
 func TestResources(t *testing.T) {
 	s := newScript()

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"iter"
 	"slices"
 	"sort"
 
@@ -63,7 +64,25 @@ func newProcesses(s *stream.Session, own map[string]string) processes {
 	for _, k := range keys {
 		b = attrText(b, 1, k, attrs[k])
 	}
-	return processes{&resource{b}, map[uint32]*process{}}
+	ps := processes{&resource{b}, map[uint32]*process{}}
+	for _, p := range s.Processes {
+		if len(ps.all) < maxProcesses {
+			ps.all[p.PID] = &process{pid: p.PID, path: cut(p.Path, maxArgs), args: keepArgs(slices.Values(p.Argv))}
+		}
+	}
+	return ps
+}
+
+// keepArgs copies what is kept of a process's arguments.
+func keepArgs[T string | []byte](argv iter.Seq[T]) (args []string) {
+	room := maxArgs
+	for a := range argv {
+		args = append(args, cut(a, room))
+		if room -= len(a); room <= 0 {
+			break
+		}
+	}
+	return args
 }
 
 // arch is the name that the semantic conventions have for what uname says.
@@ -148,12 +167,6 @@ func (ps *processes) executed(ev *event.Event) {
 	}
 	p := &process{pid: old.pid, parent: old.parent, threads: old.threads}
 	p.path = cut(ev.Get("path").Text, maxArgs)
-	room := maxArgs
-	for _, a := range ev.Get("argv").List {
-		p.args = append(p.args, cut(a, room))
-		if room -= len(a); room <= 0 {
-			break
-		}
-	}
+	p.args = keepArgs(slices.Values(ev.Get("argv").List))
 	ps.all[ev.PID] = p
 }

@@ -148,11 +148,15 @@ func (p *Probe) newSession() error {
 	if err != nil {
 		return err
 	}
+	command := p.opt.Command
+	if !p.opt.NoMask && len(command) > 0 {
+		command = masked(command)
+	}
 	s := stream.Session{
 		Version:      stream.Version,
 		TraceID:      p.opt.TraceID,
 		ParentSpanID: p.opt.ParentSpanID,
-		Command:      maskedCommand(p.opt),
+		Command:      command,
 		Masked:       !p.opt.NoMask,
 		Host:         host,
 		Hooks:        map[string]string{},
@@ -167,23 +171,6 @@ func (p *Probe) newSession() error {
 	}
 	p.session = s
 	return nil
-}
-
-// maskedCommand is the command's argv as the stream shows it.
-func maskedCommand(opt Options) []string {
-	if opt.NoMask {
-		return opt.Command
-	}
-	argv := make([][]byte, len(opt.Command))
-	for i, arg := range opt.Command {
-		argv[i] = []byte(arg)
-	}
-	mask.Args(argv)
-	shown := make([]string, len(argv))
-	for i, arg := range argv {
-		shown[i] = string(arg)
-	}
-	return shown
 }
 
 // load loads the programs that the chosen events need.
@@ -304,6 +291,9 @@ func (p *Probe) seed() error {
 		s.Targets[i] = found.Tgid
 	}
 	s.MainTID, s.ObserverPID = s.Targets[0], s.Targets[0]
+	if p.cmd == nil {
+		s.Processes = p.started()
+	}
 	return nil
 }
 

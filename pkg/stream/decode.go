@@ -295,6 +295,10 @@ func (rec *Record) Session() (Session, error) {
 			})
 		// The rare and nested ones are the library's. A value that it refuses
 		// leaves the field empty, as everywhere here.
+		case "processes":
+			if msgpack.Unmarshal(v, &s.Processes) != nil {
+				s.Processes = nil
+			}
 		case "host":
 			if msgpack.Unmarshal(v, &s.Host) != nil {
 				s.Host = Host{}

@@ -31,13 +31,21 @@ type Session struct {
 	Targets      []uint32 // process ids
 	MainTID      uint32
 	ObserverPID  uint32
-	Command      []string // argv, masked; empty with -p
+	Command      []string  // argv, masked; empty with -p
+	Processes    []Process // what the watched processes ran at the start; empty with a command
 	Host         Host
 	Hooks        map[string]string // event -> the hook it comes from
 	Missing      map[string]string // event -> why it is not seen
 	Masked       bool              // secrets are masked
 	ProbeVersion string
 	Header       []byte // JSON line of the vivarium-raw capture that this was; nil: a viv stream
+}
+
+// Process is what a process ran when the session began.
+type Process struct {
+	PID  uint32   `msgpack:"pid"`
+	Path string   `msgpack:"path"` // of its executable; empty: unknown
+	Argv []string `msgpack:"argv"` // masked, and cut after some KB; nil: unknown
 }
 
 // Host says where the session was recorded.

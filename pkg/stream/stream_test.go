@@ -364,7 +364,7 @@ func TestKeyOrder(t *testing.T) {
 		"event": func(w *Writer) { w.Event(ev) },
 		"session": func(w *Writer) {
 			w.Session(&Session{TraceID: ev.TraceID, ParentSpanID: 1, Targets: []uint32{1}, MainTID: 1, ObserverPID: 1, Command: []string{"a"},
-				Host: Host{Name: "h"}, Hooks: map[string]string{"b": "c"}, Missing: map[string]string{"d": "e"}, ProbeVersion: "1", Header: []byte("{}")})
+				Processes: []Process{{PID: 1}}, Host: Host{Name: "h"}, Hooks: map[string]string{"b": "c"}, Missing: map[string]string{"d": "e"}, ProbeVersion: "1", Header: []byte("{}")})
 		},
 		"span": func(w *Writer) {
 			w.Span(&Span{Source: "usdt", File: "f", Line: 1, LinkSpanID: 1, Dangling: true, Raised: true, Lossy: true})
@@ -380,7 +380,7 @@ func TestKeyOrder(t *testing.T) {
 	}
 	want := map[string]string{
 		"event": "type event ktime_ns pid tid uid gid comm trace_id span_id parent_span_id path flags error truncated outcome hidden thread_span_id payload",
-		"session": "type format version start_unix_ns start_ktime_ns trace_id parent_span_id targets main_tid observer_pid command host hooks missing masked " +
+		"session": "type format version start_unix_ns start_ktime_ns trace_id parent_span_id targets main_tid observer_pid command processes host hooks missing masked " +
 			"probe_version header",
 		"span": "type span_id parent_span_id trace_id kind source name pid tid start_ktime_ns file line link_trace_id link_span_id end_ktime_ns dangling raised lossy",
 		"end":  "type stop_unix_ns stop_ktime_ns events lost reason exit_code alive cut tail",
@@ -393,7 +393,8 @@ func TestKeyOrder(t *testing.T) {
 func TestOtherRecordsComeBack(t *testing.T) {
 	session := Session{
 		Version: Version, StartUnixNS: -5, StartKtimeNS: 1 << 63, TraceID: [16]byte{15: 1}, ParentSpanID: 3, Targets: []uint32{1, 1 << 31},
-		MainTID: 9, ObserverPID: 10, Command: []string{"sh", "-c", "\xff"}, Host: Host{"n", "o", "k", "a", "\xfe"},
+		MainTID: 9, ObserverPID: 10, Command: []string{"sh", "-c", "\xff"},
+		Processes: []Process{{1, "/bin/\xfe", []string{"a", "\xff"}}, {1 << 31, "", []string{}}}, Host: Host{"n", "o", "k", "a", "\xfe"},
 		Hooks: map[string]string{"path_open": "tp", "x": "y"}, Missing: map[string]string{"dlopen": "no libc"}, Masked: true,
 		ProbeVersion: "0.1.0", Header: []byte(`{"a":"` + "\xff" + `"}`),
 	}

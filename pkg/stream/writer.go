@@ -233,6 +233,19 @@ func (w *Writer) Session(s *Session) error {
 			k.b = appendText(k.b, arg)
 		}
 	}
+	if len(s.Processes) > 0 {
+		k.key("processes")
+		k.b = appendArray(k.b, len(s.Processes))
+		for _, p := range s.Processes {
+			k.b = appendMap(k.b, 3)
+			k.b = appendUint(appendText(k.b, "pid"), uint64(p.PID))
+			k.b = appendText(appendText(k.b, "path"), p.Path)
+			k.b = appendArray(appendText(k.b, "argv"), len(p.Argv))
+			for _, arg := range p.Argv {
+				k.b = appendText(k.b, arg)
+			}
+		}
+	}
 	if h := s.Host; h != (Host{}) {
 		k.key("host")
 		k.b = appendMap(k.b, 5)
