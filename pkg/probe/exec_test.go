@@ -35,57 +35,59 @@ func repeat(s string, n int) []string { return slices.Repeat([]string{s}, n) }
 
 // TestExecs: each way to execute a program, and to fail, with its arguments.
 func TestExecs(t *testing.T) {
-	d := tempDir(t)
-	s := record(t, Options{Events: events(event.ProcExec, event.PathOpen)}, program(t, "execs"), d)
-	self := d + "/self"
-	const max, maxFailed = 16384, 12288 // bytes of argv that are recorded
-	many := []string{self, "exit", "0"}
-	for i := 3; i < 201; i++ {
-		many = append(many, fmt.Sprintf("a%d", i))
-	}
-	lines := strings.Repeat("l", 5999)
-	ok := func(path string, argv ...string) []string { return []string{executed(path, len(argv), argv...)} }
-	cut := func(argv ...string) []string {
-		return []string{executed(self, len(argv), cutArgs(max, argv...)...) + " truncated"}
-	}
-	failed := func(path, errno string) string { return executed(path, 2, "none", "1") + " error=" + errno }
-	compareRows(t, s, []row{
-		{"201 arguments", ok(self, many...)},
-		{"empty arguments", ok(self, "", "exit", "3", "", "caf\xe9 \n", "")},
-		{"an argument too long", cut(self, "exit", "0", strings.Repeat("b", 19999), "a4")},
-		{"arguments too long", cut(self, "exit", "0", lines, lines, lines, "last")},
-		{"2000 arguments", cut(append([]string{self, "exit", "0"}, repeat("tenletters", 1997)...)...)},
-		{"no arguments", ok(self, "")},
-		{"relative", ok(d+"/./sub/../self", self, "exit", "0")},
-		{"symlink", ok(d+"/link", self, "exit", "0")},
-		{"script", ok(d+"/script", self, "exit", d+"/script", "exit", "0")},
-		{"execveat", ok("/dev/fd/${dfd}/self", self, "exit", "0")},
-		{"execveat, no name", ok("/dev/fd/${fd}", self, "exit", "0")},
+	eachBackend(t, func(t *testing.T, hooks Hooks) {
+		d := tempDir(t)
+		s := record(t, Options{Hooks: hooks, Events: events(event.ProcExec, event.PathOpen)}, program(t, "execs"), d)
+		self := d + "/self"
+		const max, maxFailed = 16384, 12288 // bytes of argv that are recorded
+		many := []string{self, "exit", "0"}
+		for i := 3; i < 201; i++ {
+			many = append(many, fmt.Sprintf("a%d", i))
+		}
+		lines := strings.Repeat("l", 5999)
+		ok := func(path string, argv ...string) []string { return []string{executed(path, len(argv), argv...)} }
+		cut := func(argv ...string) []string {
+			return []string{executed(self, len(argv), cutArgs(max, argv...)...) + " truncated"}
+		}
+		failed := func(path, errno string) string { return executed(path, 2, "none", "1") + " error=" + errno }
+		compareRows(t, s, []row{
+			{"201 arguments", ok(self, many...)},
+			{"empty arguments", ok(self, "", "exit", "3", "", "caf\xe9 \n", "")},
+			{"an argument too long", cut(self, "exit", "0", strings.Repeat("b", 19999), "a4")},
+			{"arguments too long", cut(self, "exit", "0", lines, lines, lines, "last")},
+			{"2000 arguments", cut(append([]string{self, "exit", "0"}, repeat("tenletters", 1997)...)...)},
+			{"no arguments", ok(self, "")},
+			{"relative", ok(d+"/./sub/../self", self, "exit", "0")},
+			{"symlink", ok(d+"/link", self, "exit", "0")},
+			{"script", ok(d+"/script", self, "exit", d+"/script", "exit", "0")},
+			{"execveat", ok("/dev/fd/${dfd}/self", self, "exit", "0")},
+			{"execveat, no name", ok("/dev/fd/${fd}", self, "exit", "0")},
 
-		{"ENOENT", []string{failed(d+"/none", "ENOENT")}},
-		{"ENOENT, execveat", []string{failed(d+"/none", "ENOENT")}},
-		{"ENOENT, relative", []string{failed(d+"/sub/none", "ENOENT")}},
-		{"EACCES", []string{failed(d+"/plain", "EACCES")}},
-		{"EACCES, a directory", []string{failed(d+"/sub", "EACCES")}},
-		{"ENOEXEC", []string{failed(d+"/text", "ENOEXEC")}},
-		{"ENOENT, interpreter", []string{failed(d+"/lost", "ENOENT")}},
-		{"EFAULT", []string{"proc_exec argv=[none 1] argc=2 error=EFAULT truncated"}},
-		{"EFAULT, argv", []string{"proc_exec path=" + d + "/self argv=[] argc=0 error=EFAULT"}},
-		{"ENOENT, no arguments", []string{"proc_exec path=" + d + "/none argv=[] argc=0 error=ENOENT"}},
-		{"ENOENT, arguments too long", []string{
-			executed(d+"/none", 6, "none", "exit", "0", lines[:4095]) + " error=ENOENT truncated",
-		}},
-		{"ENOENT, 2000 arguments", []string{
-			executed(d+"/none", 2000, append([]string{"none", "exit", "0"}, repeat("tenletters", (maxFailed-12)/11)...)...) +
-				" error=ENOENT truncated",
-		}},
-		{"search", []string{
-			executed(d+"/none/self", 3, "self", "exit", "0") + " error=ENOENT",
-			executed(d+"/sub/self", 3, "self", "exit", "0") + " error=EACCES",
-			executed(self, 3, "self", "exit", "0"),
-		}},
-		{"search in vain", []string{
-			failed(d+"/none/nowhere", "ENOENT"), failed(d+"/sub/nowhere", "ENOENT"), failed(d+"/nowhere", "ENOENT"),
-		}},
+			{"ENOENT", []string{failed(d+"/none", "ENOENT")}},
+			{"ENOENT, execveat", []string{failed(d+"/none", "ENOENT")}},
+			{"ENOENT, relative", []string{failed(d+"/sub/none", "ENOENT")}},
+			{"EACCES", []string{failed(d+"/plain", "EACCES")}},
+			{"EACCES, a directory", []string{failed(d+"/sub", "EACCES")}},
+			{"ENOEXEC", []string{failed(d+"/text", "ENOEXEC")}},
+			{"ENOENT, interpreter", []string{failed(d+"/lost", "ENOENT")}},
+			{"EFAULT", []string{"proc_exec argv=[none 1] argc=2 error=EFAULT truncated"}},
+			{"EFAULT, argv", []string{"proc_exec path=" + d + "/self argv=[] argc=0 error=EFAULT"}},
+			{"ENOENT, no arguments", []string{"proc_exec path=" + d + "/none argv=[] argc=0 error=ENOENT"}},
+			{"ENOENT, arguments too long", []string{
+				executed(d+"/none", 6, "none", "exit", "0", lines[:4095]) + " error=ENOENT truncated",
+			}},
+			{"ENOENT, 2000 arguments", []string{
+				executed(d+"/none", 2000, append([]string{"none", "exit", "0"}, repeat("tenletters", (maxFailed-12)/11)...)...) +
+					" error=ENOENT truncated",
+			}},
+			{"search", []string{
+				executed(d+"/none/self", 3, "self", "exit", "0") + " error=ENOENT",
+				executed(d+"/sub/self", 3, "self", "exit", "0") + " error=EACCES",
+				executed(self, 3, "self", "exit", "0"),
+			}},
+			{"search in vain", []string{
+				failed(d+"/none/nowhere", "ENOENT"), failed(d+"/sub/nowhere", "ENOENT"), failed(d+"/nowhere", "ENOENT"),
+			}},
+		})
 	})
 }

@@ -12,71 +12,75 @@ import (
 
 // TestConnects: each way to connect a socket, with the peer.
 func TestConnects(t *testing.T) {
-	d := tempDir(t)
-	s := record(t, Options{Events: events(event.SockConnect, event.PathOpen)}, program(t, "connects"), d)
-	got := s.rows()
-	in := func(addr string, port int) string {
-		return fmt.Sprintf("sock_connect family=%d addr=%s port=%d", unix.AF_INET, addr, port)
-	}
-	in6 := func(addr string, port int) string {
-		return fmt.Sprintf("sock_connect family=%d addr=%s port=%d", unix.AF_INET6, addr, port)
-	}
-	un := func(path string) string { return fmt.Sprintf("sock_connect family=%d path=%s", unix.AF_UNIX, path) }
-	// An LSM hook sees the address before the socket knows where it leads.
-	anyAddress := "127.0.0.1"
-	if strings.Contains(s.session.Hooks["sock_connect"], "lsm:") {
-		anyAddress = "0.0.0.0"
-	}
-	table := []row{
-		{"inet", []string{in("127.0.0.1", 4000)}},
-		{"inet, any address", []string{in(anyAddress, 4000)}},
-		{"inet, refused", []string{in("127.0.0.1", 4001) + " error=ECONNREFUSED"}},
-		{"inet, unreachable", []string{in("192.0.2.1", 80) + " error=ENETUNREACH"}},
-		{"inet, datagrams", []string{in("127.1.2.3", 65535)}},
-		{"inet, not blocking", []string{in("127.0.0.1", 4000) + " error=EINPROGRESS"}},
-		{"inet, twice", []string{in("127.0.0.1", 4000), in("127.0.0.1", 4000) + " error=EISCONN"}},
-		{"inet, cut address", []string{in("0.0.0.0", 4000) + " error=EINVAL"}},
-		{"inet6", []string{in6("::1", 4000)}},
-		{"inet6, refused", []string{in6("::1", 4001) + " error=ECONNREFUSED"}},
-		{"inet6, mapped", []string{in6("::ffff:127.0.0.1", 4000)}},
-		{"dissolved", []string{in("127.0.0.1", 4000), "sock_connect family=0"}},
-		{"netlink", []string{fmt.Sprintf("sock_connect family=%d", unix.AF_NETLINK)}},
-		{"not a socket", []string{in("127.0.0.1", 4000) + " error=ENOTSOCK"}},
-		{"no descriptor", []string{in("127.0.0.1", 4000) + " error=EBADF"}},
-		{"no address", []string{"sock_connect error=EFAULT"}},
+	eachBackend(t, func(t *testing.T, hooks Hooks) {
+		d := tempDir(t)
+		s := record(t, Options{Hooks: hooks, Events: events(event.SockConnect, event.PathOpen)}, program(t, "connects"), d)
+		got := s.rows()
+		in := func(addr string, port int) string {
+			return fmt.Sprintf("sock_connect family=%d addr=%s port=%d", unix.AF_INET, addr, port)
+		}
+		in6 := func(addr string, port int) string {
+			return fmt.Sprintf("sock_connect family=%d addr=%s port=%d", unix.AF_INET6, addr, port)
+		}
+		un := func(path string) string { return fmt.Sprintf("sock_connect family=%d path=%s", unix.AF_UNIX, path) }
+		// An LSM hook sees the address before the socket knows where it leads.
+		anyAddress := "127.0.0.1"
+		if hooks == HooksLSM {
+			anyAddress = "0.0.0.0"
+		}
+		table := []row{
+			{"inet", []string{in("127.0.0.1", 4000)}},
+			{"inet, any address", []string{in(anyAddress, 4000)}},
+			{"inet, refused", []string{in("127.0.0.1", 4001) + " error=ECONNREFUSED"}},
+			{"inet, unreachable", []string{in("192.0.2.1", 80) + " error=ENETUNREACH"}},
+			{"inet, datagrams", []string{in("127.1.2.3", 65535)}},
+			{"inet, not blocking", []string{in("127.0.0.1", 4000) + " error=EINPROGRESS"}},
+			{"inet, twice", []string{in("127.0.0.1", 4000), in("127.0.0.1", 4000) + " error=EISCONN"}},
+			{"inet, cut address", []string{in("0.0.0.0", 4000) + " error=EINVAL"}},
+			{"inet6", []string{in6("::1", 4000)}},
+			{"inet6, refused", []string{in6("::1", 4001) + " error=ECONNREFUSED"}},
+			{"inet6, mapped", []string{in6("::ffff:127.0.0.1", 4000)}},
+			{"dissolved", []string{in("127.0.0.1", 4000), "sock_connect family=0"}},
+			{"netlink", []string{fmt.Sprintf("sock_connect family=%d", unix.AF_NETLINK)}},
+			{"not a socket", []string{in("127.0.0.1", 4000) + " error=ENOTSOCK"}},
+			{"no descriptor", []string{in("127.0.0.1", 4000) + " error=EBADF"}},
+			{"no address", []string{"sock_connect error=EFAULT"}},
 
-		{"unix", []string{un("sock")}},
-		{"unix, short", []string{un("sock")}},
-		{"unix, not there", []string{un("/nonexistent/socket") + " error=ENOENT"}},
-		{"unix, abstract", []string{un(`"@hid\x00den"`)}},
-		{"unix, no path", []string{fmt.Sprintf("sock_connect family=%d error=EINVAL", unix.AF_UNIX)}},
-		{"unix, whole", []string{un(strings.Repeat("u", 108)) + " error=ENOENT"}},
-	}
-	for _, r := range table {
-		t.Run(r.name, func(t *testing.T) { compare(t, got[r.name], r.want) })
-	}
+			{"unix", []string{un("sock")}},
+			{"unix, short", []string{un("sock")}},
+			{"unix, not there", []string{un("/nonexistent/socket") + " error=ENOENT"}},
+			{"unix, abstract", []string{un(`"@hid\x00den"`)}},
+			{"unix, no path", []string{fmt.Sprintf("sock_connect family=%d error=EINVAL", unix.AF_UNIX)}},
+			{"unix, whole", []string{un(strings.Repeat("u", 108)) + " error=ENOENT"}},
+		}
+		for _, r := range table {
+			t.Run(r.name, func(t *testing.T) { compare(t, got[r.name], r.want) })
+		}
+	})
 }
 
 // TestOddSockets: sockets other than those for TCP and UDP, and those that
 // connects.c makes to connect them.
 func TestOddSockets(t *testing.T) {
-	d := tempDir(t)
-	s := record(t, Options{Events: events(event.OddSocket, event.PathOpen)}, program(t, "connects"), d)
-	got := s.rows()
-	odd := func(family, socktype, protocol int) []string {
-		return []string{fmt.Sprintf("odd_socket family=%d socktype=%d protocol=%d", family, socktype, protocol)}
-	}
-	for _, r := range []row{
-		{"inet", []string{}},
-		{"plain", []string{}},
-		{"unix", odd(unix.AF_UNIX, unix.SOCK_STREAM, 0)},
-		{"raw", odd(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)},
-		{"packet", odd(unix.AF_PACKET, unix.SOCK_DGRAM, 0x0008)},
-		{"of netlink", odd(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT)},
-		{"of unix", odd(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)},
-		{"unknown", []string{odd(77, unix.SOCK_STREAM, 5)[0] + " error=EAFNOSUPPORT"}},
-		{"refused", []string{odd(unix.AF_INET, unix.SOCK_RAW, 300)[0] + " error=EINVAL"}},
-	} {
-		t.Run(r.name, func(t *testing.T) { compare(t, got[r.name], r.want) })
-	}
+	eachBackend(t, func(t *testing.T, hooks Hooks) {
+		d := tempDir(t)
+		s := record(t, Options{Hooks: hooks, Events: events(event.OddSocket, event.PathOpen)}, program(t, "connects"), d)
+		got := s.rows()
+		odd := func(family, socktype, protocol int) []string {
+			return []string{fmt.Sprintf("odd_socket family=%d socktype=%d protocol=%d", family, socktype, protocol)}
+		}
+		for _, r := range []row{
+			{"inet", []string{}},
+			{"plain", []string{}},
+			{"unix", odd(unix.AF_UNIX, unix.SOCK_STREAM, 0)},
+			{"raw", odd(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)},
+			{"packet", odd(unix.AF_PACKET, unix.SOCK_DGRAM, 0x0008)},
+			{"of netlink", odd(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT)},
+			{"of unix", odd(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)},
+			{"unknown", []string{odd(77, unix.SOCK_STREAM, 5)[0] + " error=EAFNOSUPPORT"}},
+			{"refused", []string{odd(unix.AF_INET, unix.SOCK_RAW, 300)[0] + " error=EINVAL"}},
+		} {
+			t.Run(r.name, func(t *testing.T) { compare(t, got[r.name], r.want) })
+		}
+	})
 }
