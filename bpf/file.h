@@ -14,6 +14,7 @@ struct open_args {
 	int dfd;
 	const void *name;
 	__u64 flags;
+	__u32 how; /* NAME_ of the name */
 };
 
 static __always_inline bool open_args(struct open_args *a, int nr, struct pt_regs *r)
@@ -21,6 +22,7 @@ static __always_inline bool open_args(struct open_args *a, int nr, struct pt_reg
 	struct open_how how = {};
 
 	a->dfd = AT_FDCWD;
+	a->how = NAME_USER;
 	switch (nr) {
 	case __NR_open:
 		a->name = (void *)ARG1(r);
@@ -40,6 +42,8 @@ static __always_inline bool open_args(struct open_args *a, int nr, struct pt_reg
 		a->name = (void *)ARG2(r);
 		bpf_probe_read_user(&how, sizeof(how), (void *)ARG3(r));
 		a->flags = how.flags;
+		if (how.resolve & RESOLVE_IN_ROOT)
+			a->how |= NAME_IN_ROOT;
 		return true;
 	case __NR_open_by_handle_at:
 		a->name = 0;
@@ -67,7 +71,7 @@ SYSCALLS(open_exit)
 	if (file)
 		set_file_path(&o, 0, s, file);
 	else
-		set_name_path(&o, 0, s, a.dfd, a.name, true);
+		set_name_path(&o, 0, s, a.dfd, a.name, a.how);
 	emit(&o);
 	return 0;
 }

@@ -215,6 +215,8 @@ struct mmsghdr_user {
 	__u32 pad;
 };
 
+#define RESOLVE_IN_ROOT 0x10
+
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10

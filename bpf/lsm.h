@@ -136,6 +136,12 @@ int BPF_PROG(lsm_socket_connect, struct socket *sock, struct sockaddr *address, 
 
 	if (!t)
 		return 0;
+	switch (current_call()) {
+	case __NR_sendto: /* MSG_FASTOPEN: their exits show it, whether or not a kernel asks */
+	case __NR_sendmsg:
+	case __NR_sendmmsg:
+		return 0;
+	}
 	own = current_call() == __NR_connect;
 	p = pend_for(own, VIV_SOCK_CONNECT);
 	if (!p)

@@ -7,10 +7,14 @@
 
 #define DNS_PORT 53
 #define DNS_MAX 512	/* bytes of a DNS message that a record holds */
-#define DNS_PIECES 16	/* vectors of a message that are looked at */
-#define DNS_MESSAGES 64 /* messages of one sendmmsg that are looked at */
+#define DNS_PIECES 1024	/* vectors of a message: more the kernel does not take */
+#define DNS_MESSAGES 1024 /* messages of one sendmmsg, the same */
+#define MSG_FASTOPEN 0x20000000
 
 #define SUN_PATH 108
+
+const volatile bool emit_connect = true;
+const volatile bool emit_dns = true;
 
 struct address {
 	__u16 family;
@@ -76,29 +80,24 @@ static __always_inline void set_ip(struct out *o, int i, struct address *a)
 		set_text(o, i, a->v6, sizeof(a->v6));
 }
 
-SYSCALLS(connect_exit)
+/* The record of a connection of sk, which is 0 if there is no such socket, to
+ * the address at name. */
+static __noinline int connected(struct task *t, struct sock *sk, __u64 name, __u32 namelen, long ret)
 {
-	struct pending *p = pended(); /* of an LSM hook */
 	struct texts *s = get_texts();
 	struct address *a, *peer;
 	struct out o;
-	struct sock *sk;
 	__u32 len;
 
-	if (p)
-		return emit_pending(t, p, ret, 0);
-	if (!s)
+	if (!s || !t)
 		return 0;
 	a = (void *)s->path;
 	peer = (void *)s->args;
-	len = user_address(a, (void *)ARG2(r), (__u32)ARG3(r));
+	len = user_address(a, (void *)name, namelen);
 	begin(&o, t, VIV_SOCK_CONNECT, ret);
 	if (a->family == AF_INET || a->family == AF_INET6) {
-		if (ret == 0 || ret == -EINPROGRESS) {
-			sk = fd_sock(ARG1(r));
-			if (sk && peer_address(peer, sk) && peer->family == a->family)
-				a = peer;
-		}
+		if ((ret >= 0 || ret == -EINPROGRESS) && sk && peer_address(peer, sk) && peer->family == a->family)
+			a = peer;
 		set_num(&o, 1, bpf_ntohs(a->port));
 		set_ip(&o, 0, a);
 	} else if (a->family == AF_UNIX && len > 2) {
@@ -108,6 +107,22 @@ SYSCALLS(connect_exit)
 		set_num(&o, 0, a->family);
 	emit(&o);
 	return 0;
+}
+
+SYSCALLS(connect_exit)
+{
+	struct pending *p = pended(); /* of an LSM hook */
+
+	if (p)
+		return emit_pending(t, p, ret, 0);
+	return connected(t, fd_sock(ARG1(r)), ARG2(r), ARG3(r), ret);
+}
+
+/* TCP's fast open: a message that connects, of which LSM hooks are not told. */
+static __always_inline void fast_open(struct task *t, struct sock *sk, __u64 name, __u32 namelen, __u32 flags, long ret)
+{
+	if (emit_connect && name && flags & MSG_FASTOPEN && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM)
+		connected(t, sk, name, namelen, ret);
 }
 
 /* SOCK_CLOEXEC and SOCK_NONBLOCK are no part of a type. */
@@ -177,9 +192,10 @@ static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_bu
 	struct texts *s = get_texts();
 	struct address *a;
 	__u64 len;
+	bool cut;
 	struct out o;
 
-	if (!s || !t || !sk)
+	if (!s || !t || !sk || !emit_dns)
 		return 0;
 	a = (void *)s->path;
 	if (!dns_server(a, sk, b->name, b->namelen))
@@ -191,11 +207,14 @@ static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_bu
 		bpf_loop(len < DNS_PIECES ? len : DNS_PIECES, dns_piece, &m, 0);
 		len = m.len;
 	}
+	cut = len >= DNS_MAX; /* pieces are not counted further */
 	if (len > DNS_MAX)
 		len = DNS_MAX;
 	if (!len || (!b->pieces && bpf_probe_read_user(s->args, len, (void *)b->base)))
 		return 0;
 	begin(&o, t, VIV_DNS_REQ, ret);
+	if (cut)
+		o.rec.flags |= VIV_TRUNCATED;
 	set_num(&o, 0, BPF_CORE_READ(sk, sk_type)); /* SOCK_STREAM: the message has a length in front */
 	set_text(&o, 0, s->args, len);
 	set_ip(&o, 1, a);
@@ -208,14 +227,16 @@ struct dns_messages {
 	struct sock *sk;
 	struct mmsghdr_user *m;
 	long ret;
+	__u32 flags;
 };
 
-static __noinline int dns_header(struct task *t, struct sock *sk, const void *hdr, long ret)
+static __noinline int message(struct task *t, struct sock *sk, const void *hdr, __u32 flags, long ret)
 {
 	struct msghdr_user h;
 
-	if (bpf_probe_read_user(&h, sizeof(h), hdr))
+	if (!sk || bpf_probe_read_user(&h, sizeof(h), hdr))
 		return 0;
+	fast_open(t, sk, h.name, h.namelen, flags, ret);
 	struct dns_buffer b = { .len = h.iovlen, .pieces = (void *)h.iov, .name = h.name, .namelen = h.namelen };
 
 	return dns_message(t, sk, &b, ret);
@@ -223,7 +244,7 @@ static __noinline int dns_header(struct task *t, struct sock *sk, const void *hd
 
 static long dns_vector(__u32 i, struct dns_messages *v)
 {
-	dns_header(v->t, v->sk, &v->m[i].hdr, v->ret);
+	message(v->t, v->sk, &v->m[i].hdr, i ? 0 : v->flags, v->ret); /* only the first can connect */
 	return 0;
 }
 
@@ -238,6 +259,7 @@ SYSCALLS(send_exit)
 	case __NR_sendto:
 		b.name = ARG5(r);
 		b.namelen = ARG6(r);
+		fast_open(t, sk, b.name, b.namelen, ARG4(r), ret);
 		return dns_message(t, sk, &b, ret);
 	case __NR_write:
 		return dns_message(t, sk, &b, ret);
@@ -245,10 +267,10 @@ SYSCALLS(send_exit)
 		b.pieces = (void *)b.base;
 		return dns_message(t, sk, &b, ret);
 	case __NR_sendmsg:
-		return dns_header(t, sk, (void *)ARG2(r), ret);
+		return message(t, sk, (void *)ARG2(r), ARG3(r), ret);
 	case __NR_sendmmsg: {
 		/* What was sent; a failed call sent none, and shows its first. */
-		struct dns_messages v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret };
+		struct dns_messages v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret, .flags = ARG4(r) };
 
 		bpf_loop(ret <= 0 ? 1 : ret < DNS_MESSAGES ? ret : DNS_MESSAGES, dns_vector, &v, 0);
 	}

@@ -162,14 +162,18 @@ static __always_inline long read_str(char *to, __u32 size, const void *str, bool
 	return n;
 }
 
-/* The whole path that is meant by a string of the program's (user) or the
- * kernel's, relative to dfd: s->path[from..from + len). */
+/* The whole path that is meant by a string of the kernel's or the program's
+ * (NAME_USER), relative to dfd, which is its root with NAME_IN_ROOT:
+ * s->path[from..from + len). */
+#define NAME_USER 1
+#define NAME_IN_ROOT 2
+
 struct named {
 	__u32 from, len;
 	__u32 flags;
 };
 
-static __noinline int name_path(struct named *n, struct texts *s, int dfd, const void *str, bool user)
+static __noinline int name_path(struct named *n, struct texts *s, int dfd, const void *str, __u32 how)
 {
 	char *name = s->path + PATH_MAX + 1;
 	struct vfsmount *mnt;
@@ -180,7 +184,7 @@ static __noinline int name_path(struct named *n, struct texts *s, int dfd, const
 	n->from = PATH_MAX + 1;
 	n->len = 0;
 	n->flags = 0;
-	len = read_str(name, PATH_MAX, str, user);
+	len = read_str(name, PATH_MAX, str, how & NAME_USER);
 	if (len <= 0) { /* no such memory; the call failed with EFAULT then */
 		n->flags = VIV_TRUNCATED;
 		return 0;
@@ -188,7 +192,7 @@ static __noinline int name_path(struct named *n, struct texts *s, int dfd, const
 	if (len == PATH_MAX)
 		n->flags = VIV_TRUNCATED;
 	n->len = (len - 1) & (PATH_MAX - 1);
-	if (name[0] == '/' || !start_of(dfd, &mnt, &dentry))
+	if ((name[0] == '/' && !(how & NAME_IN_ROOT)) || !start_of(dfd, &mnt, &dentry))
 		return 0;
 	walk_path(&r, s->path, mnt, dentry);
 	n->flags |= r.flags & ~VIV_PSEUDO;
@@ -201,11 +205,11 @@ static __noinline int name_path(struct named *n, struct texts *s, int dfd, const
 }
 
 /* Text i of o becomes such a path. */
-static __always_inline void set_name_path(struct out *o, int i, struct texts *s, int dfd, const void *str, bool user)
+static __always_inline void set_name_path(struct out *o, int i, struct texts *s, int dfd, const void *str, __u32 how)
 {
 	struct named n;
 
-	name_path(&n, s, dfd, str, user);
+	name_path(&n, s, dfd, str, how);
 	o->rec.flags |= n.flags;
 	if (n.from <= PATH_MAX + 1 && n.len <= 2 * PATH_MAX - 2)
 		set_text(o, i, s->path + n.from, n.len);

@@ -103,7 +103,7 @@ static __always_inline void pend_name(struct pending *p, int i, struct texts *s,
 	struct named n;
 	__u32 len, from;
 
-	name_path(&n, s, dfd, str, true);
+	name_path(&n, s, dfd, str, NAME_USER);
 	pend_flags(p, i, n.flags);
 	from = n.from;
 	len = n.len;

@@ -72,7 +72,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 		set_num(&o, 0, bprm->argc);
 		if (old_pid != task->pid)
 			set_num(&o, 1, old_pid);
-		set_name_path(&o, 0, s, AT_FDCWD, bprm->filename, false);
+		set_name_path(&o, 0, s, AT_FDCWD, bprm->filename, 0);
 		start = task->mm->arg_start;
 		len = task->mm->arg_end - start;
 		if (len > ARGS_MAX) {
@@ -150,7 +150,7 @@ SYSCALLS(exec_exit)
 		o.rec.flags |= VIV_TRUNCATED;
 	set_num(&o, 0, w.argc);
 	set_name_path(&o, 0, s, nr == __NR_execve ? AT_FDCWD : (int)ARG1(r),
-		      (void *)(nr == __NR_execve ? ARG1(r) : ARG2(r)), true);
+		      (void *)(nr == __NR_execve ? ARG1(r) : ARG2(r)), NAME_USER);
 	if (w.len <= ARGS_MAX)
 		set_text(&o, 1, s->args, w.len);
 	else

@@ -282,6 +282,8 @@ const (
 	VivVarArgSpecUnused         = "arg_spec_unused"
 	VivVarBlindUnused           = "blind_unused"
 	VivVarCallUnused            = "call_unused"
+	VivVarEmitConnect           = "emit_connect"
+	VivVarEmitDns               = "emit_dns"
 	VivVarEmitExec              = "emit_exec"
 	VivVarEmitMmap              = "emit_mmap"
 	VivVarExecCreds             = "exec_creds"
@@ -427,6 +429,8 @@ type VivVariableSpecs struct {
 	ArgSpecUnused   *ebpf.VariableSpec `ebpf:"arg_spec_unused"`
 	BlindUnused     *ebpf.VariableSpec `ebpf:"blind_unused"`
 	CallUnused      *ebpf.VariableSpec `ebpf:"call_unused"`
+	EmitConnect     *ebpf.VariableSpec `ebpf:"emit_connect"`
+	EmitDns         *ebpf.VariableSpec `ebpf:"emit_dns"`
 	EmitExec        *ebpf.VariableSpec `ebpf:"emit_exec"`
 	EmitMmap        *ebpf.VariableSpec `ebpf:"emit_mmap"`
 	ExecCreds       *ebpf.VariableSpec `ebpf:"exec_creds"`
@@ -511,6 +515,8 @@ type VivVariables struct {
 	ArgSpecUnused   *ebpf.Variable `ebpf:"arg_spec_unused"`
 	BlindUnused     *ebpf.Variable `ebpf:"blind_unused"`
 	CallUnused      *ebpf.Variable `ebpf:"call_unused"`
+	EmitConnect     *ebpf.Variable `ebpf:"emit_connect"`
+	EmitDns         *ebpf.Variable `ebpf:"emit_dns"`
 	EmitExec        *ebpf.Variable `ebpf:"emit_exec"`
 	EmitMmap        *ebpf.Variable `ebpf:"emit_mmap"`
 	ExecCreds       *ebpf.Variable `ebpf:"exec_creds"`

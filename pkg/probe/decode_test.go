@@ -221,6 +221,57 @@ func TestDecode(t *testing.T) {
 
 // TestErrnoNames: those with two names have the one that strace and perror
 // give them.
+// TestQuestions: a question that the message has all of is read, and nothing
+// else is taken for one.
+func TestQuestions(t *testing.T) {
+	const q = "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x06pieces\x07example\x03org\x00\x00\x1c\x00\x01"
+	size := string([]byte{0, byte(len(q))})
+	small := "\x00\x05" + q[2:] // its id could be the length in front of another
+	long := q[:12] + strings.Repeat("\x3f"+strings.Repeat("l", 63), 8)
+	const read, none, cut = "dns_req qname=pieces.example.org qtype=AAAA", "dns_req", "dns_req truncated"
+	for _, c := range []struct {
+		name, msg string
+		stream    bool
+		cut       bool
+		want      string
+	}{
+		{"UDP", q, false, false, read},
+		{"UDP, more than was asked for", q + strings.Repeat("x", 500), false, true, read},
+		{"UDP, name cut", long, false, true, cut},
+		{"UDP, name and message end", q[:20], false, false, none},
+		{"TCP", size + q, true, false, read},
+		{"TCP, two questions", size + q + size + q, true, false, read},
+		{"TCP, without its length", q, true, false, read},
+		{"TCP, without its length, a small id", small, true, false, read},
+		{"TCP, begun", size + q[:20], true, false, none},
+		{"TCP, the rest", q[20:], true, false, none},
+		{"TCP, the rest of a name", q[13:], true, false, none},
+		{"TCP, the length alone", size, true, false, none},
+		{"TCP, one byte", size[:1], true, false, none},
+		{"TCP, no DNS", "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n", true, false, none},
+		{"TCP, larger than is read", "\x04\x00" + q + strings.Repeat("x", dnsMax-2-len(q)), true, true, read},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := bpf.VivRecord{Kind: uint16(bpf.VivKindVIV_DNS_REQ), Nums: 1}
+			r.Num[0] = unix.SOCK_DGRAM
+			if c.stream {
+				r.Num[0] = unix.SOCK_STREAM
+			}
+			if c.cut {
+				r.Flags = uint8(bpf.VivFlagVIV_TRUNCATED)
+			}
+			var d decoder
+			var ev event.Event
+			if _, err := d.decode(raw(r, c.msg), &ev); err != nil {
+				t.Fatal(err)
+			}
+			if got := show(&ev); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestErrnoNames(t *testing.T) {
 	for e, want := range map[syscall.Errno]string{
 		unix.EAGAIN: "EAGAIN", unix.EDEADLK: "EDEADLK", unix.EOPNOTSUPP: "EOPNOTSUPP", unix.ENOENT: "ENOENT",

@@ -63,6 +63,7 @@ var hooks = []hook{
 	{event.MmapExec, both, "mmap_exit", sysExit, []uint32{unix.SYS_MMAP, unix.SYS_MPROTECT, unix.SYS_PKEY_MPROTECT}},
 	{event.MmapExec, lsm, "lsm_mmap_file", "lsm:mmap_file", nil},
 	{event.SockConnect, both, "connect_exit", sysExit, []uint32{unix.SYS_CONNECT}},
+	{event.SockConnect, both, "send_exit", sysExit, []uint32{unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG}}, // MSG_FASTOPEN
 	{event.SockConnect, lsm, "lsm_socket_connect", "lsm:socket_connect", nil},
 	{event.OddSocket, both, "socket_exit", sysExit, []uint32{unix.SYS_SOCKET, unix.SYS_SOCKETPAIR}},
 	{event.OddSocket, lsm, "lsm_socket_create", "lsm:socket_create", nil},

@@ -297,6 +297,9 @@ func show(ev *event.Event) string {
 	if ev.Truncated {
 		b = append(b, " truncated"...)
 	}
+	if ev.OutcomeUnknown {
+		b = append(b, " outcome=unknown"...)
+	}
 	if ev.Hidden {
 		b = append(b, " hidden"...)
 	}

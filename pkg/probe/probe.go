@@ -184,6 +184,8 @@ func (p *Probe) load() error {
 		"follow":       !p.opt.NoFollow,
 		"failed_opens": p.opt.FailedOpens,
 		"emit_exec":    chosen[event.ProcExec],
+		"emit_connect": chosen[event.SockConnect],
+		"emit_dns":     chosen[event.DNSReq],
 		"emit_mmap":    chosen[event.MmapExec],
 		"wakeup_bytes": uint64(p.opt.BufferSize / 4),
 	}

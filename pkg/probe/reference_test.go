@@ -62,6 +62,15 @@ change such a string between that and the kernel's own look at it. Opened, mappe
 - With BPF LSM ` + "`capable_check`" + ` shows what was granted; the tracepoint also shows what was refused. A process id that a
   program in a pid namespace gives is looked up there from Linux 6.14 on; before, a failed call has no ` + "`target_pid`" + `.
 - ` + "`mprotect`" + ` over several files shows the first.
+- Datagrams of a socket that is not connected are seen only if they are DNS questions, and a module that is loaded from
+  memory (` + "`init_module`" + `) has no file to be seen.
+
+## Ways around a hook
+
+What is reported of each way that is known. TestWays goes them on every kernel, with LSM hooks and without.
+
+| way | what is reported |
+|---|---|
 `
 
 // system calls by name, for people.
@@ -121,6 +130,11 @@ func hookText(t *testing.T, id event.ID, use backend) string {
 
 func reference(t *testing.T) []byte {
 	b := []byte(referenceHead)
+	for _, w := range ways("") {
+		if w.says != "" {
+			b = fmt.Appendf(b, "| %s | %s |\n", w.name, w.says)
+		}
+	}
 	types := map[event.Type]string{event.Uint: "integer", event.Int: "signed integer", event.Bool: "true or false", event.Text: "text", event.List: "list of texts"}
 	for _, id := range Recordable() {
 		k := &event.Kinds[id]
