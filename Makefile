@@ -53,8 +53,9 @@ test-jaeger: ## watch a Ruby program, send it to a real Jaeger, compare the tree
 	$(GO) test -count=1 -timeout 60m -tags slow -v -run TestJaeger ./cmd/viv-otlp
 
 .PHONY: test-slow
-test-slow: ## an hour of events without a receiver; the systemd unit's pipeline with its capabilities (root)
+test-slow: ## an hour of events without a receiver; the systemd unit's pipeline with its capabilities; a day of processes (root)
 	$(GO) test -count=1 -timeout 30m -tags slow -v -run 'TestHour|TestUnitRuns' ./cmd/viv-otlp
+	$(GO) test -count=1 -timeout 30m -tags slow -v -run TestDay ./pkg/probe
 
 .PHONY: bench-otlp
 bench-otlp: ## what exporting costs viv-otlp and real Collectors

@@ -1,6 +1,12 @@
 package probe
 
-import "vivarium/pkg/event"
+import (
+	"errors"
+
+	"vivarium/pkg/event"
+
+	"golang.org/x/sys/unix"
+)
 
 // observedSpan is the span that ruby/vivarium.rb marks.
 const observedSpan = "Vivarium.observe"
@@ -27,6 +33,8 @@ func (o *observed) sees(id event.ID, ev *event.Event) bool {
 	case event.ProcFork:
 		if child := uint32(ev.Get("child_pid").Num); in && child != ev.PID {
 			o.open[child] = 1
+		} else if !in {
+			delete(o.open, child) // the end of another one with that id was missed
 		}
 	case event.ProcExit:
 		if ev.PID == ev.TID {
@@ -34,4 +42,14 @@ func (o *observed) sees(id event.ID, ev *event.Event) bool {
 		}
 	}
 	return in
+}
+
+// sweep forgets the processes whose ends were missed. Their ids are those of the
+// root pid namespace, which must be ours.
+func (o *observed) sweep() {
+	for pid := range o.open {
+		if errors.Is(unix.Kill(int(pid), 0), unix.ESRCH) {
+			delete(o.open, pid)
+		}
+	}
 }

@@ -496,6 +496,15 @@ func (r *recording) run(ctx context.Context) error {
 			if err := r.w.Clock(&c); err != nil {
 				return err
 			}
+			if r.obs != nil {
+				var level uint32 // of our pid namespace: 0 is the root, whose ids events have
+				if err := r.p.coll.Variables["own_level"].Get(&level); err != nil {
+					return fmt.Errorf("read own_level: %w", err)
+				}
+				if level == 0 {
+					r.obs.sweep()
+				}
+			}
 		}
 	}
 }

@@ -1,0 +1,5 @@
+//go:build slow
+
+package probe
+
+func init() { processesOfDay = 24 * 60 * 60 }
