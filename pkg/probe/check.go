@@ -3,10 +3,13 @@ package probe
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
+
+	"golang.org/x/sys/unix"
 )
 
 // Status is what a probe can see of one event on this machine.
@@ -15,6 +18,7 @@ type Status struct {
 	Hooks   string // where it comes from, comma-separated; empty: it is missing
 	Missing string // why it is missing
 	NoLSM   string // why it does not come from an LSM hook; empty: it does, or has none
+	Limit   string // why it is not seen of every process; empty: it is
 }
 
 // Check loads and attaches the hooks of opt's events as a recording would, and
@@ -45,6 +49,15 @@ func Check(opt Options) (list []Status, err error) {
 		if err := p.noLSM[name]; err != nil {
 			s.NoLSM = err.Error()
 		}
+		if looks := slices.Contains(libraryEvents, id) || slices.Contains(spanEvents, id) && len(opt.Spans.usdt) > 0; looks && s.Hooks != "" {
+			have, err := effectiveCaps()
+			if err != nil {
+				return nil, err
+			}
+			if have&(1<<unix.CAP_SYS_PTRACE) == 0 {
+				s.Limit = needPtrace
+			}
+		}
 		list = append(list, s)
 	}
 	return list, nil
@@ -60,6 +73,8 @@ func WriteStatus(out io.Writer, list []Status) error {
 			live, from, remark = "no", "-", s.Missing
 		} else if s.NoLSM != "" {
 			remark = "without LSM: " + s.NoLSM
+		} else if s.Limit != "" {
+			remark = s.Limit
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", event.Kinds[s.Event].Name, live, from, Capabilities(s.Event), remark)
 	}

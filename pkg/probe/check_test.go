@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"os"
@@ -65,12 +66,26 @@ func TestCheck(t *testing.T) {
 		if failed != "" {
 			t.Fatal(failed)
 		}
+		more, failed := checkWith(t, hooks, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE)
+		if failed != "" {
+			t.Fatal(failed)
+		}
 		for _, id := range Recordable() {
 			name := event.Kinds[id].Name
 			t.Run(name, func(t *testing.T) {
 				row := rows[name]
 				if id == event.CapableCheck && strings.HasSuffix(row, "the kernel has no tracepoint cap_capable") {
 					t.Skip("the kernel has no tracepoint cap_capable")
+				}
+				const ptrace = "CAP_SYS_PTRACE"
+				if strings.Contains(Capabilities(id), ptrace) {
+					if !strings.HasSuffix(row, needPtrace) {
+						t.Errorf("without %s: %q", ptrace, row)
+					}
+					row = more[name]
+				}
+				if strings.Contains(row, "missing") {
+					t.Errorf("something is missing: %q", row)
 				}
 				if !strings.HasPrefix(row, "yes ") || !strings.Contains(row, Capabilities(id)) {
 					t.Errorf("not live: %q", row)
@@ -106,4 +121,116 @@ func hasLSMHook(id event.ID) bool {
 		}
 	}
 	return false
+}
+
+const recordChild = "VIV_TEST_RECORD"
+
+// TestRecordChild is no test but the process that TestCapabilities starts.
+func TestRecordChild(t *testing.T) {
+	arg := os.Getenv(recordChild)
+	if arg == "" {
+		t.Skip("only TestCapabilities runs it, with few capabilities")
+	}
+	opt := Options{Events: allEvents(), PIDs: []int{0}, BufferSize: 1 << 22}
+	if _, err := fmt.Sscan(arg, &opt.PIDs[0], &opt.Hooks); err != nil {
+		t.Fatal(err)
+	}
+	p, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("ready")
+	res, err := p.Record(t.Context(), os.NewFile(3, "stream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range res.Unattached {
+		fmt.Printf("unattached: %v\n", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recordWith records a program of root's as nobody with these capabilities. It
+// also returns what could not be attached.
+func recordWith(t *testing.T, hooks Hooks, caps []uintptr, argv ...string) (s *seen, unattached []string) {
+	t.Helper()
+	// A shell that executes the program when it is watched.
+	said, stream := tempFile(t), tempFile(t)
+	target := start(t, append([]string{"/bin/sh", "-c", `echo ready; read x; exec "$@" >"$0"`, said.Name()}, argv...)...)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestRecordChild$", "-test.v")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", recordChild, target.pid, hooks))
+	cmd.ExtraFiles = []*os.File{stream}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: 65534, Gid: 65534},
+		AmbientCaps: caps,
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		line := lines.Text()
+		all = append(all, line)
+		if line == "ready" {
+			target.stdin.Close()
+		}
+		if text, ok := strings.CutPrefix(line, "unattached: "); ok {
+			unattached = append(unattached, text)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, strings.Join(all, "\n"))
+	}
+	if status := target.end(); status != 0 {
+		t.Fatalf("%s: exit status %d", argv[0], status)
+	}
+	raw, err := os.ReadFile(stream.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(said.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = readBack(t, raw)
+	s.said = saidIn(string(text))
+	return s, unattached
+}
+
+// TestCapabilities: with just the capabilities that the table names each event
+// is seen, of a process of somebody else's.
+func TestCapabilities(t *testing.T) {
+	eachBackend(t, func(t *testing.T, hooks Hooks) {
+		d := tempDir(t)
+		s, _ := recordWith(t, hooks, []uintptr{unix.CAP_BPF, unix.CAP_PERFMON}, program(t, "events"), d)
+		compareEvents(t, s, d, hooks)
+	})
+	needRoot(t)
+	// The libraries of a process lie where it sees them, where not everybody may look.
+	env := compiled(t, "env", "cc", "-ldl")
+	for _, sees := range []bool{true, false} {
+		caps := []uintptr{unix.CAP_BPF, unix.CAP_PERFMON}
+		if sees {
+			caps = append(caps, unix.CAP_SYS_PTRACE)
+		}
+		t.Run(fmt.Sprintf("libraries, CAP_SYS_PTRACE: %v", sees), func(t *testing.T) {
+			s, unattached := recordWith(t, HooksAuto, caps, env, "late", "dlopen")
+			all := strings.Join(texts(s), "\n")
+			for _, want := range []string{"env_caccess op=getenv key=VIV_GET", "dlopen path=viv-none.so"} {
+				if strings.Contains(all, want) != sees {
+					t.Errorf("%s: seen: %v", want, !sees)
+				}
+			}
+			said := len(unattached) == 1 && strings.Contains(unattached[0], "(missing: CAP_SYS_PTRACE, ")
+			if said == sees {
+				t.Errorf("not attached: %q", unattached)
+			}
+		})
+	}
 }

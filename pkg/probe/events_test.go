@@ -57,44 +57,49 @@ const (
 func TestEvents(t *testing.T) {
 	eachBackend(t, func(t *testing.T, hooks Hooks) {
 		d := tempDir(t)
-		s := record(t, Options{Hooks: hooks}, program(t, "events"), d)
-		rows := eventTable(d)
-		got := map[event.ID]map[string][]string{}
-		marked := s.only().rows()
-		for _, r := range rows {
-			name := event.Kinds[r.event].Name
-			t.Run(name+"/"+r.name, func(t *testing.T) {
-				if _, ok := marked[r.name]; !ok {
-					t.Fatal("the program did not get there")
-				}
-				if r.event == event.CapableCheck && hooks == HooksTracepoint && s.session.Missing[name] != "" {
-					t.Skip("this kernel has no tracepoint cap_capable")
-				}
-				if s.session.Hooks[name] == "" {
-					t.Fatalf("missing: %s", s.session.Missing[name])
-				}
-				if (r.lsm != nil) != (r.why != "") {
-					t.Fatal("the row does not say why the backends differ")
-				}
-				want := r.want
-				if hooks == HooksLSM && r.lsm != nil {
-					want = r.lsm
-				}
-				if got[r.event] == nil {
-					got[r.event] = s.only(r.event).rows()
-				}
-				compare(t, got[r.event][r.name], s.expand(want))
-			})
-		}
-		for name := range marked {
-			if name != "" && name != "end" && !slices.ContainsFunc(rows, func(r eventRow) bool { return r.name == name }) {
-				t.Errorf("%s: is in no table", name)
-			}
-		}
-		if len(s.lost) > 0 {
-			t.Errorf("lost: %+v", s.lost)
-		}
+		compareEvents(t, record(t, Options{Hooks: hooks}, program(t, "events"), d), d, hooks)
 	})
+}
+
+// compareEvents holds what was seen of events.c, whose directory is d, against
+// the table.
+func compareEvents(t *testing.T, s *seen, d string, hooks Hooks) {
+	rows := eventTable(d)
+	got := map[event.ID]map[string][]string{}
+	marked := s.only().rows()
+	for _, r := range rows {
+		name := event.Kinds[r.event].Name
+		t.Run(name+"/"+r.name, func(t *testing.T) {
+			if _, ok := marked[r.name]; !ok {
+				t.Fatal("the program did not get there")
+			}
+			if r.event == event.CapableCheck && hooks == HooksTracepoint && s.session.Missing[name] != "" {
+				t.Skip("this kernel has no tracepoint cap_capable")
+			}
+			if s.session.Hooks[name] == "" {
+				t.Fatalf("missing: %s", s.session.Missing[name])
+			}
+			if (r.lsm != nil) != (r.why != "") {
+				t.Fatal("the row does not say why the backends differ")
+			}
+			want := r.want
+			if hooks == HooksLSM && r.lsm != nil {
+				want = r.lsm
+			}
+			if got[r.event] == nil {
+				got[r.event] = s.only(r.event).rows()
+			}
+			compare(t, got[r.event][r.name], s.expand(want))
+		})
+	}
+	for name := range marked {
+		if name != "" && name != "end" && !slices.ContainsFunc(rows, func(r eventRow) bool { return r.name == name }) {
+			t.Errorf("%s: is in no table", name)
+		}
+	}
+	if len(s.lost) > 0 {
+		t.Errorf("lost: %+v", s.lost)
+	}
 }
 
 func eventTable(d string) []eventRow {

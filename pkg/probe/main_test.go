@@ -147,13 +147,19 @@ func recordAny(t testing.TB, opt Options, argv ...string) *seen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.said = map[string]string{}
-	for line := range strings.Lines(string(text)) {
+	s.said = saidIn(string(text))
+	return s
+}
+
+// saidIn is what a program printed as NAME=VALUE.
+func saidIn(text string) map[string]string {
+	said := map[string]string{}
+	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
-			s.said[name] = value
+			said[name] = value
 		}
 	}
-	return s
+	return said
 }
 
 // finish records until the end and reads the stream back.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"vivarium/pkg/event"
@@ -93,6 +94,14 @@ func effectiveCaps() (uint64, error) {
 	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), nil
 }
 
-// Capabilities names what a probe needs to record an event: the same for all,
-// because loading programs that read the kernel's memory is what takes them.
-func Capabilities(event.ID) string { return "CAP_BPF,CAP_PERFMON" }
+// Capabilities names what a probe needs to record an event: the same two for all,
+// because loading programs that read the kernel's memory is what takes them, and
+// for what libraries say a third one, to find those of other users' processes.
+func Capabilities(id event.ID) string {
+	if slices.Contains(libraryEvents, id) {
+		return "CAP_BPF,CAP_PERFMON,CAP_SYS_PTRACE"
+	}
+	return "CAP_BPF,CAP_PERFMON"
+}
+
+const needPtrace = "missing privilege: CAP_SYS_PTRACE to look into processes of other users (run it as root)"

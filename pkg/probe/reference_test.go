@@ -154,7 +154,11 @@ func reference(t *testing.T) []byte {
 		if id == event.CapableCheck {
 			kernel = "6.1 with BPF LSM; without it one that has the tracepoint capability:cap_capable (6.18 has it, 6.12 has not)"
 		}
-		b = fmt.Appendf(b, "- Kernel: Linux %s. Needs %s.\n", kernel, strings.ReplaceAll(Capabilities(id), ",", " and "))
+		needs := strings.ReplaceAll(Capabilities(id), ",", " and ")
+		if i := strings.LastIndex(needs, " and CAP_SYS_PTRACE"); i > 0 {
+			needs = needs[:i] + ", and CAP_SYS_PTRACE for processes of other users"
+		}
+		b = fmt.Appendf(b, "- Kernel: Linux %s. Needs %s.\n", kernel, needs)
 		b = fmt.Appendf(b, "\n      %s\n", event.AppendText([]byte(k.Label+" "+k.Name+" "), ev))
 	}
 	return b
