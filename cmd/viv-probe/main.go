@@ -92,8 +92,11 @@ func (f *flags) run() error {
 	if res.BadMarkers > 0 {
 		cli.Warn("%d paths began with viv:// but were no markers; they are viv://start/NAME, viv://stop/NAME and viv://raise/ERROR", res.BadMarkers)
 	}
-	if res.Lost > 0 {
-		cli.Warn("%d events were lost: the reader was too slow for the ring buffer; try --buffer-size %d", res.Lost, 4*opt.BufferSize)
+	if n := res.Lost - res.Unseen; n > 0 {
+		cli.Warn("%d events were lost: the reader was too slow for the ring buffer; try --buffer-size %d", n, 4*opt.BufferSize)
+	}
+	if res.Unseen > 0 {
+		cli.Warn("%d times a process went past the hooks, with io_uring or 32-bit system calls: the lost records say which, docs/events.md what is not seen then", res.Unseen)
 	}
 	switch {
 	case errors.Is(err, syscall.EPIPE): // the reader has had enough

@@ -333,6 +333,7 @@ func (p *Probe) pass() (seeded, alive uint32, err error) {
 // Result is how a recording ended.
 type Result struct {
 	Events, Lost uint64
+	Unseen       uint64  // of Lost: what processes began to do past all hooks, once per process and way
 	Unattached   []error // probes and libraries that could not be attached to, the first few
 	BadMarkers   uint64  // paths beginning with viv:// that say nothing
 	Status       int     // of the command; 0 with PIDs
@@ -370,7 +371,7 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 		err = r.end()
 	}
 	err = errors.Join(err, out.Close())
-	res := Result{Events: r.events, Lost: r.lost, BadMarkers: r.badMarkers}
+	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, BadMarkers: r.badMarkers}
 	if p.sites != nil {
 		res.Unattached = p.sites.fails
 	}
@@ -461,6 +462,7 @@ type recording struct {
 	raw          ringbuf.Record
 	fds          []unix.PollFd
 	events, lost uint64
+	unseen       uint64 // of lost
 	badMarkers   uint64
 	obs          *observed // nil: all is recorded
 	reason       string    // why it ended
@@ -536,6 +538,7 @@ func (r *recording) drain() error {
 			continue
 		}
 		if cause := r.dec.blind; cause != "" {
+			r.unseen++
 			if err := r.writeLost(r.ev.KtimeNS, 1, cause); err != nil {
 				return err
 			}

@@ -263,6 +263,9 @@ func TestWays(t *testing.T) {
 				want = append(want, "1 unseen io_uring operations of process ${uring}")
 			}
 			compare(t, said, s.expand(want))
+			if s.result.Unseen != uint64(len(want)) {
+				t.Errorf("%d unseen in the result", s.result.Unseen)
+			}
 		})
 	})
 }
