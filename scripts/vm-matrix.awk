@@ -1,7 +1,8 @@
 # Reads one log of `go test -v` per kernel, KERNEL.log, and prints a row for
 # each test that has no subtests and a column for each kernel; below it why a
-# test was skipped, and what failed tests said. Exit status 1 if any failed, if
-# a log has no end or if none passed.
+# test was skipped, and what failed tests said. Then each event on each kernel
+# with each backend, as TestEvents/BACKEND/EVENT/ROW found it: pass, if all its
+# rows did. Exit status 1 if any failed, if a log has no end or if none passed.
 
 function name_of(line) {
 	sub(/^ *--- [A-Z]*: /, "", line)
@@ -34,6 +35,7 @@ $0 == "@@ done" { ended[kernel] = 1; next }
 		parent = current
 		while (sub(/\/[^\/]*$/, "", parent)) inner[package " " parent] = 1
 		key = package " " current
+		if (current == "TestEvents") events_package = package
 		if (!(key in row)) {
 			row[key] = ++rows
 			name_at[rows] = key
@@ -52,6 +54,50 @@ $0 == "@@ done" { ended[kernel] = 1; next }
 	}
 	set(name, "skip " note[why])
 	next
+}
+
+# add counts what one row of an event's came to, for the event.
+function add(event, column, what) {
+	if (!(event in event_row)) {
+		event_row[event] = ++nevents
+		event_at[nevents] = event
+		if (length(event) > event_width) event_width = length(event)
+	}
+	if (cell[event, column] == "" || what ~ /^FAIL/ || (what ~ /^skip/ && cell[event, column] !~ /^FAIL/))
+		cell[event, column] = what
+}
+
+# matrix prints the events; on a backend that a kernel does not have, each is
+# skipped for the reason that the backend is.
+function matrix(    i, k, b, e, key, part, column, what, backends, n) {
+	n = split("lsm tracepoint", backends, " ")
+	for (i = 1; i <= rows; i++) {
+		key = name_at[i]
+		if (split(key, part, "/") < 3 || key !~ / TestEvents\//) continue
+		sub(/^.* TestEvents\//, "", key)
+		if (split(key, part, "/") < 3) continue
+		for (k = 1; k <= nkernels; k++) {
+			what = result[name_at[i], kernels[k]]
+			if (what != "") add(part[2], kernels[k] " " part[1], what)
+		}
+	}
+	if (!nevents) return
+	printf "\n%-*s", event_width + 2, "event"
+	for (k = 1; k <= nkernels; k++)
+		for (b = 1; b <= n; b++) printf "%-17s", kernels[k] " " backends[b]
+	print ""
+	for (e = 1; e <= nevents; e++) {
+		printf "%-*s", event_width + 2, event_at[e]
+		for (k = 1; k <= nkernels; k++)
+			for (b = 1; b <= n; b++) {
+				column = kernels[k] " " backends[b]
+				what = cell[event_at[e], column]
+				if (what == "") what = result[events_package " TestEvents/" backends[b], kernels[k]]
+				if (what == "") { what = "FAIL"; status = 1 } # it was not run
+				printf "%-17s", what
+			}
+		print ""
+	}
 }
 
 current != "" {
@@ -97,6 +143,7 @@ END {
 	for (i = 1; i <= notes; i++) printf "skip %d: %s\n", i, note_at[i]
 
 	status = 0
+	matrix()
 	for (k = 1; k <= nkernels; k++) {
 		if (!ended[kernels[k]]) { print kernels[k] ": did not reach its end"; status = 1 }
 		if (bad[kernels[k]]) status = 1

@@ -57,18 +57,26 @@ const (
 func TestEvents(t *testing.T) {
 	eachBackend(t, func(t *testing.T, hooks Hooks) {
 		d := tempDir(t)
-		compareEvents(t, record(t, Options{Hooks: hooks}, program(t, "events"), d), d, hooks)
+		compareEvents(t, record(t, Options{Hooks: hooks, Spans: Spans{Markers: true}}, program(t, "events"), d), d, hooks, Recordable())
 	})
 }
 
 // compareEvents holds what was seen of events.c, whose directory is d, against
-// the table.
-func compareEvents(t *testing.T, s *seen, d string, hooks Hooks) {
+// the rows of these events in the table, which has some of each.
+func compareEvents(t *testing.T, s *seen, d string, hooks Hooks, ids []event.ID) {
 	rows := eventTable(d)
+	for _, id := range Recordable() {
+		if !slices.ContainsFunc(rows, func(r eventRow) bool { return r.event == id }) {
+			t.Errorf("%s: has no row", event.Kinds[id].Name)
+		}
+	}
 	got := map[event.ID]map[string][]string{}
 	marked := s.only().rows()
 	for _, r := range rows {
 		name := event.Kinds[r.event].Name
+		if !slices.Contains(ids, r.event) {
+			continue
+		}
 		t.Run(name+"/"+r.name, func(t *testing.T) {
 			if _, ok := marked[r.name]; !ok {
 				t.Fatal("the program did not get there")
@@ -124,6 +132,21 @@ func eventTable(d string) []eventRow {
 		}
 		r.lsm, r.why = want, why
 	}
+	const http = `"http/1.x request: GET /index.html HTTP/1.1"`
+	add(event.PathOpen, "open", "path="+d+"/text flags=0")
+	add(event.SockConnect, "connect", "family=2 addr=127.0.0.1 port=4000")
+	add(event.OddSocket, "socket", "family=2 socktype=3 protocol=1")
+	add(event.DNSReq, "DNS question", "qname=www.example.org qtype=A addr=127.0.0.1")
+	add(event.ProcFork, "fork and exit", "child_pid=${forked} child_tid=${forked}")
+	add(event.ProcExit, "fork and exit", "exit_code=3")
+	add(event.ProcExec, "execve", "path="+d+"/self argv=[x exit] argc=2")
+	add(event.Dlopen, "dlopen", "path=libnone.so")
+	add(event.EnvCaccess, "getenv", "op=getenv key=VIV_NONE")
+	add(event.SSLWrite, "SSL_write", "len=47 captured=47 summary="+http+" conn=1")
+	add(event.SpanStart, "marker", "name=job file=/srv/run.c line=7 source=marker")
+	add(event.SpanRaise, "marker", "error=EIO source=marker")
+	add(event.SpanStop, "marker", "name=job source=marker")
+
 	const enoent, efault, ebadf = " error=ENOENT", "error=EFAULT truncated", " error=EBADF"
 
 	path := func(p string) string { return "path=" + d + "/" + p }

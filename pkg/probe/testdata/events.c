@@ -1,8 +1,12 @@
 /* Makes each event happen, by each system call that is behind it, and makes
  * the call fail: events DIR. In a mount namespace of its own. */
 #include "common.h"
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <linux/mount.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
@@ -202,6 +206,68 @@ static void lists(void)
 	syscall(SYS_getdents64, 77, buf, sizeof(buf));
 }
 
+/* What is looked for in libraries, which a static program carries itself. */
+__attribute__((noinline)) void *dlopen(const char *path, int flags)
+{
+	__asm__ volatile("" ::"r"(path), "r"(flags) : "memory");
+	return 0;
+}
+
+__attribute__((noinline)) int SSL_write(void *conn, const void *data, int len)
+{
+	__asm__ volatile("" ::"r"(conn), "r"(data) : "memory");
+	return len;
+}
+
+static void run(const char *path)
+{
+	execl(path, "x", "exit", (char *)0);
+}
+
+/* One row each of the events that other programs make in all their ways. */
+static void basics(const char *self)
+{
+	static const char question[] = "\x12\x34\x01\0\0\1\0\0\0\0\0\0\3www\7example\3org\0\0\1\0";
+	static const char request[] = "GET /index.html HTTP/1.1\r\nHost: example.org\r\n\r\n";
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(4000) };
+	struct stat st;
+	int fd;
+	pid_t pid;
+
+	must(unshare(CLONE_NEWNET));
+	fd = must(socket(AF_INET, SOCK_DGRAM, 0));
+	must(ioctl(fd, SIOCSIFFLAGS, &lo));
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	mark("open");
+	close(must(sys_open(in_dir("text"), O_RDONLY)));
+	mark("connect");
+	must(connect(fd, (void *)&to, sizeof(to)));
+	mark("socket");
+	close(must(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)));
+	to.sin_port = htons(53);
+	mark("DNS question");
+	must(sendto(fd, question, sizeof(question), 0, (void *)&to, sizeof(to)));
+	mark("fork and exit");
+	pid = must(fork());
+	if (!pid)
+		_exit(3);
+	tell("forked=%d", pid);
+	reap(pid);
+	mark("execve");
+	IN_CHILD(run(self));
+	mark("dlopen");
+	dlopen("libnone.so", 1);
+	mark("getenv");
+	getenv("VIV_NONE");
+	mark("SSL_write");
+	SSL_write(&to, request, sizeof(request) - 1);
+	mark("marker");
+	syscall(SYS_stat, "viv://start/job?file=/srv/run.c&line=7", &st);
+	syscall(SYS_stat, "viv://raise/EIO", &st);
+	syscall(SYS_stat, "viv://stop/job", &st);
+}
+
 static pid_t child; /* waits to be ended */
 
 static void make_child(void)
@@ -371,11 +437,6 @@ static void kernel_files(void)
 	tell_error("kexec", syscall(SYS_kexec_file_load, fd, -1, 1, "", 4 /* KEXEC_FILE_NO_INITRAMFS */));
 }
 
-static void run(const char *path)
-{
-	execl(path, "x", "exit", (char *)0);
-}
-
 static void execs(const char *self)
 {
 	mark("exec");
@@ -454,6 +515,7 @@ int main(int argc, char **argv)
 	snprintf(script, sizeof(script), "#!%s exit\n", self);
 	put(in_dir("script"), script);
 	put(in_dir("text"), "no program\n");
+	basics(self);
 	make_child();
 	names();
 	maps();
