@@ -2,7 +2,7 @@
 # each test that has no subtests and a column for each kernel; below it why a
 # test was skipped, and what failed tests said. Then each event on each kernel
 # with each backend, as TestEvents/BACKEND/EVENT/ROW found it: pass, if all its
-# rows did. Exit status 1 if any failed, if a log has no end or if none passed.
+# rows did; and the program that took its verifier most. Exit status 1 if any failed, if a log has no end or if none passed.
 
 function name_of(line) {
 	sub(/^ *--- [A-Z]*: /, "", line)
@@ -100,6 +100,11 @@ function matrix(    i, k, b, e, key, part, column, what, backends, n) {
 	}
 }
 
+/ instructions verified$/ && $(NF - 2) > verified[kernel] + 0 {
+	verified[kernel] = $(NF - 2)
+	verified_of[kernel] = $(NF - 3)
+}
+
 current != "" {
 	out[package " " current, kernel] = out[package " " current, kernel] $0 "\n"
 	line = $0
@@ -144,6 +149,10 @@ END {
 
 	status = 0
 	matrix()
+	for (k = 1; k <= nkernels; k++)
+		if (kernels[k] in verified)
+			printf "%s%s: at most %d instructions of a program verified (%s), of 1000000\n",
+				k == 1 ? "\n" : "", kernels[k], verified[kernels[k]], verified_of[kernels[k]]
 	for (k = 1; k <= nkernels; k++) {
 		if (!ended[kernels[k]]) { print kernels[k] ": did not reach its end"; status = 1 }
 		if (bad[kernels[k]]) status = 1
