@@ -28,6 +28,15 @@ struct qstr {
 struct inode {
 	__u16 i_mode;
 	unsigned long i_ino;
+	void *i_private;
+};
+
+struct proc_ns_operations {
+	const char *name;
+};
+
+struct ns_common { /* what the inode of a namespace is of */
+	const struct proc_ns_operations *ops;
 };
 
 struct file_system_type {
@@ -36,6 +45,7 @@ struct file_system_type {
 
 struct super_block {
 	struct file_system_type *s_type;
+	unsigned long s_magic;
 };
 
 struct dentry {
@@ -217,6 +227,7 @@ struct mmsghdr_user {
 
 #define RESOLVE_IN_ROOT 0x10
 
+#define NSFS_MAGIC 0x6e736673
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
@@ -235,6 +246,7 @@ struct mmsghdr_user {
 #define O_WRONLY 01
 #define O_CREAT 0100
 #define O_TRUNC 01000
+#define O_LARGEFILE 0100000
 #define AT_FDCWD -100
 #define ENOMEM 12
 #define EINPROGRESS 115

@@ -92,11 +92,15 @@ int BPF_PROG(lsm_file_open, struct file *file)
 	case __NR_openat2:
 	case __NR_open_by_handle_at:
 		return 0; /* the exit has the file itself */
+	case __NR_pidfd_open: /* a pidfd is a file to newer kernels */
+	case __NR_clone:
+	case __NR_clone3:
+		return 0;
 	}
 	p = pend_aside(VIV_PATH_OPEN);
 	if (!p)
 		return 0;
-	pend_num(p, 0, file->f_flags);
+	pend_num(p, 0, file->f_flags & ~O_LARGEFILE); /* which the kernel adds */
 	pend_path(p, 0, file->f_path.mnt, file->f_path.dentry);
 	return settle(t, p, false);
 }

@@ -118,13 +118,6 @@ SYSCALLS(connect_exit)
 	return connected(t, fd_sock(ARG1(r)), ARG2(r), ARG3(r), ret);
 }
 
-/* TCP's fast open: a message that connects, of which LSM hooks are not told. */
-static __always_inline void fast_open(struct task *t, struct sock *sk, __u64 name, __u32 namelen, __u32 flags, long ret)
-{
-	if (emit_connect && name && flags & MSG_FASTOPEN && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM)
-		connected(t, sk, name, namelen, ret);
-}
-
 /* SOCK_CLOEXEC and SOCK_NONBLOCK are no part of a type. */
 #define SOCK_TYPE_MASK 0xf
 
@@ -227,31 +220,28 @@ struct dns_messages {
 	struct sock *sk;
 	struct mmsghdr_user *m;
 	long ret;
-	__u32 flags;
 };
-
-static __noinline int message(struct task *t, struct sock *sk, const void *hdr, __u32 flags, long ret)
-{
-	struct msghdr_user h;
-
-	if (!sk || bpf_probe_read_user(&h, sizeof(h), hdr))
-		return 0;
-	fast_open(t, sk, h.name, h.namelen, flags, ret);
-	struct dns_buffer b = { .len = h.iovlen, .pieces = (void *)h.iov, .name = h.name, .namelen = h.namelen };
-
-	return dns_message(t, sk, &b, ret);
-}
 
 static long dns_vector(__u32 i, struct dns_messages *v)
 {
-	message(v->t, v->sk, &v->m[i].hdr, i ? 0 : v->flags, v->ret); /* only the first can connect */
+	struct msghdr_user h;
+
+	if (bpf_probe_read_user(&h, sizeof(h), &v->m[i].hdr))
+		return 1;
+	struct dns_buffer b = { .len = h.iovlen, .pieces = (void *)h.iov, .name = h.name, .namelen = h.namelen };
+
+	dns_message(v->t, v->sk, &b, v->ret);
 	return 0;
 }
 
+/* The verifier follows each call of dns_message and connected: few are written. */
 SYSCALLS(send_exit)
 {
 	struct sock *sk = fd_sock(ARG1(r));
 	struct dns_buffer b = { .base = ARG2(r), .len = ARG3(r) };
+	struct dns_messages v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret };
+	__u32 flags = 0, messages = 0; /* 0: the buffer is the message */
+	struct msghdr_user h;
 
 	if (!sk)
 		return 0;
@@ -259,22 +249,33 @@ SYSCALLS(send_exit)
 	case __NR_sendto:
 		b.name = ARG5(r);
 		b.namelen = ARG6(r);
-		fast_open(t, sk, b.name, b.namelen, ARG4(r), ret);
-		return dns_message(t, sk, &b, ret);
-	case __NR_write:
-		return dns_message(t, sk, &b, ret);
+		flags = ARG4(r);
+		break;
 	case __NR_writev: /* the C library, over TCP */
 		b.pieces = (void *)b.base;
-		return dns_message(t, sk, &b, ret);
+		break;
 	case __NR_sendmsg:
-		return message(t, sk, (void *)ARG2(r), ARG3(r), ret);
-	case __NR_sendmmsg: {
-		/* What was sent; a failed call sent none, and shows its first. */
-		struct dns_messages v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret, .flags = ARG4(r) };
-
-		bpf_loop(ret <= 0 ? 1 : ret < DNS_MESSAGES ? ret : DNS_MESSAGES, dns_vector, &v, 0);
+		flags = ARG3(r);
+		messages = 1;
+		break;
+	case __NR_sendmmsg: /* what was sent; a failed call sent none, and shows its first */
+		flags = ARG4(r);
+		messages = ret <= 0 ? 1 : ret < DNS_MESSAGES ? ret : DNS_MESSAGES;
+		break;
 	}
+	/* TCP's fast open: a message, if several the first, that connects. LSM hooks are not told. */
+	if (emit_connect && flags & MSG_FASTOPEN && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM) {
+		if (messages && !bpf_probe_read_user(&h, sizeof(h), v.m)) {
+			b.name = h.name;
+			b.namelen = h.namelen;
+		}
+		if (b.name)
+			connected(t, sk, b.name, b.namelen, ret);
 	}
+	if (messages)
+		bpf_loop(messages, dns_vector, &v, 0);
+	else
+		dns_message(t, sk, &b, ret);
 	return 0;
 }
 

@@ -48,11 +48,20 @@ static long walk_step(__u32 i, struct walk *w)
 	parent = LOAD(d, d_parent);
 	len = LOAD(d, d_name.len);
 	name = LOAD(d, d_name.name);
+	if (parent == d && pos < PATH_MAX) { /* a directory that was moved out of its mount */
+		w->flags |= VIV_UNREACHABLE;
+		return 1;
+	}
 	if (parent == d) { /* neither a mount's root nor in a directory: a pipe, a memfd, ... */
 		w->flags |= VIV_PSEUDO;
 		w->ino = BPF_CORE_READ(d, d_inode, i_ino);
-		if (!len) {
+		if (len < 2) { /* none, or that of a root */
 			name = (void *)BPF_CORE_READ(d, d_sb, s_type, name);
+			if (BPF_CORE_READ(d, d_sb, s_magic) == NSFS_MAGIC && bpf_core_field_exists(struct ns_common, ops)) {
+				struct ns_common *ns = BPF_CORE_READ(d, d_inode, i_private);
+
+				name = (void *)BPF_CORE_READ(ns, ops, name);
+			}
 			len = bpf_probe_read_kernel_str(w->buf, 64, name) - 1;
 		}
 		pos = PATH_MAX - (len & 255);

@@ -54,6 +54,7 @@ func TestOpens(t *testing.T) {
 			{"by its descriptor", []string{opened(d+"/f", rd), opened(d+"/f", rd)}},
 			{"memfd", []string{opened("/memfd:secret", unix.O_RDWR)}},
 			{"pipe", []string{opened(`"pipe:[${pipe}]"`, rd)}},
+			{"namespace", []string{opened(`"net:[${netns}]"`, rd)}},
 			{"deleted", []string{opened(d+"/gone", rd|unix.O_CREAT), opened(d+"/gone", rd)}},
 			{"unnamed", []string{opened(d+"/sub/#${tmpfile}", unix.O_TMPFILE|unix.O_WRONLY)}},
 			{"300 bytes", []string{opened(deep(300), rd|unix.O_CREAT)}},

@@ -245,7 +245,8 @@ func unixPath(v *event.Value) {
 }
 
 // pseudoPath names a file that lies in no directory as the kernel's d_path
-// does: pipe:[INODE], socket:[INODE], or the file's own name (memfd:NAME).
+// does: pipe:[INODE], socket:[INODE], net:[INODE] of a namespace, or the file's
+// own name (memfd:NAME).
 func (d *decoder) pseudoPath(ev *event.Event, ino uint64) {
 	for i := range ev.Kind.Fields {
 		v := &ev.Fields[i]
@@ -262,6 +263,8 @@ func (d *decoder) pseudoPath(ev *event.Event, ino uint64) {
 			name = []byte("pipe")
 		case "sockfs":
 			name = []byte("socket")
+		case "pidfs":
+			name = []byte("pidfd")
 		}
 		v.Text = d.compose(func(b []byte) []byte {
 			b = append(append(b, name...), ":["...)

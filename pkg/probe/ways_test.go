@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+
+	"golang.org/x/sys/unix"
 )
 
 // way is a way around a hook, or past it: what the program does under one mark
@@ -179,9 +181,9 @@ func ways(d string) []way {
 			want: []string{},
 		}, {
 			name: "io_uring, openat",
-			says: "With LSM the file, `outcome=unknown`, on whichever thread did it; without it nothing more than that.",
+			says: "With LSM the file, `outcome=unknown`, on whichever thread did it, with the O_NONBLOCK that io_uring adds; without LSM nothing more than the loss.",
 			want: []string{},
-			lsm:  []string{open(d+"/sub/g") + unknown},
+			lsm:  []string{opened(d+"/sub/g", unix.O_NONBLOCK) + unknown},
 		}, {
 			name: "io_uring, openat in a thread of its own",
 			want: []string{},
@@ -189,7 +191,7 @@ func ways(d string) []way {
 		}, {
 			name: "io_uring, openat by a polling thread",
 			want: []string{},
-			lsm:  []string{open(d+"/sub/g") + unknown},
+			lsm:  []string{opened(d+"/sub/g", unix.O_NONBLOCK) + unknown},
 		}, {
 			name: "io_uring, openat that fails",
 			says: "Nothing, also with LSM: there was no file.",
@@ -203,9 +205,9 @@ func ways(d string) []way {
 			},
 		}, {
 			name: "io_uring, connect",
-			says: "The same.",
+			says: "The same. One that has to wait is tried, and reported, twice.",
 			want: []string{},
-			lsm:  []string{connected(4000) + unknown},
+			lsm:  []string{connected(4000) + unknown, connected(4000) + unknown},
 		}, {
 			name: "io_uring, a DNS question",
 			says: "Nothing, also with LSM, but the `sock_connect` if there was one.",

@@ -73,6 +73,9 @@ static void successes(void)
 	must(fstat(pipes[0], &st));
 	tell("pipe=%lu", st.st_ino);
 	reopen(pipes[0], O_RDONLY);
+	mark("namespace");
+	must(fstat(must(sys_open("/proc/self/ns/net", O_RDONLY)), &st));
+	tell("netns=%lu", st.st_ino);
 	mark("deleted");
 	fd = must(sys_open(in_dir("gone"), O_RDONLY | O_CREAT));
 	must(unlink(in_dir("gone")));
