@@ -179,9 +179,9 @@ func TestOwnPIDNamespace(t *testing.T) {
 	}
 }
 
-// TestUnseen: what goes past the hooks makes a recording incomplete, and is not
+// TestPastHooks: what goes past the hooks makes a recording incomplete, and is not
 // said to be the buffer's fault.
-func TestUnseen(t *testing.T) {
+func TestPastHooks(t *testing.T) {
 	got := run(t, viv, "-e", "proc_exec", "-o", filepath.Join(t.TempDir(), "f.viv"), "--", program(t, "ways"), t.TempDir())
 	if got.status != 3 || !strings.Contains(got.stderr, " went past the hooks, ") || strings.Count(got.stderr, "\n") != 1 {
 		t.Errorf("status %d, stderr %q", got.status, got.stderr)
