@@ -60,8 +60,8 @@ var looking = []struct {
 	{unix.CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE"},
 }
 
-// unseen is the failure to look at what a process has mapped when a capability
-// is missing; nil: when err is another one, as of a process that is gone.
+// unseen is the refusal to let us look at what a process has mapped, with the
+// capabilities that are missing; nil: err is none, as of a process that is gone.
 func unseen(pid int, what string, err error) error {
 	if !errors.Is(err, os.ErrPermission) {
 		return nil
@@ -73,7 +73,11 @@ func unseen(pid int, what string, err error) error {
 			missing = append(missing, c.name)
 		}
 	}
-	return fmt.Errorf("process %d: %s are not seen: %w (missing: %s)", pid, what, err, strings.Join(missing, ", "))
+	err = fmt.Errorf("process %d: %s are not seen: %w", pid, what, err)
+	if len(missing) > 0 {
+		err = fmt.Errorf("%w (missing: %s)", err, strings.Join(missing, ", "))
+	}
+	return err
 }
 
 // readable is why a file cannot be read, or nil.
