@@ -29,6 +29,9 @@ func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	WaitToStart()
+	if hooks := os.Getenv(checkChild); hooks != "" {
+		os.Exit(check(Hooks(hooks)))
+	}
 	os.Exit(m.Run())
 }
 
