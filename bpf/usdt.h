@@ -90,7 +90,8 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC); /* of a large program's methods, with globs */
+	__uint(max_entries, 131072);
 	__type(key, struct method_key);
 	__type(value, __u32); /* enum verdict */
 } methods SEC(".maps");

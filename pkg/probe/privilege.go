@@ -82,9 +82,9 @@ func unseen(pid int, what string, err error) error {
 
 // readable is why a file cannot be read, or nil.
 func readable(name string) error {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	f, _, err := openRegular(name)
 	if err == nil {
-		unix.Close(fd)
+		f.Close()
 	}
 	return err
 }

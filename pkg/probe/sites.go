@@ -83,7 +83,7 @@ func (p *Probe) newSites() (*siteSet, error) {
 	if allow == nil {
 		allow = defaultMethods
 	}
-	s.list = newMethodList(allow)
+	s.list = newMethodList(allow, p.opt.Spans.Allow != nil && p.opt.Spans.wholeNames())
 	if err := p.coll.Variables["list_asks"].Set(len(s.list.globs) > 0); err != nil {
 		return nil, fmt.Errorf("set list_asks: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 const (
 	classMax  = 64 // bytes of a class's name, with a NUL; the same for a method's
 	maxListed = 4096
+	maxAsked  = 120_000 // what globs decided about methods; each has up to two entries
 )
 
 // defaultMethods is vivarium's list: what matters for a security review.
@@ -78,12 +79,15 @@ type methodList struct {
 	asked   int // entries that came by asking
 }
 
-func newMethodList(patterns []string) *methodList {
+// newMethodList makes a list of patterns; whole: some probes say class and
+// method in one text.
+func newMethodList(patterns []string, whole bool) *methodList {
 	l := &methodList{classes: map[string]bpf.VivVerdict{}, methods: map[[2]string]bpf.VivVerdict{}}
 	for _, p := range patterns {
 		class, method, ok := strings.Cut(p, "#")
 		switch {
-		case strings.Contains(class, "*"), !ok, method != "*" && strings.Contains(method, "*"), len(class) >= classMax, len(method) >= classMax:
+		case strings.Contains(class, "*"), !ok, method != "*" && strings.Contains(method, "*"), !fits(class), !fits(method),
+			whole && (method == "*" || !fits(p)):
 			l.globs = append(l.globs, p)
 		case method == "*":
 			l.classes[class] = bpf.VivVerdictVERDICT_YES
@@ -112,7 +116,7 @@ func (l *methodList) put(classes, methods *ebpf.Map) error {
 		}
 	}
 	for c, v := range l.classes {
-		if len(c) >= classMax {
+		if !fits(c) {
 			continue
 		}
 		var key [classMax]byte
@@ -134,18 +138,24 @@ func (l *methodList) decide(name string, methods *ebpf.Map) bool {
 			break
 		}
 	}
-	if methods != nil && l.asked < 8000 {
-		l.asked++
+	if methods != nil && l.asked < maxAsked {
 		class, method, _ := strings.Cut(name, "#")
-		// A map that is full, or another's race, costs only that they ask again.
-		_ = methods.Put(methodKey(class, method), uint32(v))
-		_ = methods.Put(methodKey(name, ""), uint32(v))
+		// It is told already when the method was called again before. A map that
+		// is full costs only that the programs ask again, and so does a long name.
+		for _, key := range [][2]string{{class, method}, {name, ""}} {
+			if fits(key[0]) && fits(key[1]) && methods.Update(methodKey(key[0], key[1]), uint32(v), ebpf.UpdateNoExist) == nil {
+				l.asked++
+			}
+		}
 	}
 	return v == bpf.VivVerdictVERDICT_YES
 }
 
-// methodKey is a method as the programs look it up: what is too long is cut as
-// they cut it.
+// fits says whether a name is not cut where the programs look it up, nor as
+// long as one that is.
+func fits(name string) bool { return len(name) < classMax-1 }
+
+// methodKey is a method as the programs look it up.
 func methodKey(class, method string) [2 * classMax]byte {
 	var k [2 * classMax]byte
 	copy(k[:classMax-1], class)

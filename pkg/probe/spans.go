@@ -43,6 +43,18 @@ type function struct{ binary, symbol string }
 // listed says whether the list decides about any method.
 func (s *Spans) listed(p *usdtProvider) bool { return p.listed || s.Allow != nil }
 
+// wholeNames says whether a provider's probes say class and method in one text.
+func (s *Spans) wholeNames() bool {
+	return slices.ContainsFunc(s.usdt, func(u usdtProvider) bool {
+		for _, p := range u.probes {
+			if p.kind == event.SpanStart && p.args[bpf.VivRoleROLE_METHOD] == 0 {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // probed says whether there is anything to look for in files.
 func (s *Spans) probed() bool { return len(s.usdt)+len(s.funcs) > 0 }
 

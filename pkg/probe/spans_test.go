@@ -78,17 +78,22 @@ func TestGlobMatch(t *testing.T) {
 }
 
 func TestMethodList(t *testing.T) {
-	l := newMethodList([]string{"A#b", "C#*"})
+	l := newMethodList([]string{"A#b", "C#*"}, false)
 	if len(l.globs) != 0 || l.classes["C"] != bpf.VivVerdictVERDICT_YES || l.methods[[2]string{"A", "b"}] != bpf.VivVerdictVERDICT_YES {
 		t.Errorf("%+v", l)
 	}
-	l = newMethodList([]string{"A#b", "*#c", "Long" + strings.Repeat("x", 64) + "#d"})
+	l = newMethodList([]string{"A#b", "*#c", "Long" + strings.Repeat("x", 64) + "#d"}, false)
 	for name, want := range map[string]bool{"A#b": true, "Z#c": true, "A#d": false, "Long" + strings.Repeat("x", 64) + "#d": true} {
 		if got := l.decide(name, nil); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	if l := newMethodList(defaultMethods); len(l.globs) != 0 {
+	for p, whole := range map[string]bool{"A#b": false, "C#*": true, strings.Repeat("A", 40) + "#" + strings.Repeat("b", 40): true} {
+		if l := newMethodList([]string{p}, true); (len(l.globs) > 0) != whole {
+			t.Errorf("%s, of probes that say it in one text: %+v", p, l)
+		}
+	}
+	if l := newMethodList(defaultMethods, false); len(l.globs) != 0 {
 		t.Errorf("the default list has globs: %q", l.globs)
 	}
 }
@@ -115,6 +120,21 @@ func TestSpanAllow(t *testing.T) {
 				"span_start name=Class#method source=usdt", "span_stop name=Class#method source=usdt",
 				"span_start name=Thread#run source=usdt", "span_stop name=Thread#run source=usdt",
 			})
+		})
+	}
+}
+
+// TestSpanAllowWhole: the same of probes that say class and method in one text.
+func TestSpanAllowWhole(t *testing.T) {
+	path := program(t, "usdt")
+	for name, allow := range map[string][]string{
+		"names": {"Greeter#hello"}, "class": {"Greeter#*"}, "globs": {"G*"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sp := spans(t, "vivarium_usdt")
+			sp.Allow = allow
+			s := recordAny(t, Options{Spans: sp, Events: events(spanEvents...)}, path, tempDir(t))
+			compare(t, spanThreads(t, s)["0"], []string{wantVivarium[0], wantVivarium[2], wantVivarium[4]})
 		})
 	}
 }
