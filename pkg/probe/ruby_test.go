@@ -20,6 +20,9 @@ func TestRubyMethods(t *testing.T) {
 	d := tempDir(t)
 	log := filepath.Join(t.TempDir(), "log")
 	tmp := t.TempDir()
+	if err := os.Chmod(filepath.Dir(tmp), 0o711); err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("TMPDIR", tmp)
 	t.Cleanup(func() { // when the probe is closed
 		if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
@@ -94,6 +97,23 @@ func TestRubyTree(t *testing.T) {
 ├─ [SPAN tid=N Process#wait at=-e:4 dur=N (marker)]
 └─ [SPAN tid=N ENV#[] at=-e:5 dur=N (marker)]
 `)
+}
+
+// TestRubyUser: another user's Ruby finds the files, wherever our own are.
+func TestRubyUser(t *testing.T) {
+	ruby := tool(t, "ruby")
+	private := t.TempDir()
+	if err := os.Chmod(private, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if reachable(private) || !reachable("/") || reachable("tmp") {
+		t.Error("a private directory can be reached by everybody, or / cannot")
+	}
+	t.Setenv("TMPDIR", private)
+	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...), User: "nobody"}, ruby, "--disable-gems", "-e", "ENV['HOME']")
+	compare(t, texts(s.only(spanEvents...)), []string{
+		`span_start name="ENV#[]" file=-e line=1 source=marker`, `span_stop name="ENV#[]" source=marker`,
+	})
 }
 
 // TestRubyBeside: two threads and a forked worker, all at once, have each what

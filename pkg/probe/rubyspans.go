@@ -38,7 +38,7 @@ func (s *Spans) rubyList() ([]string, error) {
 // write.
 func newRubyFiles(list []string) (r *rubyFiles, err error) {
 	tmp := os.TempDir()
-	if strings.ContainsAny(tmp, " \t") { // RUBYOPT is split there
+	if strings.ContainsAny(tmp, " \t") || !reachable(tmp) { // RUBYOPT is split at blanks
 		tmp = "/tmp"
 	}
 	dir, err := os.MkdirTemp(tmp, "viv-ruby-")
@@ -64,6 +64,22 @@ func newRubyFiles(list []string) (r *rubyFiles, err error) {
 		return nil, fmt.Errorf("make the files for Ruby: %w", errors.Join(err, r.remove()))
 	}
 	return r, nil
+}
+
+// reachable says whether every user can reach what is in a directory: a Ruby
+// that does not find the file does not start.
+func reachable(dir string) bool {
+	for filepath.IsAbs(dir) {
+		st, err := os.Stat(dir)
+		if err != nil || st.Mode()&1 == 0 {
+			return false
+		}
+		if dir == "/" {
+			return true
+		}
+		dir = filepath.Dir(dir)
+	}
+	return false
 }
 
 // Rubies lists the processes to watch that are Ruby programs of whose methods
