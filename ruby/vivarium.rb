@@ -22,13 +22,10 @@ module Vivarium
 
   # An observed part of the program, until stop.
   class Session
-    EXIST = ::File.method(:exist?)
-    private_constant :EXIST
-
     def initialize(at)
       file = at&.path.to_s.b.gsub(/[%&]/n) { |c| format("%%%02X", c.ord) }
       @open = true
-      EXIST.call("viv://start/Vivarium.observe?file=#{file}&line=#{at&.lineno}")
+      ::File.exist?("viv://start/Vivarium.observe?file=#{file}&line=#{at&.lineno}")
     end
 
     # Ends it; a second time does nothing.
@@ -36,7 +33,7 @@ module Vivarium
       return unless @open
 
       @open = false
-      EXIST.call("viv://stop/Vivarium.observe")
+      ::File.exist?("viv://stop/Vivarium.observe")
       nil
     end
   end

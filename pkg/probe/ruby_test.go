@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -164,6 +165,31 @@ func TestRubyBeside(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("nothing is there of %d of them", len(want))
 	}
+}
+
+// TestRubyRactor: a program's Ractors do what they did, and are seen.
+func TestRubyRactor(t *testing.T) {
+	ruby := tool(t, "ruby")
+	script := `
+		ractor = Ractor.new do
+			File.write("a", "x")
+			require "abbrev"
+			begin
+				Dir.rmdir("none")
+			rescue SystemCallError
+				ENV["HOME"]
+			end
+		end
+		exit ractor.take == ENV["HOME"]`
+	t.Chdir(tempDir(t))
+	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...)}, ruby, "-W0", "--disable-gems", "-e", script)
+	var got []string
+	for _, ev := range s.events {
+		if ev.Kind == &event.Kinds[event.SpanStart] && ev.TID != s.session.MainTID && bytes.Equal(ev.Get("file").Text, []byte("-e")) {
+			got = append(got, string(ev.Fields[0].Text))
+		}
+	}
+	compare(t, got, []string{"File#write", "Kernel#require", "Dir#rmdir", "ENV#[]"})
 }
 
 // TestRubyFibers: a fiber's methods are spans only while it runs, so that one

@@ -12,12 +12,17 @@
 # Spans are of threads, and a fiber's are open only while it runs: a switch to
 # another one stops them and starts the other's.
 module VivSpans
-  EXIST = ::File.method(:exist?)
+  # File.exist? as it is now. Not a Method, which only the main Ractor may use.
+  class Mark < ::File
+    class << self
+      alias put exist?
+    end
+  end
   TO_S = ::Exception.instance_method(:to_s)
   UNSAFE = /[%?&]/n
   NOT_WRAPPED = %w[Kernel#eval Object#instance_eval BasicObject#instance_eval].freeze
   FORKS = %w[Process#fork Process#_fork Process#daemon].freeze
-  private_constant :EXIST, :TO_S, :UNSAFE, :NOT_WRAPPED, :FORKS
+  private_constant :Mark, :TO_S, :UNSAFE, :NOT_WRAPPED, :FORKS
 
   @pending = {}
   @done = {}
@@ -34,14 +39,14 @@ module VivSpans
       place = "?file=#{escape(at.path)}&line=#{at.lineno}" if at
       marker = "viv://start/#{name}#{place}"
       (Thread.current[:viv_spans] || new_fiber).push(name, marker)
-      EXIST.call(marker)
+      Mark.put(marker)
     end
 
     def stop(name)
       open = Thread.current[:viv_spans]
       at = open&.rindex(name) or return # it was called before we came
       open.pop(open.size - at)
-      EXIST.call("viv://stop/#{name}")
+      Mark.put("viv://stop/#{name}")
     end
 
     # In the child, which is another process, nothing has started.
@@ -52,7 +57,7 @@ module VivSpans
     def raised(tp)
       e = tp.raised_exception
       message = TO_S.bind_call(e).to_s.b[0, 512]
-      EXIST.call("viv://raise/#{escape(e.class.name || "Exception")}?message=#{escape(message)}&file=#{escape(tp.path)}&line=#{tp.lineno}")
+      Mark.put("viv://raise/#{escape(e.class.name || "Exception")}?message=#{escape(message)}&file=#{escape(tp.path)}&line=#{tp.lineno}")
     rescue ::Exception # a message of the program's own making
       nil
     end
@@ -70,8 +75,11 @@ module VivSpans
       TracePoint.new(:fiber_switch) { switched }.enable
     end
 
-    # Classes come with require: those that are here by now.
+    # Classes come with require: those that are here by now. Only the main
+    # Ractor may change them.
     def look
+      return unless ::Ractor.current.equal?(::Ractor.main)
+
       @pending.each do |owner, names|
         if owner == "ENV"
           names.each { |n| take(::ENV.singleton_class, owner, n.to_sym) }
@@ -104,8 +112,8 @@ module VivSpans
       return if open.equal?(left)
 
       Thread.current.thread_variable_set(:viv_spans, open)
-      left&.reverse_each&.with_index { |name, i| EXIST.call("viv://stop/#{name}") if i.odd? }
-      open&.each_with_index { |marker, i| EXIST.call(marker) if i.odd? }
+      left&.reverse_each&.with_index { |name, i| Mark.put("viv://stop/#{name}") if i.odd? }
+      open&.each_with_index { |marker, i| Mark.put(marker) if i.odd? }
     end
 
     def find(path)
