@@ -30,7 +30,7 @@ func TestRubyMethods(t *testing.T) {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
 	})
-	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...), BufferSize: 1 << 24}, ruby, "testdata/calls.rb", d, log, "220")
+	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...), BufferSize: 1 << 24}, ruby, "testdata/calls.rb", d, log, "240")
 	text, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)
