@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // asUser runs a shell script where there is a user `tester` with two more
@@ -176,6 +179,42 @@ func TestOwnPIDNamespace(t *testing.T) {
 		if ev.pid != s.session.MainTID {
 			t.Errorf("%+v is not of process %d", ev, s.session.MainTID)
 		}
+	}
+}
+
+// TestPIDNamespaceSpans: in a pid namespace of its own viv-probe finds the
+// probes of what the command executes, and raises their semaphores.
+func TestPIDNamespaceSpans(t *testing.T) {
+	d := t.TempDir()
+	out, stop := filepath.Join(d, "out"), filepath.Join(d, "stop")
+	ended := make(chan struct{})
+	go func() { // the program runs again and again until it was seen in time
+		defer os.WriteFile(stop, nil, 0o600)
+		for {
+			if b, err := os.ReadFile(out); err == nil && bytes.Contains(b, []byte("Thread#run")) {
+				return
+			}
+			select {
+			case <-ended:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	got := run(t, tool(t, "unshare"), "-p", "-f", "--mount-proc", viv, "-e", "span_start", "--spans", "usdt:own:enter:leave@1/2#3/4", "-o", out, "--",
+		"sh", "-c", `until test -e "$1/stop"; do sleep 0.1 | "$0" "$1" wait; done; true`, program(t, "usdt"), d)
+	close(ended)
+	if got.status != 0 || got.stderr != "" {
+		t.Fatalf("status %d: %s", got.status, got.stderr)
+	}
+	seen := map[string]bool{}
+	for _, ev := range wholeFile(t, out).events {
+		if ev.kind == "span_start" {
+			seen[ev.text] = true
+		}
+	}
+	if want := map[string]bool{"Child#work": true, "Class#method": true, "Other#x": true, "Thread#run": true}; !maps.Equal(seen, want) {
+		t.Errorf("%v, want %v", seen, want)
 	}
 }
 
