@@ -18,6 +18,7 @@ import (
 	"vivarium/pkg/event"
 	"vivarium/pkg/usdt"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,7 @@ import (
 // The bounds of what is attached to files.
 const (
 	maxSites = 4096  // sites of bpf/usdt.h
+	maxOfOne = 128   // sites of a file; libraries have a dozen
 	maxFiles = 16384 // that are remembered as looked at
 	maxHolds = 4096  // processes' files whose semaphores are raised
 )
@@ -40,6 +42,7 @@ type fileID struct{ dev, ino uint64 }
 // only (see hold in bpf/usdt.h).
 type siteSet struct {
 	p        *Probe
+	multi    bool // the kernel takes many sites at once
 	list     *methodList
 	files    map[fileID]probedFile
 	procs    map[int]*siteProcess
@@ -75,7 +78,10 @@ type probedFile struct {
 // newSites makes the programs ready and attaches to the functions that were
 // named.
 func (p *Probe) newSites() (*siteSet, error) {
-	s := &siteSet{p: p, files: map[fileID]probedFile{}, procs: map[int]*siteProcess{}}
+	s := &siteSet{p: p, multi: haveUprobeMulti(), files: map[fileID]probedFile{}, procs: map[int]*siteProcess{}}
+	if s.multi {
+		p.bpf.spec.Programs["usdt"].AttachType = ebpf.AttachTraceUprobeMulti
+	}
 	if err := p.bpf.load("usdt", "func_entry", "func_return", "hold"); err != nil {
 		return nil, fmt.Errorf("probes: %w", err)
 	}
@@ -100,15 +106,19 @@ func (p *Probe) newSites() (*siteSet, error) {
 }
 
 func (s *siteSet) close() error {
-	var err error
+	room := make(chan struct{}, maxClosing)
 	for _, l := range s.links {
-		err = errors.Join(err, l.Close())
+		room <- struct{}{}
+		s.closing.Go(func() {
+			s.shut(l)
+			<-room
+		})
 	}
 	for pid := range s.procs {
 		s.drop(pid)
 	}
 	s.closing.Wait()
-	err = errors.Join(err, s.unclosed)
+	err := s.unclosed
 	for _, file := range s.files {
 		if file.file != nil {
 			err = errors.Join(err, file.file.Close())
@@ -185,14 +195,17 @@ func (s *siteSet) drop(pid int) {
 	s.closing.Go(func() {
 		for _, links := range p.held {
 			for _, l := range links {
-				if err := l.Close(); err != nil {
-					s.mu.Lock()
-					s.unclosed = errors.Join(s.unclosed, err)
-					s.mu.Unlock()
-				}
+				s.shut(l)
 			}
 		}
 	})
+}
+
+func (s *siteSet) shut(l link.Link) {
+	err := l.Close()
+	s.mu.Lock()
+	s.unclosed = errors.Join(s.unclosed, err)
+	s.mu.Unlock()
 }
 
 // neededBy lists the libraries that an executable says it needs, where they are found.
@@ -327,29 +340,38 @@ func (s *siteSet) attach(f *os.File, path string) (file probedFile) {
 		s.fail(fmt.Errorf("probes in %s: %w", path, err))
 		return file
 	}
+	var places, cookies []uint64
 	for i := range sites {
 		site := &sites[i]
-		attached := false
+		if len(places) >= maxOfOne {
+			s.fail(fmt.Errorf("probes in %s: only %d of %d sites", path, i, len(sites)))
+			break
+		}
 		for j := range s.p.opt.Spans.usdt {
 			u := &s.p.opt.Spans.usdt[j]
 			probe, ok := u.probes[site.Name]
 			if !ok || u.name != site.Provider {
 				continue
 			}
-			if err := s.site(ex, u, probe, site); err != nil {
+			cookie, err := s.site(u, probe, site)
+			if err != nil {
 				s.fail(fmt.Errorf("%s:%s in %s: %w", site.Provider, site.Name, path, err))
 				continue
 			}
-			attached = true
-		}
-		if !attached {
-			continue
-		}
-		file.file = f
-		if site.Semaphore != 0 && !slices.Contains(file.semaphores, site.Semaphore) {
-			file.semaphores = append(file.semaphores, site.Semaphore)
+			places, cookies = append(places, site.Offset), append(cookies, uint64(cookie))
+			if site.Semaphore != 0 && !slices.Contains(file.semaphores, site.Semaphore) {
+				file.semaphores = append(file.semaphores, site.Semaphore)
+			}
 		}
 	}
+	if len(places) == 0 {
+		return file
+	}
+	if err := s.link(ex, places, cookies); err != nil {
+		s.fail(fmt.Errorf("probes in %s: %w", path, err))
+		return probedFile{}
+	}
+	file.file = f
 	if len(file.semaphores) > 0 {
 		file.quiet = quietPlaces(e, sites)
 	}
@@ -359,8 +381,30 @@ func (s *siteSet) attach(f *os.File, path string) (file probedFile) {
 // fdPath is a path that leads to an open file, whatever its name.
 func fdPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
-// site attaches to one site, for all processes.
-func (s *siteSet) site(ex *link.Executable, u *usdtProvider, p probe, site *usdt.Site) error {
+// link attaches to sites in a file, for all processes. To detach from them one
+// by one takes the kernel its time for each.
+func (s *siteSet) link(ex *link.Executable, places, cookies []uint64) error {
+	prog := s.p.bpf.programs["usdt"]
+	if s.multi {
+		l, err := ex.UprobeMulti(nil, prog, &link.UprobeMultiOptions{Addresses: places, Cookies: cookies})
+		if err == nil {
+			s.links = append(s.links, l)
+		}
+		return err
+	}
+	for i, place := range places {
+		l, err := ex.Uprobe("", prog, &link.UprobeOptions{Address: place, Cookie: cookies[i]})
+		if err != nil {
+			return err
+		}
+		s.links = append(s.links, l)
+	}
+	return nil
+}
+
+// site tells the programs about a site. It returns the cookie by which they know
+// it.
+func (s *siteSet) site(u *usdtProvider, p probe, site *usdt.Site) (cookie uint32, err error) {
 	v := bpf.VivSite{Kind: uint16(p.kind)}
 	if s.p.opt.Spans.listed(u) && p.kind != event.SpanRaise {
 		v.Flags = uint16(bpf.VivSiteFlagSITE_LISTED)
@@ -370,7 +414,7 @@ func (s *siteSet) site(ex *link.Executable, u *usdtProvider, p probe, site *usdt
 			continue
 		}
 		if n > len(site.Args) || site.Args[n-1].Kind == usdt.None {
-			return fmt.Errorf("argument %d cannot be read", n)
+			return 0, fmt.Errorf("argument %d cannot be read", n)
 		}
 		a := &site.Args[n-1]
 		spec := &v.Arg[role]
@@ -382,19 +426,10 @@ func (s *siteSet) site(ex *link.Executable, u *usdtProvider, p probe, site *usdt
 			spec.Flags |= uint8(bpf.VivArgFlagARG_HIGH)
 		}
 	}
-	i, err := s.next("")
-	if err != nil {
-		return err
+	if cookie, err = s.next(""); err != nil {
+		return 0, err
 	}
-	if err := s.p.coll.Maps["sites"].Put(i, &v); err != nil {
-		return err
-	}
-	l, err := ex.Uprobe("", s.p.bpf.programs["usdt"], &link.UprobeOptions{Address: site.Offset, Cookie: uint64(i)})
-	if err != nil {
-		return err
-	}
-	s.links = append(s.links, l)
-	return nil
+	return cookie, s.p.coll.Maps["sites"].Put(cookie, &v)
 }
 
 // next is the number of a new site.

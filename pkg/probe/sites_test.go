@@ -180,3 +180,15 @@ func TestUSDTManyProcesses(t *testing.T) {
 		t.Errorf("%d processes are known, in which %d files are held", len(s.procs), s.holds)
 	}
 }
+
+// TestUSDTManySites: of a file that has very many sites only so many are
+// attached, and that is said.
+func TestUSDTManySites(t *testing.T) {
+	s := record(t, Options{Events: events(spanEvents...), Spans: spans(t, "usdt:own:enter:leave")}, program(t, "sites"))
+	if len(s.result.Unattached) != 1 || !strings.Contains(s.result.Unattached[0].Error(), "only 128 of 600 sites") {
+		t.Errorf("said is: %v", s.result.Unattached)
+	}
+	if n := strings.Count(strings.Join(texts(s), "\n"), "span_start name=name source=usdt"); n != maxOfOne {
+		t.Errorf("%d were seen", n)
+	}
+}
