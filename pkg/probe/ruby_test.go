@@ -117,6 +117,34 @@ func TestRubyUser(t *testing.T) {
 	})
 }
 
+// TestRubyCannot: a Ruby in which methods cannot be marked says so and runs.
+func TestRubyCannot(t *testing.T) {
+	ruby := tool(t, "ruby")
+	r, err := newRubyFiles([]string{"File#open", "Odd'name#x\\"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	cmd := exec.Command(ruby, "-e", `puts "runs"`)
+	cmd.Env = r.environ(os.Environ())
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "runs\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "spans.rb"), []byte("module VivSpans; def self.install(_) = raise(ArgumentError, 'unknown event'); end"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command(ruby, "-e", `puts "runs"`)
+	cmd.Env = r.environ(os.Environ())
+	want := "viv-probe: methods of this Ruby are not marked: unknown event\nruns\n"
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // TestRubyBeside: two threads and a forked worker, all at once, have each what
 // they did themselves in their own methods, and nothing else.
 func TestRubyBeside(t *testing.T) {

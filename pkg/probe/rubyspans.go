@@ -47,12 +47,13 @@ func newRubyFiles(list []string) (r *rubyFiles, err error) {
 	}
 	r = &rubyFiles{dir}
 	var b strings.Builder
-	b.WriteString("require_relative \"spans\"\nVivSpans.install([\n")
+	// A Ruby that cannot do it runs as it would have.
+	b.WriteString("begin\n  require_relative \"spans\"\n  VivSpans.install([\n")
 	quote := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 	for _, m := range list {
-		fmt.Fprintf(&b, "  '%s',\n", quote.Replace(m))
+		fmt.Fprintf(&b, "    '%s',\n", quote.Replace(m))
 	}
-	b.WriteString("])\n")
+	b.WriteString("  ])\nrescue StandardError, ScriptError => e\n  warn \"viv-probe: methods of this Ruby are not marked: #{e.message}\"\nend\n")
 	err = errors.Join(
 		os.WriteFile(filepath.Join(dir, "spans.rb"), rubySpans, 0o644),
 		os.WriteFile(r.start(), []byte(b.String()), 0o644),

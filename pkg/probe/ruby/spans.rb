@@ -78,7 +78,7 @@ module VivSpans
     # Classes come with require: those that are here by now. Only the main
     # Ractor may change them.
     def look
-      return unless ::Ractor.current.equal?(::Ractor.main)
+      return if defined?(::Ractor) && !::Ractor.current.equal?(::Ractor.main)
 
       @pending.each do |owner, names|
         if owner == "ENV"
@@ -123,6 +123,8 @@ module VivSpans
 
         scope.const_get(name, false)
       end
+    rescue ::NameError # it is no constant's name
+      nil
     end
 
     def take(owner, label, name)
