@@ -258,6 +258,7 @@ func TestCollector(t *testing.T) {
 		for _, protocol := range []string{"http/protobuf", "http/json", "grpc"} {
 			for _, tls := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%s/tls=%v", events, protocol, tls), func(t *testing.T) {
+					t.Parallel()
 					config, scheme := collectorConfig, "http://"
 					env := []string{"OTEL_EXPORTER_OTLP_PROTOCOL=" + protocol, "OTEL_EXPORTER_OTLP_COMPRESSION=gzip"}
 					if tls {
