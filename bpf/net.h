@@ -9,6 +9,7 @@
 #define DNS_MAX 512	/* bytes of a DNS message that a record holds */
 #define DNS_PIECES 1024	/* vectors of a message: more the kernel does not take */
 #define DNS_MESSAGES 1024 /* messages of one sendmmsg, the same */
+#define DNS_PIECES_OF_MANY 64 /* of each of several messages: the CPU is ours alone meanwhile */
 #define MSG_FASTOPEN 0x20000000
 
 #define SUN_PATH 108
@@ -152,7 +153,8 @@ static __always_inline bool dns_server(struct address *a, struct sock *sk, __u64
 /* A message: len bytes at base, or pieces of it. */
 struct dns_buffer {
 	__u64 base, len;
-	const struct iovec_user *pieces; /* not 0: len of them */
+	const struct iovec_user *pieces; /* not 0: len of them, of which most are looked at */
+	__u64 most;
 	__u64 name;			 /* of the address, 0: the peer's */
 	__u32 namelen;
 };
@@ -185,7 +187,7 @@ static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_bu
 	struct texts *s = get_texts();
 	struct address *a;
 	__u64 len;
-	bool cut;
+	bool cut = false;
 	struct out o;
 
 	if (!s || !t || !sk || !emit_dns)
@@ -197,10 +199,12 @@ static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_bu
 	if (b->pieces) {
 		struct dns_text m = { .buf = s->args, .pieces = b->pieces, .len = unknown_zero };
 
-		bpf_loop(len < DNS_PIECES ? len : DNS_PIECES, dns_piece, &m, 0);
+		cut = len > b->most;
+		bpf_loop(cut ? b->most : len, dns_piece, &m, 0);
 		len = m.len;
 	}
-	cut = len >= DNS_MAX; /* pieces are not counted further */
+	if (len >= DNS_MAX) /* pieces are not counted further */
+		cut = true;
 	if (len > DNS_MAX)
 		len = DNS_MAX;
 	if (!len || (!b->pieces && bpf_probe_read_user(s->args, len, (void *)b->base)))
@@ -220,6 +224,7 @@ struct dns_messages {
 	struct sock *sk;
 	struct mmsghdr_user *m;
 	long ret;
+	__u64 most; /* pieces of each that are looked at */
 };
 
 static long dns_vector(__u32 i, struct dns_messages *v)
@@ -228,7 +233,7 @@ static long dns_vector(__u32 i, struct dns_messages *v)
 
 	if (bpf_probe_read_user(&h, sizeof(h), &v->m[i].hdr))
 		return 1;
-	struct dns_buffer b = { .len = h.iovlen, .pieces = (void *)h.iov, .name = h.name, .namelen = h.namelen };
+	struct dns_buffer b = { .len = h.iovlen, .pieces = (void *)h.iov, .most = v->most, .name = h.name, .namelen = h.namelen };
 
 	dns_message(v->t, v->sk, &b, v->ret);
 	return 0;
@@ -238,8 +243,8 @@ static long dns_vector(__u32 i, struct dns_messages *v)
 SYSCALLS(send_exit)
 {
 	struct sock *sk = fd_sock(ARG1(r));
-	struct dns_buffer b = { .base = ARG2(r), .len = ARG3(r) };
-	struct dns_messages v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret };
+	struct dns_buffer b = { .base = ARG2(r), .len = ARG3(r), .most = DNS_PIECES };
+	struct dns_messages v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret, .most = DNS_PIECES };
 	__u32 flags = 0, messages = 0; /* 0: the buffer is the message */
 	struct msghdr_user h;
 
@@ -261,6 +266,8 @@ SYSCALLS(send_exit)
 	case __NR_sendmmsg: /* what was sent; a failed call sent none, and shows its first */
 		flags = ARG4(r);
 		messages = ret <= 0 ? 1 : ret < DNS_MESSAGES ? ret : DNS_MESSAGES;
+		if (messages > 1)
+			v.most = DNS_PIECES_OF_MANY;
 		break;
 	}
 	/* TCP's fast open: a message, if several the first, that connects. LSM hooks are not told. */

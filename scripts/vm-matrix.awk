@@ -2,7 +2,8 @@
 # each test that has no subtests and a column for each kernel; below it why a
 # test was skipped, and what failed tests said. Then each event on each kernel
 # with each backend, as TestEvents/BACKEND/EVENT/ROW found it: pass, if all its
-# rows did; and the program that took its verifier most. Exit status 1 if any failed, if a log has no end or if none passed.
+# rows did; and the program that took its verifier most. Exit status 1 if any
+# failed, if a log has no end or if none passed.
 
 function name_of(line) {
 	sub(/^ *--- [A-Z]*: /, "", line)

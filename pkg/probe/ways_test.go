@@ -153,6 +153,10 @@ func ways(d string) []way {
 			says: "The question: every message of a sendmmsg is looked at.",
 			want: []string{asked("pieces.example.org")},
 		}, {
+			name: "a DNS question in more than 64 pieces, and other messages",
+			says: "A `dns_req` without the question, `truncated`.",
+			want: []string{bare + " truncated"},
+		}, {
 			name: "a DNS question by splice",
 			says: "Nothing: viv does not look into pipes.",
 			want: []string{},

@@ -438,7 +438,15 @@ static void network(void)
 		};
 	mark("a DNS question behind 69 other messages");
 	must(sendmmsg(fd, m, 70, 0) == 70 ? 0 : -1);
+	n = ask(q, "pieces-of-a-name-of-more-than-sixty-four-bytes.example.org");
+	for (int i = 0; i < n; i++)
+		iov[i] = (struct iovec){ q + i, 1 };
+	m[0].msg_hdr.msg_name = &dns;
+	m[0].msg_hdr.msg_iovlen = n;
+	mark("a DNS question in more than 64 pieces, and other messages");
+	must(sendmmsg(fd, m, 2, 0) == 2 ? 0 : -1);
 	PREPARE;
+	n = ask(q, "pieces.example.org");
 	must(connect(fd, (void *)&dns, sizeof(dns)));
 	must(pipe(pipes));
 	must(write(pipes[1], q, n));
