@@ -3,6 +3,8 @@ package probe
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -134,31 +136,23 @@ func hasLSMHook(id event.ID) bool {
 
 const recordChild = "VIV_TEST_RECORD"
 
-// TestRecordChild is no test but the process that TestCapabilities starts.
-func TestRecordChild(t *testing.T) {
-	arg := os.Getenv(recordChild)
-	if arg == "" {
-		t.Skip("only TestCapabilities runs it, with few capabilities")
-	}
+// recordUnprivileged is what the process does that TestCapabilities starts: arg
+// is the process to record and the backend, the stream goes to descriptor 3.
+func recordUnprivileged(arg string) error {
 	opt := Options{Events: allEvents(), PIDs: []int{0}, BufferSize: 1 << 22, Spans: Spans{Markers: true}}
 	if _, err := fmt.Sscan(arg, &opt.PIDs[0], &opt.Hooks); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	p, err := New(opt)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	fmt.Println("ready")
-	res, err := p.Record(t.Context(), os.NewFile(3, "stream"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	res, err := p.Record(context.Background(), os.NewFile(3, "stream"))
 	for _, err := range res.Unattached {
 		fmt.Printf("unattached: %v\n", err)
 	}
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
+	return errors.Join(err, p.Close())
 }
 
 // recordWith records a program of root's as nobody with these capabilities. It
@@ -168,7 +162,7 @@ func recordWith(t *testing.T, hooks Hooks, caps []uintptr, argv ...string) (s *s
 	// A shell that executes the program when it is watched.
 	said, stream := tempFile(t), tempFile(t)
 	target := start(t, append([]string{"/bin/sh", "-c", `echo ready; read x; exec "$@" >"$0"`, said.Name()}, argv...)...)
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestRecordChild$", "-test.v")
+	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", recordChild, target.pid, hooks))
 	cmd.ExtraFiles = []*os.File{stream}
 	cmd.SysProcAttr = &syscall.SysProcAttr{

@@ -29,6 +29,13 @@ func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	WaitToStart()
+	if arg := os.Getenv(recordChild); arg != "" {
+		if err := recordUnprivileged(arg); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if hooks := os.Getenv(checkChild); hooks != "" {
 		os.Exit(check(Hooks(hooks)))
 	}
