@@ -207,20 +207,17 @@ struct iovec_user {
 	__u64 len;
 };
 
-struct msghdr_user { /* struct user_msghdr */
+struct msghdr_user { /* struct user_msghdr, without what follows */
 	__u64 name;
 	__u32 namelen;
 	__u32 pad;
 	__u64 iov;
 	__u64 iovlen;
-	__u64 control;
-	__u64 controllen;
-	__u32 flags;
-	__u32 pad2;
 };
 
 struct mmsghdr_user {
 	struct msghdr_user hdr;
+	__u64 control[3];
 	__u32 len;
 	__u32 pad;
 };

@@ -246,7 +246,6 @@ SYSCALLS(send_exit)
 	struct dns_buffer b = { .base = ARG2(r), .len = ARG3(r), .most = DNS_PIECES };
 	struct dns_messages v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret, .most = DNS_PIECES };
 	__u32 flags = 0, messages = 0; /* 0: the buffer is the message */
-	struct msghdr_user h;
 
 	if (!sk)
 		return 0;
@@ -272,9 +271,9 @@ SYSCALLS(send_exit)
 	}
 	/* TCP's fast open: a message, if several the first, that connects. LSM hooks are not told. */
 	if (emit_connect && flags & MSG_FASTOPEN && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM) {
-		if (messages && !bpf_probe_read_user(&h, sizeof(h), v.m)) {
-			b.name = h.name;
-			b.namelen = h.namelen;
+		if (messages) {
+			bpf_probe_read_user(&b.name, sizeof(b.name), &v.m->hdr.name);
+			bpf_probe_read_user(&b.namelen, sizeof(b.namelen), &v.m->hdr.namelen);
 		}
 		if (b.name)
 			connected(t, sk, b.name, b.namelen, ret);
