@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"vivarium/pkg/event"
@@ -54,9 +55,14 @@ func Check(opt Options) (list []Status, err error) {
 			if err != nil {
 				return nil, err
 			}
-			if have&(1<<unix.CAP_SYS_PTRACE) == 0 {
-				s.Limit = needPtrace
+			var limits []string
+			if have&(1<<unix.CAP_SYS_ADMIN) == 0 && uprobesTakeAdmin() {
+				limits = append(limits, needAdmin)
 			}
+			if have&(1<<unix.CAP_SYS_PTRACE) == 0 {
+				limits = append(limits, needPtrace)
+			}
+			s.Limit = strings.Join(limits, "; ")
 		}
 		list = append(list, s)
 	}

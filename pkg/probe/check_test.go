@@ -97,7 +97,7 @@ func TestCheck(t *testing.T) {
 	})
 	t.Run("with CAP_SYS_PTRACE", func(t *testing.T) {
 		needRoot(t)
-		rows, failed := checkWith(t, HooksTracepoint+" libraries", unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE)
+		rows, failed := checkWith(t, HooksTracepoint+" libraries", append(attachCaps(), unix.CAP_SYS_PTRACE)...)
 		if failed != "" || len(rows) != len(libraryEvents) {
 			t.Errorf("%d rows, %s", len(rows), failed)
 		}
@@ -206,6 +206,15 @@ func recordWith(t *testing.T, hooks Hooks, caps []uintptr, argv ...string) (s *s
 	return s, unattached
 }
 
+// attachCaps are what attaching takes here, also to a library.
+func attachCaps() []uintptr {
+	caps := []uintptr{unix.CAP_BPF, unix.CAP_PERFMON}
+	if uprobesTakeAdmin() {
+		caps = append(caps, unix.CAP_SYS_ADMIN)
+	}
+	return caps
+}
+
 // TestCapabilities: with just the capabilities that the table names each event
 // is seen, of a process of somebody else's.
 func TestCapabilities(t *testing.T) {
@@ -219,18 +228,31 @@ func TestCapabilities(t *testing.T) {
 	// and the program in a directory of root's.
 	program := filepath.Join(tempDir(t), "env")
 	copyFile(t, compiled(t, "env", "cc", "-ldl"), program)
-	caps := []uintptr{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}
-	for n, missing := range map[int]string{2: "CAP_SYS_PTRACE", 3: "CAP_DAC_READ_SEARCH", 4: ""} {
-		t.Run("libraries, without "+missing, func(t *testing.T) {
-			s, unattached := recordWith(t, HooksAuto, caps[:n], program, "late", "dlopen")
+	bare := []uintptr{unix.CAP_BPF, unix.CAP_PERFMON}
+	for _, c := range []struct {
+		missing string
+		have    []uintptr
+		seen    bool
+		said    string // of what is not attached
+	}{
+		{"CAP_SYS_PTRACE", attachCaps(), false, "(missing: CAP_SYS_PTRACE, "},
+		{"CAP_DAC_READ_SEARCH", append(attachCaps(), unix.CAP_SYS_PTRACE), true, "(missing: CAP_DAC_READ_SEARCH, "},
+		{"CAP_SYS_ADMIN", append(bare, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH), false, needAdmin},
+		{"", append(attachCaps(), unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH), true, ""},
+	} {
+		if c.missing == "CAP_SYS_ADMIN" && !uprobesTakeAdmin() {
+			continue // this kernel does not want it
+		}
+		t.Run("libraries, without "+c.missing, func(t *testing.T) {
+			s, unattached := recordWith(t, HooksAuto, c.have, program, "late", "dlopen")
 			all := strings.Join(texts(s), "\n")
 			for _, want := range []string{"env_caccess op=getenv key=VIV_GET", "dlopen path=viv-none.so"} {
-				if strings.Contains(all, want) != (n > 2) {
-					t.Errorf("%s: seen: %v", want, n <= 2)
+				if strings.Contains(all, want) != c.seen {
+					t.Errorf("%s: seen: %v", want, !c.seen)
 				}
 			}
 			said := strings.Join(unattached, "; ")
-			if missing == "" && said != "" || missing != "" && !strings.Contains(said, "(missing: "+missing+", ") {
+			if c.said == "" && said != "" || !strings.Contains(said, c.said) {
 				t.Errorf("not attached: %q", unattached)
 			}
 		})

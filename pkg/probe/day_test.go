@@ -158,6 +158,9 @@ func day(t *testing.T, opt Options, processes int) {
 
 	opt.PIDs = []int{cmd.Process.Pid}
 	p := newProbe(t, opt)
+	exits := p.bpf.links["sched_process_exit"] // ours to take away, while Record runs
+	delete(p.bpf.links, "sched_process_exit")
+	defer exits.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -205,10 +208,9 @@ func day(t *testing.T, opt Options, processes int) {
 	}
 	work(processes / 2)
 	check("half a day")
-	if err := p.bpf.links["sched_process_exit"].Close(); err != nil {
+	if err := exits.Close(); err != nil {
 		t.Fatal(err)
 	}
-	delete(p.bpf.links, "sched_process_exit")
 	before.files--
 	work(processes / 2)
 	check("half a day of missed exits")

@@ -638,7 +638,7 @@ func (l *libraries) attachSites(pid int, lib *library, prog *ebpf.Program, sites
 		k, err := lib.exe.Uprobe("at_"+strconv.FormatUint(s.offset, 16), prog,
 			&link.UprobeOptions{Address: s.offset, PID: pid, Cookie: s.cookie, RefCtrOffset: s.refctr})
 		if err != nil {
-			return links, err
+			return links, attachRefusal(err)
 		}
 		links = append(links, k)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"vivarium/pkg/event"
@@ -108,4 +109,35 @@ func Capabilities(id event.ID) string {
 	return "CAP_BPF,CAP_PERFMON"
 }
 
-const needPtrace = "missing privilege: CAP_SYS_PTRACE to look into processes of other users (run it as root)"
+const (
+	needPtrace = "missing privilege: CAP_SYS_PTRACE to look into processes of other users (run it as root)"
+	needAdmin  = "missing privilege: CAP_SYS_ADMIN to attach to a library, while kernel.perf_event_paranoid is above 2 (run it as root)"
+)
+
+// uprobesTakeAdmin reports whether the kernel wants CAP_SYS_ADMIN of whoever
+// attaches to a single place of a file. Debian's do: their perf_event_open has a
+// level 3 of kernel.perf_event_paranoid, which is the one that they begin with.
+func uprobesTakeAdmin() bool {
+	if haveUprobeMulti() {
+		return false
+	}
+	text, err := os.ReadFile("/proc/sys/kernel/perf_event_paranoid")
+	if err != nil {
+		return false
+	}
+	level, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	return err == nil && level > 2
+}
+
+// attachRefusal is a refusal to attach to a place of a file, with the capability
+// that is missing.
+func attachRefusal(err error) error {
+	if !errors.Is(err, os.ErrPermission) || !uprobesTakeAdmin() {
+		return err
+	}
+	have, cerr := effectiveCaps()
+	if cerr != nil || have&(1<<unix.CAP_SYS_ADMIN) != 0 {
+		return err
+	}
+	return fmt.Errorf("%s: %w", needAdmin, err)
+}

@@ -395,7 +395,7 @@ func (s *siteSet) link(ex *link.Executable, places, cookies []uint64) error {
 	for i, place := range places {
 		l, err := ex.Uprobe("", prog, &link.UprobeOptions{Address: place, Cookie: cookies[i]})
 		if err != nil {
-			return err
+			return attachRefusal(err)
 		}
 		s.links = append(s.links, l)
 	}
