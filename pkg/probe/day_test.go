@@ -3,6 +3,7 @@ package probe
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -165,11 +166,14 @@ func day(t *testing.T, opt Options, processes int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Not the program's end ends it: the race detector would not see the order.
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	recorded := make(chan error)
 	var res Result
 	go func() {
 		var err error
-		res, err = p.Record(t.Context(), null)
+		res, err = p.Record(ctx, null)
 		recorded <- err
 	}()
 	work(100)
@@ -217,7 +221,7 @@ func day(t *testing.T, opt Options, processes int) {
 	if min(grown[0], grown[1]) > kernelRoom { // others make the kernel allocate, too, but not each time
 		t.Errorf("the kernel has allocated %d and %d bytes more", grown[0], grown[1])
 	}
-	stdin.Close()
+	stop()
 	if err := <-recorded; err != nil {
 		t.Fatal(err)
 	}
