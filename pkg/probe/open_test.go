@@ -14,6 +14,21 @@ func opened(path string, flags int) string {
 	return fmt.Sprintf("path_open path=%s flags=%d", path, flags)
 }
 
+// deep is the path of a file x in as many directories of 200 letters as give it
+// that size, as descend of common.h makes them in d.
+func deep(d string, size int) string {
+	path := d
+	for c, left := 'a', size-len(d); left > 1; c++ {
+		n := left - 1
+		if left > 202 {
+			n = 200
+		}
+		path += "/" + strings.Repeat(string(c), n)
+		left -= n + 1
+	}
+	return path + "/x"
+}
+
 // TestOpens: each way to open a file, with the path of the file that was
 // opened.
 func TestOpens(t *testing.T) {
@@ -21,20 +36,7 @@ func TestOpens(t *testing.T) {
 		d := tempDir(t)
 		s := record(t, Options{Hooks: hooks, Events: events(event.PathOpen)}, program(t, "opens"), d)
 
-		// Directories of 200 letters, as opens.c makes them, with a file x in the last.
-		deep := func(size int) string {
-			path := d
-			for c, left := 'a', size-len(d); left > 1; c++ {
-				n := left - 1
-				if left > 202 {
-					n = 200
-				}
-				path += "/" + strings.Repeat(string(c), n)
-				left -= n + 1
-			}
-			return path + "/x"
-		}
-		cut := opened(deep(4200), unix.O_RDONLY|unix.O_CREAT)
+		cut := opened(deep(d, 4200), unix.O_RDONLY|unix.O_CREAT)
 		if i := strings.Index(cut, "/bbb"); i > 0 {
 			cut = "path_open path=" + cut[i:] + " truncated"
 		}
@@ -57,8 +59,8 @@ func TestOpens(t *testing.T) {
 			{"namespace", []string{opened(`"net:[${netns}]"`, rd)}},
 			{"deleted", []string{opened(d+"/gone", rd|unix.O_CREAT), opened(d+"/gone", rd)}},
 			{"unnamed", []string{opened(d+"/sub/#${tmpfile}", unix.O_TMPFILE|unix.O_WRONLY)}},
-			{"300 bytes", []string{opened(deep(300), rd|unix.O_CREAT)}},
-			{"4000 bytes", []string{opened(deep(4000), rd|unix.O_CREAT)}},
+			{"300 bytes", []string{opened(deep(d, 300), rd|unix.O_CREAT)}},
+			{"4000 bytes", []string{opened(deep(d, 4000), rd|unix.O_CREAT)}},
 			{"4200 bytes", []string{cut}},
 			{"another mount", []string{opened(d+"/mnt/x", rd|unix.O_CREAT)}},
 			{"bind mount", []string{opened(d+"/bound/g", rd)}},

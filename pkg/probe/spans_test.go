@@ -110,13 +110,7 @@ func TestSpanAllow(t *testing.T) {
 			sp := spans(t, ownProvider)
 			sp.Allow = allow
 			s := recordAny(t, Options{Spans: sp, Events: events(spanEvents...)}, path, tempDir(t))
-			var got []string
-			for _, ev := range s.events {
-				if ev.Kind == &event.Kinds[event.SpanStart] || ev.Kind == &event.Kinds[event.SpanStop] {
-					got = append(got, show(ev))
-				}
-			}
-			compare(t, got, []string{
+			compare(t, startsAndStops(s), []string{
 				"span_start name=Class#method source=usdt", "span_stop name=Class#method source=usdt",
 				"span_start name=Thread#run source=usdt", "span_stop name=Thread#run source=usdt",
 			})
@@ -139,18 +133,23 @@ func TestSpanAllowWhole(t *testing.T) {
 	}
 }
 
-// TestFunction: calls of a function that begins with an endbr64, where the
-// compiler makes one, nested.
-func TestFunction(t *testing.T) {
-	path := compiled(t, "usdt", "cc", "-pthread", "-fcf-protection=full")
-	s := recordAny(t, Options{Spans: spans(t, "func:"+path+":worked"), Events: events(spanEvents...)}, path, tempDir(t))
+// startsAndStops are the spans' events, whoever's they are, in their order.
+func startsAndStops(s *seen) []string {
 	var got []string
 	for _, ev := range s.events {
 		if ev.Kind == &event.Kinds[event.SpanStart] || ev.Kind == &event.Kinds[event.SpanStop] {
 			got = append(got, show(ev))
 		}
 	}
-	compare(t, got, []string{
+	return got
+}
+
+// TestFunction: calls of a function that begins with an endbr64, where the
+// compiler makes one, nested.
+func TestFunction(t *testing.T) {
+	path := compiled(t, "usdt", "cc", "-pthread", "-fcf-protection=full")
+	s := recordAny(t, Options{Spans: spans(t, "func:"+path+":worked"), Events: events(spanEvents...)}, path, tempDir(t))
+	compare(t, startsAndStops(s), []string{
 		"span_start name=worked source=uprobe", "span_start name=worked source=uprobe",
 		"span_stop name=worked source=uprobe", "span_stop name=worked source=uprobe",
 	})

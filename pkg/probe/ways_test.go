@@ -37,22 +37,9 @@ func ways(d string) []way {
 	asked := func(name string) string { return "dns_req qname=" + name + " qtype=A addr=127.0.0.1" }
 	const bare = "dns_req addr=127.0.0.1"
 	const unknown = " outcome=unknown"
-	// Directories of 200 letters, as ways.c makes them, with a file x in the last.
-	deep := func(size int) string {
-		path := d
-		for c, left := 'a', size-len(d); left > 1; c++ {
-			n := left - 1
-			if left > 202 {
-				n = 200
-			}
-			path += "/" + strings.Repeat(string(c), n)
-			left -= n + 1
-		}
-		return path + "/x"
-	}
 	// A walk to the root keeps whole components, with LSM hooks also of a name
 	// that is given up; without them the directory is walked and a name behind it.
-	cut := deep(4200)
+	cut := deep(d, 4200)
 	if i := strings.Index(cut, "/bbb"); i > 0 {
 		cut = cut[i:]
 	}
@@ -83,7 +70,7 @@ func ways(d string) []way {
 		}, {
 			name: "a path over 256 bytes",
 			says: "The whole path.",
-			want: []string{created(deep(300)), unlinked(deep(300))},
+			want: []string{created(deep(d, 300)), unlinked(deep(d, 300))},
 		}, {
 			name: "a path over 4096 bytes",
 			says: "The last 4,096 bytes of it or a little less, `truncated`.",

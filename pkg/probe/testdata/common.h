@@ -102,4 +102,54 @@ __attribute__((unused)) static int reap(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* A child that does something and ends. */
+#define IN_CHILD(what)                    \
+	do {                              \
+		pid_t pid = must(fork()); \
+		if (!pid) {               \
+			what;             \
+			_exit(0);         \
+		}                         \
+		reap(pid);                \
+	} while (0)
+
+/* Makes and enters directories of 200 letters until the path has len bytes. */
+__attribute__((unused)) static void descend(int len)
+{
+	char name[201];
+	int left = len - strlen(dir);
+
+	must(chdir(dir));
+	for (char c = 'a'; left > 1; c++) {
+		int n = left > 202 ? 200 : left - 1;
+
+		memset(name, c, n);
+		name[n] = 0;
+		if (mkdir(name, 0700) && errno != EEXIST)
+			die("mkdir");
+		must(chdir(name));
+		left -= n + 1;
+	}
+}
+
+/* A question for name in q, which is of QUESTION bytes; its length. */
+#define QUESTION 600
+__attribute__((unused)) static int question(char *q, const char *name, int type)
+{
+	int n = 12;
+
+	memcpy(q, "\x12\x34\x01\0\0\1\0\0\0\0\0\0", 12);
+	while (*name) {
+		int label = strcspn(name, ".");
+
+		q[n++] = label;
+		memcpy(q + n, name, label);
+		n += label;
+		name += label + (name[label] == '.');
+	}
+	q[n++] = 0;
+	memcpy(q + n, (char[]){ type >> 8, type, 0, 1 }, 4);
+	return n + 4;
+}
+
 #endif

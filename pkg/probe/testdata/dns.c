@@ -15,26 +15,6 @@
 static struct sockaddr_in server = { .sin_family = AF_INET };
 static struct sockaddr_in6 server6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 
-/* A question for name in q, which is of QUESTION bytes. */
-#define QUESTION 600
-static int ask(char *q, const char *name, int type)
-{
-	int n = 12;
-
-	memcpy(q, "\x12\x34\x01\0\0\1\0\0\0\0\0\0", 12);
-	while (*name) {
-		int label = strcspn(name, ".");
-
-		q[n++] = label;
-		memcpy(q + n, name, label);
-		n += label;
-		name += label + (name[label] == '.');
-	}
-	q[n++] = 0;
-	memcpy(q + n, (char[]){ type >> 8, type, 0, 1 }, 4);
-	return n + 4;
-}
-
 /* Answers every question with: there is no such name. */
 static pid_t serve(void)
 {
@@ -117,10 +97,10 @@ int main(int argc, char **argv)
 	fd = must(socket(AF_INET, SOCK_DGRAM, 0));
 
 	mark("sendto");
-	n = ask(q, "www.example.org", ns_t_a);
+	n = question(q, "www.example.org", ns_t_a);
 	must(sendto(fd, q, n, 0, (void *)&server, sizeof(server)));
 	mark("sendto, IPv6");
-	n = ask(q, "www.example.org", ns_t_aaaa);
+	n = question(q, "www.example.org", ns_t_aaaa);
 	must(sendto(must(socket(AF_INET6, SOCK_DGRAM, 0)), q, n, 0, (void *)&server6, sizeof(server6)));
 	mark("another port");
 	server.sin_port = htons(54);
@@ -128,30 +108,30 @@ int main(int argc, char **argv)
 	server.sin_port = htons(53);
 	mark("types");
 	for (int i = 0; i < 6; i++) {
-		n = ask(q, "example.org", (int[]){ 15, 16, 64, 65, 255, 4711 }[i]);
+		n = question(q, "example.org", (int[]){ 15, 16, 64, 65, 255, 4711 }[i]);
 		must(sendto(fd, q, n, 0, (void *)&server, sizeof(server)));
 	}
 	mark("root");
-	n = ask(q, "", ns_t_ns);
+	n = question(q, "", ns_t_ns);
 	must(sendto(fd, q, n, 0, (void *)&server, sizeof(server)));
 	mark("longest name");
 	memset(label, 'x', 63);
 	snprintf(name, sizeof(name), "%s.%s.%s.%.61s", label, label, label, label);
-	n = ask(q, name, ns_t_a);
+	n = question(q, name, ns_t_a);
 	must(sendto(fd, q, n, 0, (void *)&server, sizeof(server)));
 	mark("no question");
 	must(sendto(fd, "hello", 5, 0, (void *)&server, sizeof(server)));
 	q[5] = 0;
 	must(sendto(fd, q, n, 0, (void *)&server, sizeof(server)));
 	mark("an answer");
-	n = ask(q, "example.org", ns_t_a);
+	n = question(q, "example.org", ns_t_a);
 	q[2] |= 0x80;
 	must(sendto(fd, q, n, 0, (void *)&server, sizeof(server)));
 	mark("an empty message");
 	must(sendto(fd, "", 0, 0, (void *)&server, sizeof(server)));
 
-	n = ask(q, "a.example.org", ns_t_a);
-	n2 = ask(q2, "b.example.org", ns_t_aaaa);
+	n = question(q, "a.example.org", ns_t_a);
+	n2 = question(q2, "b.example.org", ns_t_aaaa);
 	iov[0] = (struct iovec){ q, n };
 	iov[1] = (struct iovec){ q2, n2 };
 	mark("send");

@@ -27,17 +27,6 @@ static void tell_error(const char *name, long ret)
 	tell("%s=%s%s", name, ret < 0 ? " error=" : "", ret < 0 ? strerrorname_np(errno) : "");
 }
 
-/* A child that does something and ends. */
-#define IN_CHILD(what)                 \
-	do {                           \
-		pid_t pid = must(fork()); \
-		if (!pid) {            \
-			what;          \
-			_exit(0);      \
-		}                      \
-		reap(pid);             \
-	} while (0)
-
 /* The string in memory that no page is mapped for yet. */
 static const char *unread(const char *text)
 {

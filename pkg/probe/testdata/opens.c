@@ -11,25 +11,6 @@ static void reopen(int fd, int flags)
 	must(sys_open(path, flags));
 }
 
-/* Makes and enters directories of 200 letters until the path has len bytes. */
-static void descend(int len)
-{
-	char name[201];
-	int left = len - strlen(dir);
-
-	must(chdir(dir));
-	for (char c = 'a'; left > 1; c++) {
-		int n = left > 202 ? 200 : left - 1;
-
-		memset(name, c, n);
-		name[n] = 0;
-		if (mkdir(name, 0700) && errno != EEXIST)
-			die("mkdir");
-		must(chdir(name));
-		left -= n + 1;
-	}
-}
-
 static void successes(void)
 {
 	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_BENEATH };

@@ -2,6 +2,7 @@
  * mount and network namespaces of its own. */
 #include "common.h"
 #include <arpa/inet.h>
+#include <arpa/nameser.h>
 #include <linux/io_uring.h>
 #include <linux/openat2.h>
 #include <linux/userfaultfd.h>
@@ -23,16 +24,6 @@ static char *self; /* a copy in dir, which exits with its second argument */
 /* What follows belongs to no row. */
 #define PREPARE mark("end")
 
-#define IN_CHILD(what)                    \
-	do {                              \
-		pid_t pid = must(fork()); \
-		if (!pid) {               \
-			what;             \
-			_exit(0);         \
-		}                         \
-		reap(pid);                \
-	} while (0)
-
 static void copy_self(int to)
 {
 	int from = must(open("/proc/self/exe", O_RDONLY));
@@ -45,25 +36,6 @@ static void copy_self(int to)
 }
 
 /* Names that do not say, at first sight, which file is meant. */
-
-/* Makes and enters directories of 200 letters until the path has len bytes. */
-static void descend(int len)
-{
-	char name[201];
-	int left = len - strlen(dir);
-
-	must(chdir(dir));
-	for (char c = 'a'; left > 1; c++) {
-		int n = left > 202 ? 200 : left - 1;
-
-		memset(name, c, n);
-		name[n] = 0;
-		if (mkdir(name, 0700) && errno != EEXIST)
-			die("mkdir");
-		must(chdir(name));
-		left -= n + 1;
-	}
-}
 
 static void open_and_unlink(const char *name)
 {
@@ -342,24 +314,6 @@ static struct sockaddr_in to(int port)
 	};
 }
 
-/* A question for name in q, of which it returns the length. */
-static int ask(char *q, const char *name)
-{
-	int n = 12;
-
-	memcpy(q, "\x12\x34\x01\0\0\1\0\0\0\0\0\0", 12);
-	while (*name) {
-		int label = strcspn(name, ".");
-
-		q[n++] = label;
-		memcpy(q + n, name, label);
-		n += label;
-		name += label + (name[label] == '.');
-	}
-	memcpy(q + n, "\0\0\1\0\1", 5);
-	return n + 5;
-}
-
 static void uring(void)
 {
 	struct sockaddr_in tcp = to(4000), dns = to(53);
@@ -390,7 +344,7 @@ static void uring(void)
 	fd = must(socket(AF_INET, SOCK_DGRAM, 0));
 	must(connect(fd, (void *)&dns, sizeof(dns)));
 	mark("io_uring, a DNS question");
-	n = ask(q, "uring.example.org");
+	n = question(q, "uring.example.org", ns_t_a);
 	must(queued((struct io_uring_sqe){ .opcode = IORING_OP_SEND, .fd = fd, .addr = (uint64_t)q, .len = n }) == n ? 0 : -1);
 	close(ring.fd);
 	must(make_ring(IORING_SETUP_SQPOLL));
@@ -425,7 +379,7 @@ static void network(void)
 	close(fd);
 
 	fd = must(socket(AF_INET, SOCK_DGRAM, 0));
-	n = ask(q, "pieces.example.org");
+	n = question(q, "pieces.example.org", ns_t_a);
 	for (int i = 0; i < n; i++)
 		iov[i] = (struct iovec){ q + i, 1 };
 	m[0].msg_hdr = (struct msghdr){ .msg_name = &dns, .msg_namelen = sizeof(dns), .msg_iov = iov, .msg_iovlen = n };
@@ -438,7 +392,7 @@ static void network(void)
 		};
 	mark("a DNS question behind 69 other messages");
 	must(sendmmsg(fd, m, 70, 0) == 70 ? 0 : -1);
-	n = ask(q, "pieces-of-a-name-of-more-than-sixty-four-bytes.example.org");
+	n = question(q, "pieces-of-a-name-of-more-than-sixty-four-bytes.example.org", ns_t_a);
 	for (int i = 0; i < n; i++)
 		iov[i] = (struct iovec){ q + i, 1 };
 	m[0].msg_hdr.msg_name = &dns;
@@ -446,7 +400,7 @@ static void network(void)
 	mark("a DNS question in more than 64 pieces, and other messages");
 	must(sendmmsg(fd, m, 2, 0) == 2 ? 0 : -1);
 	PREPARE;
-	n = ask(q, "pieces.example.org");
+	n = question(q, "pieces.example.org", ns_t_a);
 	must(connect(fd, (void *)&dns, sizeof(dns)));
 	must(pipe(pipes));
 	must(write(pipes[1], q, n));
