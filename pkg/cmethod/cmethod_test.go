@@ -1,0 +1,339 @@
+package cmethod
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func all(string, string) bool { return true }
+
+// tool is the path of a program that the tests need.
+func tool(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if errors.Is(err, exec.ErrNotFound) && os.Getenv("VIV_TEST_PROGRAMS") != "" {
+		t.Skipf("%s is not installed", name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func output(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command(tool(t, name), args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", name, err, stderr.Bytes())
+	}
+	return string(out)
+}
+
+// open opens a file; nil: it has no methods.
+func open(t testing.TB, path string) *File {
+	t.Helper()
+	e, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	f, err := Open(e)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return f
+}
+
+// rubyFiles are the file that Ruby itself is in, and the extensions it has loaded.
+func rubyFiles(t testing.TB) []string {
+	t.Helper()
+	out := output(t, "ruby", "-rsocket", "-e", `
+		maps = File.read("/proc/self/maps").scan(%r{ (/.*)$}).flatten.uniq
+		puts maps.grep(/libruby[^\/]*$/).first || File.readlink("/proc/self/exe")
+		puts $LOADED_FEATURES.grep(%r{^/.*\.so$})`)
+	files := strings.Fields(out)
+	if len(files) < 2 || !strings.Contains(strings.Join(files, " "), "socket.so") {
+		t.Fatalf("ruby's files: %q", files)
+	}
+	return files
+}
+
+// compared are the classes of which Ruby's own word is taken.
+const compared = "Socket BasicSocket IPSocket TCPSocket UDPSocket UNIXSocket Signal Process Process::UID Process::GID File Dir Kernel Object BasicObject IO Module"
+
+// TestRuby compares with what Ruby says itself: which methods have no place in
+// a file of Ruby code.
+func TestRuby(t *testing.T) {
+	out := output(t, "ruby", append([]string{"-rsocket", "-e", truth}, strings.Fields(compared)...)...)
+	want := map[string]bool{}
+	for line := range strings.Lines(out) {
+		want[strings.TrimSpace(line)] = true
+	}
+	got := map[string]bool{}
+	for _, path := range rubyFiles(t) {
+		f := open(t, path)
+		if f == nil {
+			continue
+		}
+		methods, err := f.Methods(func(class, _ string) bool {
+			return class == "ENV" || slices.Contains(strings.Fields(compared), class)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range methods {
+			got[m.Class+"#"+m.Name] = true
+		}
+	}
+	for m, why := range map[string]string{
+		"BasicObject#__send__":        "no function, but a kind of method of its own",
+		"Kernel#send":                 "the same",
+		"Kernel#gem_original_require": "an alias that RubyGems makes",
+	} {
+		if got[m] {
+			t.Errorf("found %s, which has %s", m, why)
+		}
+		delete(want, m)
+	}
+	for m, why := range map[string]string{
+		"Kernel#callcc": "with -rcontinuation",
+		"Kernel#chomp":  "with -n or -p",
+		"Kernel#chop":   "with -n or -p",
+		"Kernel#gsub":   "with -n or -p",
+		"Kernel#sub":    "with -n or -p",
+	} {
+		if want[m] {
+			t.Errorf("Ruby has %s, which is only there %s", m, why)
+		}
+		delete(got, m)
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+const truth = `
+	ARGV.map { |name| Object.const_get(name) }.each do |c|
+		[c, c.singleton_class].each do |owner|
+			(owner.instance_methods(false) + owner.private_instance_methods(false)).each do |name|
+				m = owner.instance_method(name)
+				puts "#{c}##{name}" if m.owner == owner && !m.source_location
+			end
+		end
+	end
+	ENV.singleton_methods(false).each { |name| puts "ENV##{name}" }`
+
+// TestFunctions: methods whose functions Ruby has for others, too.
+func TestFunctions(t *testing.T) {
+	f := open(t, rubyFiles(t)[0])
+	for method, symbol := range map[string]string{
+		"File#directory?":     "rb_file_directory_p",
+		"FileTest#directory?": "rb_file_directory_p",
+		"Kernel#require":      "rb_f_require",
+		"Array#push":          "rb_ary_push_m",
+		"Array#clear":         "rb_ary_clear",
+		"String#succ":         "rb_str_succ",
+		"Hash#clear":          "rb_hash_clear",
+	} {
+		want, ok := f.Symbol(symbol)
+		if !ok {
+			continue // of this version of Ruby it is not for others
+		}
+		methods, err := f.Methods(func(class, name string) bool { return class+"#"+name == method })
+		if err != nil || !slices.ContainsFunc(methods, func(m Method) bool { return m.Func == want }) {
+			t.Errorf("%s: %+v, %v; want %#x", method, methods, err, want)
+		}
+	}
+}
+
+// listing is what objdump says of a file: where each function begins, and the
+// ret instructions that stand in it.
+func listing(t *testing.T, path string) (addr map[string]uint64, rets map[string][]uint64) {
+	addr, rets = map[string]uint64{}, map[string][]uint64{}
+	head := regexp.MustCompile(`^([0-9a-f]+) <([^>]*)>:$`)
+	ret := regexp.MustCompile(`^ *([0-9a-f]+):\s+(?:repz |bnd )*ret\b`)
+	name := ""
+	for line := range strings.Lines(output(t, "objdump", "-d", "--no-show-raw-insn", path)) {
+		line = strings.TrimSpace(line)
+		if m := head.FindStringSubmatch(line); m != nil {
+			name = m[2]
+			addr[name], _ = strconv.ParseUint(m[1], 16, 64)
+		} else if m := ret.FindStringSubmatch(line); m != nil {
+			at, _ := strconv.ParseUint(m[1], 16, 64)
+			rets[name] = append(rets[name], at)
+		}
+	}
+	return addr, rets
+}
+
+func TestExtension(t *testing.T) {
+	for _, tt := range []struct {
+		flags string
+		tails bool
+	}{
+		{"-O0", false},
+		{"-O2", true},
+		{"-O2 -fno-plt", true},
+		{"-O2 -fcf-protection=full -Wl,-z,now", true},
+		{"-O2 -fno-plt -fcf-protection=none -fstack-protector-all", true},
+		{"-O3", true},
+		{"-Os", true},
+	} {
+		t.Run(tt.flags, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "extension.so")
+			args := append(strings.Fields(tt.flags), "-w", "-std=gnu17", "-shared", "-fPIC", "-o", path, "testdata/extension.c")
+			output(t, "gcc", args...)
+			addr, rets := listing(t, path)
+			f := open(t, path)
+			methods, err := f.Methods(all)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]uint64{}
+			for _, m := range methods {
+				got[m.Class+"#"+m.Name] = m.Func
+			}
+			want := map[string]uint64{}
+			for method, function := range map[string]string{
+				"Outer#plain": "plain", "Outer#same": "plain", "Outer#cold": "cold", "Outer::Inner#tail": "tail", "Outer::Inner#foreign": "foreign",
+				"Outer::Inner#table": "table", "Outer::Inner#blind": "blind", "Outer::Inner#later": "plain", "IO#told": "plain",
+				"Kernel#global": "other", "StandardError#error": "other", "Mod#both": "other", "Mod::ByID#id": "other",
+				"A::B#path": "other", "Outer::THING#of object": "other",
+			} {
+				want[method] = addr[function]
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+			for function, parts := range map[string][]string{
+				"plain": {"plain"}, "tail": {"tail"}, "foreign": {"foreign"}, "cold": {"cold", "cold.cold"}, "table": {"table"}, "blind": {"blind"},
+			} {
+				var tails, wantTails []string
+				if tt.tails && function == "tail" {
+					parts = append(parts, "helper")
+				}
+				if tt.tails && function == "foreign" {
+					wantTails = []string{"rb_obj_id"}
+				}
+				var want []uint64
+				for _, p := range parts {
+					want = append(want, rets[p]...)
+				}
+				slices.Sort(want)
+				ends, tails, err := f.Ends(addr[function])
+				if function == "table" { // which of its calls are in place of a return is the compiler's choice
+					tails = nil
+				}
+				if isBlind := tt.tails && function == "blind"; errors.Is(err, ErrBlind) != isBlind || err != nil && !isBlind {
+					t.Errorf("%s: %v", function, err)
+				}
+				if diff := cmp.Diff(fmt.Sprintf("%x %v", want, wantTails), fmt.Sprintf("%x %v", ends, tails)); diff != "" {
+					t.Errorf("%s: %s", function, diff)
+				}
+			}
+		})
+	}
+}
+
+// TestOthers: most files have no methods.
+func TestOthers(t *testing.T) {
+	for _, path := range []string{"/proc/self/exe", tool(t, "objdump")} {
+		if f := open(t, path); f != nil {
+			t.Errorf("%s has methods", path)
+		}
+	}
+}
+
+// look does all that there is to do with a file.
+func look(e *elf.File) error {
+	f, err := Open(e)
+	if err != nil || f == nil {
+		return err
+	}
+	all, err := f.Methods(all)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		ends, _, _ := f.Ends(m.Func)
+		if !slices.IsSorted(ends) {
+			return fmt.Errorf("%s#%s: ends are not sorted", m.Class, m.Name)
+		}
+	}
+	return nil
+}
+
+// FuzzOpen changes bytes of an extension that a compiler made: one byte at each
+// place that the fuzzer says, so that most of the file stays in order.
+func FuzzOpen(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "extension.so")
+	output(f, "gcc", "-O2", "-w", "-std=gnu17", "-shared", "-fPIC", "-s", "-o", path, "testdata/extension.c")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte{})
+	f.Add([]byte{0x10, 0x00, 0xff, 0x40, 0x10, 0xe9, 0x00, 0x20, 0x7f})
+	f.Fuzz(func(t *testing.T, changes []byte) {
+		file := bytes.Clone(good)
+		for ; len(changes) >= 3; changes = changes[3:] { // where, and what
+			file[(int(changes[0])|int(changes[1])<<8)%len(file)] = changes[2]
+		}
+		e, err := elf.NewFile(bytes.NewReader(file))
+		if err != nil {
+			return
+		}
+		if err := look(e); err != nil && !errors.Is(err, ErrFormat) {
+			t.Error(err)
+		}
+	})
+}
+
+func BenchmarkMethods(b *testing.B) {
+	for _, path := range rubyFiles(b) {
+		e, err := elf.Open(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer e.Close()
+		b.Run(filepath.Base(path), func(b *testing.B) {
+			for b.Loop() {
+				if f, err := Open(e); err != nil || f == nil {
+					b.Skip("no methods")
+				} else if _, err := f.Methods(all); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkOthers is what a file without methods costs.
+func BenchmarkOthers(b *testing.B) {
+	e, err := elf.Open(tool(b, "objdump"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	for b.Loop() {
+		if f, err := Open(e); err != nil || f != nil {
+			b.Fatal(f, err)
+		}
+	}
+}

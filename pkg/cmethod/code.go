@@ -1,0 +1,264 @@
+package cmethod
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"golang.org/x/arch/x86/x86asm"
+)
+
+// body is what is known of how one function, or part of one, is left.
+type body struct {
+	end   uint64   // behind it
+	rets  []uint64 // its ret instructions
+	jumps []uint64 // where it jumps to outside itself
+	slots []uint64 // what it jumps through
+	other bool     // it jumps to what is not known
+	err   error    // it has code that is not understood
+}
+
+// insn is an instruction.
+type insn struct {
+	x86asm.Inst
+	at, next uint64
+}
+
+// decode calls each with the instructions of a function, in the order of their
+// addresses.
+func (f *File) decode(start uint64, code []byte, each func(insn)) error {
+	for off := 0; off < len(code); {
+		if f.decoded++; f.decoded > maxDecoded {
+			return fmt.Errorf("%w: more than %d instructions", ErrFormat, maxDecoded)
+		}
+		inst, err := decodeOne(code[off:])
+		at := start + uint64(off)
+		if err != nil {
+			return fmt.Errorf("%w: instruction at %#x: %v", ErrBlind, at, err)
+		}
+		off += inst.Len
+		each(insn{inst, at, at + uint64(inst.Len)})
+	}
+	return nil
+}
+
+// decodeOne decodes the instruction at the beginning of code.
+func decodeOne(code []byte) (x86asm.Inst, error) {
+	if len(code) >= 4 && string(code[:3]) == "\xf3\x0f\x1e" && code[3] == 0xfa { // endbr64
+		return x86asm.Inst{Op: x86asm.NOP, Len: 4}, nil
+	}
+	inst, err := x86asm.Decode(code, 64)
+	if err == nil && (inst.Op == 0 || inst.Len <= 0 || inst.Len > len(code)) {
+		err = x86asm.ErrUnrecognized
+	}
+	return inst, err
+}
+
+// target is where a jump or call goes; 0: to what its operand says at run time.
+func (i insn) target() uint64 {
+	if rel, ok := i.Args[0].(x86asm.Rel); ok {
+		return i.next + uint64(int64(rel))
+	}
+	return 0
+}
+
+// address is where an indirect jump or call takes its target from, or a load
+// its value, if the instruction itself says it.
+func (i insn) address(arg x86asm.Arg) (uint64, bool) {
+	m, ok := arg.(x86asm.Mem)
+	if !ok || m.Segment != 0 || m.Index != 0 || m.Base != x86asm.RIP && m.Base != 0 {
+		return 0, false
+	}
+	if m.Base == 0 {
+		return uint64(m.Disp), true
+	}
+	return i.next + uint64(m.Disp), true
+}
+
+func isJump(op x86asm.Op) bool {
+	switch op {
+	case x86asm.JA, x86asm.JAE, x86asm.JB, x86asm.JBE, x86asm.JCXZ, x86asm.JE, x86asm.JECXZ, x86asm.JG, x86asm.JGE, x86asm.JL, x86asm.JLE,
+		x86asm.JMP, x86asm.JNE, x86asm.JNO, x86asm.JNP, x86asm.JNS, x86asm.JO, x86asm.JP, x86asm.JRCXZ, x86asm.JS,
+		x86asm.LOOP, x86asm.LOOPE, x86asm.LOOPNE:
+		return true
+	}
+	return false
+}
+
+// body decodes the function that an address is in; nil: in none.
+func (f *File) body(addr uint64) (start uint64, b *body) {
+	start, code, ok := f.function(addr)
+	if !ok {
+		return 0, nil
+	}
+	if b := f.bodies[start]; b != nil {
+		return start, b
+	}
+	b = &body{end: start + uint64(len(code))}
+	f.bodies[start] = b
+	var before []insn // since the last jump
+	b.err = f.decode(start, code, func(i insn) {
+		switch {
+		case i.Op == x86asm.RET:
+			b.rets = append(b.rets, i.at)
+		case i.Op == x86asm.IRET || i.Op == x86asm.IRETD || i.Op == x86asm.IRETQ || i.Op == x86asm.LRET || i.Op == x86asm.LJMP || i.Op == x86asm.SYSRET:
+			b.other = true
+		case isJump(i.Op):
+			if to := i.target(); to != 0 {
+				if to < start || to >= b.end {
+					b.jumps = append(b.jumps, to)
+				}
+			} else if through, ok := i.address(i.Args[0]); ok {
+				b.slots = append(b.slots, through)
+			} else if !f.isSwitch(i, before, start, b.end) {
+				b.other = true
+			}
+			before = before[:0]
+			return
+		}
+		before = append(before, i)
+	})
+	return start, b
+}
+
+// isSwitch reports whether an indirect jump goes to a place in its function, as
+// compilers make them of switch:
+//
+//	lea    table(%rip),%rdx
+//	movslq (%rdx,%rax,4),%rax
+//	add    %rdx,%rax
+//	jmp    *%rax
+//
+// The entries of the table are distances from the table, of 4 bytes. A pointer
+// to a function is never made so.
+func (f *File) isSwitch(jump insn, before []insn, start, end uint64) bool {
+	to, ok := jump.Args[0].(x86asm.Reg)
+	if !ok {
+		return false
+	}
+	var from x86asm.Reg // what is added to make it
+	distance, table := false, uint64(0)
+	for _, i := range slices.Backward(before[max(0, len(before)-16):]) {
+		dst, _ := i.Args[0].(x86asm.Reg)
+		if i.Op == x86asm.CDQE { // %eax to %rax
+			dst = x86asm.RAX
+		}
+		switch {
+		case i.Op == x86asm.CALL:
+			return false
+		case from == 0 && dst == to:
+			if from, ok = i.Args[1].(x86asm.Reg); i.Op != x86asm.ADD || !ok {
+				return false
+			}
+		case from == 0 || dst != to && dst != from:
+		case !distance && i.Op == x86asm.LEA:
+			if table, ok = i.address(i.Args[1]); !ok {
+				return false
+			}
+		case !distance:
+			_, isMem := i.Args[1].(x86asm.Mem)
+			if distance = i.Op == x86asm.CDQE || i.Op == x86asm.MOVSXD && isMem; !distance {
+				return false
+			}
+		}
+		if distance {
+			return table == 0 || f.isTable(table, start, end)
+		}
+	}
+	return false
+}
+
+// isTable reports whether the first entry of a table of distances leads into
+// the function.
+func (f *File) isTable(at, start, end uint64) bool {
+	b := f.bytes(at)
+	if len(b) < 4 {
+		return false
+	}
+	to := at + uint64(int64(int32(binary.LittleEndian.Uint32(b))))
+	return to >= start && to < end
+}
+
+// stub is the address of what a stub of the procedure linkage table jumps
+// through.
+func (f *File) stub(addr uint64) (uint64, bool) {
+	b := f.bytes(addr)
+	at := addr
+	if len(b) >= 4 && string(b[:4]) == "\xf3\x0f\x1e\xfa" { // endbr64
+		b, at = b[4:], at+4
+	}
+	if len(b) >= 1 && b[0] == 0xf2 { // bnd
+		b, at = b[1:], at+1
+	}
+	if len(b) < 6 || b[0] != 0xff || b[1] != 0x25 {
+		return 0, false
+	}
+	return at + 6 + uint64(int64(int32(binary.LittleEndian.Uint32(b[2:])))), true
+}
+
+// Ends tells where a frame of the function that begins at addr is left: the
+// addresses of its ret instructions, and of those of the functions of the file
+// that it ends in by a jump, sorted. At each of them the stack pointer is what
+// it was at addr. tails are the functions of other files that it ends in by a
+// jump, by name: their ends are to be had from their files, by Symbol. With an
+// error that is ErrBlind there can be more ends than are returned.
+func (f *File) Ends(addr uint64) (ends []uint64, tails []string, err error) {
+	start, _, ok := f.function(addr)
+	if !ok || start != addr {
+		return nil, nil, fmt.Errorf("%w: no function begins at %#x", ErrBlind, addr)
+	}
+	seen := map[uint64]bool{}
+	todo := []uint64{addr}
+	blind := func(format string, args ...any) {
+		if err == nil {
+			err = fmt.Errorf("%w: %s", ErrBlind, fmt.Sprintf(format, args...))
+		}
+	}
+	through := func(at uint64) {
+		switch s, ok := f.slots[at]; {
+		case !ok || s.addr == 0 && s.name == "":
+			blind("it jumps through %#x", at)
+		case s.addr != 0:
+			todo = append(todo, s.addr)
+		default:
+			tails = append(tails, s.name)
+		}
+	}
+	for len(todo) > 0 {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if slot, ok := f.stub(at); ok {
+			if !seen[at] {
+				seen[at] = true
+				through(slot)
+			}
+			continue
+		}
+		start, b := f.body(at)
+		if b == nil {
+			blind("it jumps to %#x, which is in no function", at)
+			continue
+		}
+		if seen[start] {
+			continue
+		}
+		seen[start] = true
+		if len(seen) > maxFunctions || len(ends)+len(b.rets) > maxEnds {
+			return nil, nil, fmt.Errorf("%w: it ends in too many others", ErrBlind)
+		}
+		if b.err != nil {
+			blind("%v", b.err)
+		}
+		if b.other {
+			blind("the function at %#x jumps to what it is told", start)
+		}
+		ends = append(ends, b.rets...)
+		todo = append(todo, b.jumps...)
+		for _, slot := range b.slots {
+			through(slot)
+		}
+	}
+	slices.Sort(ends)
+	slices.Sort(tails)
+	return slices.Compact(ends), slices.Compact(tails), err
+}
