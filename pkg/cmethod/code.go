@@ -94,10 +94,22 @@ func (f *File) body(addr uint64) (start uint64, b *body) {
 	if b := f.bodies[start]; b != nil {
 		return start, b
 	}
+	b, _ = f.scan(start, code, false)
+	return start, b
+}
+
+// scan decodes a function, and keeps its instructions or not.
+func (f *File) scan(start uint64, code []byte, keep bool) (b *body, insns []insn) {
 	b = &body{end: start + uint64(len(code))}
 	f.bodies[start] = b
-	var before []insn // since the last jump
+	if keep {
+		insns = make([]insn, 0, len(code)/4)
+	}
+	before := make([]insn, 0, 4*switchCode) // since the last jump
 	b.err = f.decode(start, code, func(i insn) {
+		if keep {
+			insns = append(insns, i)
+		}
 		switch {
 		case i.Op == x86asm.RET:
 			b.rets = append(b.rets, i.at)
@@ -116,10 +128,17 @@ func (f *File) body(addr uint64) (start uint64, b *body) {
 			before = before[:0]
 			return
 		}
+		if len(before) == cap(before) { // the last few are enough
+			before = before[:copy(before, before[len(before)-switchCode:])]
+		}
 		before = append(before, i)
 	})
-	return start, b
+	return b, insns
 }
+
+// switchCode is how many instructions before a jump are looked at for where it
+// goes.
+const switchCode = 16
 
 // isSwitch reports whether an indirect jump goes to a place in its function, as
 // compilers make them of switch:
@@ -138,7 +157,7 @@ func (f *File) isSwitch(jump insn, before []insn, start, end uint64) bool {
 	}
 	var from x86asm.Reg // what is added to make it
 	distance, table := false, uint64(0)
-	for _, i := range slices.Backward(before[max(0, len(before)-16):]) {
+	for _, i := range slices.Backward(before[max(0, len(before)-switchCode):]) {
 		dst, _ := i.Args[0].(x86asm.Reg)
 		if i.Op == x86asm.CDQE { // %eax to %rax
 			dst = x86asm.RAX

@@ -161,9 +161,8 @@ func (f *File) load() error {
 		if p.Filesz > uint64(maxImage-size) || p.Vaddr > 1<<47 {
 			return fmt.Errorf("%w: more than %d MiB of code and constants", ErrFormat, maxImage>>20)
 		}
-		// Not all at once, as the file may not have what it says.
-		data, err := io.ReadAll(io.NewSectionReader(p.ReaderAt, 0, int64(p.Filesz)))
-		if err != nil {
+		data := make([]byte, p.Filesz)
+		if _, err := p.ReaderAt.ReadAt(data, 0); err != nil && err != io.EOF {
 			return fmt.Errorf("%w: %v", ErrFormat, err)
 		}
 		size += len(data)
@@ -316,9 +315,8 @@ func content(s *elf.Section, most uint64) ([]byte, error) {
 	if s.Type == elf.SHT_NOBITS || s.Flags&elf.SHF_COMPRESSED != 0 || s.FileSize > most {
 		return nil, fmt.Errorf("%w: section %s", ErrFormat, s.Name)
 	}
-	// Not Data, which believes a size that the file does not have.
-	b, err := io.ReadAll(io.NewSectionReader(s.ReaderAt, 0, int64(s.FileSize)))
-	if err != nil {
+	b := make([]byte, s.FileSize)
+	if _, err := s.ReaderAt.ReadAt(b, 0); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("%w: section %s: %v", ErrFormat, s.Name, err)
 	}
 	return b, nil

@@ -2,10 +2,13 @@ package cmethod
 
 import (
 	"bytes"
+	"cmp"
+	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"golang.org/x/arch/x86/x86asm"
 )
@@ -45,10 +48,9 @@ const (
 // clobbered are the registers that a call may change.
 var clobbered = []int{rax, rcx, rdx, rsi, rdi, 8, 9, 10, 11}
 
-func (s *state) clone() *state {
-	c := *s
-	c.stack = maps.Clone(s.stack)
-	return &c
+func (s *state) set(o *state) {
+	*s = *o
+	s.stack = maps.Clone(o.stack)
 }
 
 // meet forgets what is not the same in o, and reports whether that was anything.
@@ -70,8 +72,7 @@ func (s *state) meet(o *state) bool {
 
 // forget drops all.
 func (s *state) forget() {
-	s.regs = [16]value{}
-	s.stack = map[int64]value{}
+	*s = state{}
 }
 
 // definition is a method.
@@ -128,11 +129,7 @@ func (f *File) Methods(want func(class, name string) bool) ([]Method, error) {
 func (f *File) analyze() error {
 	var programs []*program
 	for _, start := range f.definers() {
-		p, err := f.program(start)
-		if err != nil {
-			return err
-		}
-		if p != nil {
+		if p := f.program(start); p != nil {
 			programs = append(programs, p)
 		}
 	}
@@ -206,7 +203,7 @@ func (f *File) slotCall(at uint64) call { return known[f.slots[at].name] }
 func (f *File) definers() []uint64 {
 	var found []uint64
 	add := func(addr uint64) {
-		if start, _, ok := f.function(addr); ok && (len(found) == 0 || found[len(found)-1] != start) {
+		if start, _, ok := f.function(addr); ok && !f.isLinkage(addr) && (len(found) == 0 || found[len(found)-1] != start) {
 			found = append(found, start)
 		}
 	}
@@ -238,23 +235,26 @@ func (f *File) definers() []uint64 {
 	return slices.Compact(found)
 }
 
+// isLinkage reports whether an address is in a procedure linkage table.
+func (f *File) isLinkage(addr uint64) bool {
+	return slices.ContainsFunc(f.elf.Sections, func(s *elf.Section) bool {
+		return strings.HasPrefix(s.Name, ".plt") && addr-s.Addr < s.Size
+	})
+}
+
 // program decodes a function; nil: it has code that is not understood.
-func (f *File) program(addr uint64) (*program, error) {
-	start, b := f.body(addr)
-	if b == nil || b.err != nil {
-		return nil, nil
+func (f *File) program(addr uint64) *program {
+	start, code, ok := f.function(addr)
+	if !ok {
+		return nil
 	}
-	_, code, _ := f.function(start)
-	p := &program{start: start, index: map[uint64]int{start: 0}, opaque: b.other}
-	if err := f.decode(start, code, func(i insn) { p.insns = append(p.insns, i) }); err != nil {
-		return nil, err
+	b, insns := f.scan(start, code, true)
+	if b.err != nil {
+		return nil
 	}
-	at := make(map[uint64]int, len(p.insns))
-	for n, i := range p.insns {
-		at[i.at] = n
-	}
+	p := &program{start: start, index: map[uint64]int{start: 0}, opaque: b.other, insns: insns}
 	mark := func(addr uint64) bool {
-		n, ok := at[addr]
+		n, ok := slices.BinarySearchFunc(p.insns, addr, func(i insn, addr uint64) int { return cmp.Compare(i.at, addr) })
 		if ok {
 			p.index[addr] = n
 		}
@@ -263,7 +263,7 @@ func (f *File) program(addr uint64) (*program, error) {
 	for _, i := range p.insns {
 		if isJump(i.Op) {
 			if to := i.target(); to >= start && to < b.end && !mark(to) {
-				return nil, nil // into an instruction
+				return nil // into an instruction
 			}
 			mark(i.next)
 		} else if ends(i.Op) {
@@ -279,14 +279,14 @@ func (f *File) program(addr uint64) (*program, error) {
 			for _, back := range part.jumps {
 				if back > start && back < b.end {
 					if !mark(back) {
-						return nil, nil
+						return nil
 					}
 					p.extra = append(p.extra, back)
 				}
 			}
 		}
 	}
-	return p, nil
+	return p
 }
 
 // ends reports whether what follows an instruction is not run after it.
@@ -306,22 +306,22 @@ func (a *analysis) through(p *program) error {
 	reach := func(addr uint64, s *state) {
 		old := entry[addr]
 		if old == nil {
-			entry[addr] = s.clone()
+			entry[addr] = &state{}
+			entry[addr].set(s)
 		} else if !old.meet(s) {
 			return
 		}
 		todo = append(todo, addr)
 	}
-	first := &state{}
-	first.forget()
-	nothing := first.clone()
+	first, nothing, now := &state{}, &state{}, &state{}
 	first.regs[rsp] = value{kind: stack}
 	a.record = false
 	work := func() error {
 		for len(todo) > 0 {
 			addr := todo[len(todo)-1]
 			todo = todo[:len(todo)-1]
-			if err := a.block(p, addr, entry[addr].clone(), reach); err != nil {
+			now.set(entry[addr])
+			if err := a.block(p, addr, now, reach); err != nil {
 				return err
 			}
 		}
@@ -353,7 +353,8 @@ func (a *analysis) through(p *program) error {
 		if entry[addr] == nil {
 			continue
 		}
-		if err := a.block(p, addr, entry[addr].clone(), func(uint64, *state) {}); err != nil {
+		now.set(entry[addr])
+		if err := a.block(p, addr, now, func(uint64, *state) {}); err != nil {
 			return err
 		}
 	}
@@ -506,6 +507,9 @@ func (a *analysis) store(at, v value, size int, s *state) {
 			delete(s.stack, o)
 		}
 		if size == 8 && v.kind != unknown && len(s.stack) < maxStack {
+			if s.stack == nil {
+				s.stack = map[int64]value{}
+			}
 			s.stack[off] = v
 		}
 	case number:
