@@ -2,6 +2,7 @@ package cmethod
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 func all(string, string) bool { return true }
@@ -123,7 +124,7 @@ func TestRuby(t *testing.T) {
 		}
 		delete(got, m)
 	}
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
+	if diff := gocmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -218,7 +219,7 @@ func TestExtension(t *testing.T) {
 			} {
 				want[method] = addr[function]
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := gocmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
 			for function, parts := range map[string][]string{
@@ -243,7 +244,7 @@ func TestExtension(t *testing.T) {
 				if isBlind := tt.tails && function == "blind"; errors.Is(err, ErrBlind) != isBlind || err != nil && !isBlind {
 					t.Errorf("%s: %v", function, err)
 				}
-				if diff := cmp.Diff(fmt.Sprintf("%x %v", want, wantTails), fmt.Sprintf("%x %v", ends, tails)); diff != "" {
+				if diff := gocmp.Diff(fmt.Sprintf("%x %v", want, wantTails), fmt.Sprintf("%x %v", ends, tails)); diff != "" {
 					t.Errorf("%s: %s", function, diff)
 				}
 			}
@@ -335,5 +336,108 @@ func BenchmarkOthers(b *testing.B) {
 		if f, err := Open(e); err != nil || f != nil {
 			b.Fatal(f, err)
 		}
+	}
+}
+
+// TestEnds compares with what objdump and readelf say of Ruby's own file.
+func TestEnds(t *testing.T) {
+	path := rubyFiles(t)[0]
+	f := open(t, path)
+	hex := func(s string) uint64 {
+		n, err := strconv.ParseUint(s, 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	type function struct {
+		start, end  uint64
+		rets, jumps []uint64
+		indirect    bool
+	}
+	var functions []*function
+	for _, m := range regexp.MustCompile(`pc=([0-9a-f]+)\.\.([0-9a-f]+)`).FindAllStringSubmatch(output(t, "readelf", "--debug-dump=frames", path), -1) {
+		functions = append(functions, &function{start: hex(m[1]), end: hex(m[2])})
+	}
+	slices.SortFunc(functions, func(a, b *function) int { return cmp.Compare(a.start, b.start) })
+	in := func(addr uint64) *function {
+		i, ok := slices.BinarySearchFunc(functions, addr, func(f *function, addr uint64) int { return cmp.Compare(f.start, addr) })
+		if !ok {
+			i--
+		}
+		if i < 0 || addr >= functions[i].end {
+			return nil
+		}
+		return functions[i]
+	}
+	stubs := map[uint64]string{} // names of other functions, by the address of the stub
+	line := regexp.MustCompile(`^ *([0-9a-f]+):\s+(?:(?:bnd|notrack|repz) )*(ret|j[a-z]+) *(\*)?(?:([0-9a-f]+) <([^>]*)>)?`)
+	for text := range strings.Lines(output(t, "objdump", "-d", "--no-show-raw-insn", path)) {
+		m := line.FindStringSubmatch(text)
+		if m == nil {
+			continue
+		}
+		at := in(hex(m[1]))
+		switch {
+		case at == nil:
+		case m[2] == "ret":
+			at.rets = append(at.rets, hex(m[1]))
+		case m[3] == "*" || m[4] == "":
+			at.indirect = true
+		default:
+			to := hex(m[4])
+			if name, ok := strings.CutSuffix(m[5], "@plt"); ok {
+				stubs[to] = name
+			}
+			if to < at.start || to >= at.end {
+				at.jumps = append(at.jumps, to)
+			}
+		}
+	}
+	methods, err := f.Methods(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared, others := 0, 0
+	for _, m := range methods {
+		var want []uint64
+		var wantTails []string
+		seen := map[*function]bool{}
+		told := true
+		for todo := []uint64{m.Func}; len(todo) > 0 && told; {
+			at := todo[0]
+			todo = todo[1:]
+			if name := stubs[at]; name != "" {
+				if addr, ok := f.Symbol(name); ok {
+					todo = append(todo, addr)
+				} else {
+					wantTails = append(wantTails, name)
+				}
+				continue
+			}
+			part := in(at)
+			told = part != nil && !part.indirect // a switch is for TestExtension
+			if told && !seen[part] {
+				seen[part] = true
+				want, todo = append(want, part.rets...), append(todo, part.jumps...)
+			}
+		}
+		if !told {
+			continue
+		}
+		compared++
+		if len(seen) > 1 {
+			others++
+		}
+		slices.Sort(want)
+		slices.Sort(wantTails)
+		ends, tails, err := f.Ends(m.Func)
+		if err != nil || !slices.Equal(ends, want) || !slices.Equal(tails, slices.Compact(wantTails)) {
+			t.Errorf("%s#%s: %x %v, %v; want %x %v", m.Class, m.Name, ends, tails, err, want, wantTails)
+		}
+	}
+	t.Logf("%d of %d methods compared, %d of which have other parts or jump to other functions", compared, len(methods), others)
+	if compared < 100 || others < 10 {
+		t.Error("that is too few to mean anything")
 	}
 }

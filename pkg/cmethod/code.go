@@ -105,7 +105,7 @@ func (f *File) scan(start uint64, code []byte, keep bool) (b *body, insns []insn
 	if keep {
 		insns = make([]insn, 0, len(code)/4)
 	}
-	before := make([]insn, 0, 4*switchCode) // since the last jump
+	before := make([]insn, 0, 4*switchCode) // the last few
 	b.err = f.decode(start, code, func(i insn) {
 		if keep {
 			insns = append(insns, i)
@@ -122,13 +122,13 @@ func (f *File) scan(start uint64, code []byte, keep bool) (b *body, insns []insn
 				}
 			} else if through, ok := i.address(i.Args[0]); ok {
 				b.slots = append(b.slots, through)
-			} else if !f.isSwitch(i, before, start, b.end) {
+			} else if to, ok := f.cases(i, before, start, b.end); ok {
+				b.jumps = append(b.jumps, to...)
+			} else {
 				b.other = true
 			}
-			before = before[:0]
-			return
 		}
-		if len(before) == cap(before) { // the last few are enough
+		if len(before) == cap(before) {
 			before = before[:copy(before, before[len(before)-switchCode:])]
 		}
 		before = append(before, i)
@@ -137,65 +137,80 @@ func (f *File) scan(start uint64, code []byte, keep bool) (b *body, insns []insn
 }
 
 // switchCode is how many instructions before a jump are looked at for where it
-// goes.
-const switchCode = 16
+// goes, and maxCases how many places that can be.
+const (
+	switchCode = 24
+	maxCases   = 4096
+)
 
-// isSwitch reports whether an indirect jump goes to a place in its function, as
-// compilers make them of switch:
+// cases are the places outside its function that an indirect jump goes to, if
+// it is one as compilers make them of switch:
 //
+//	cmp    $8,%edi
+//	ja     default
 //	lea    table(%rip),%rdx
-//	movslq (%rdx,%rax,4),%rax
+//	movslq (%rdx,%rdi,4),%rax
 //	add    %rdx,%rax
 //	jmp    *%rax
 //
 // The entries of the table are distances from the table, of 4 bytes. A pointer
-// to a function is never made so.
-func (f *File) isSwitch(jump insn, before []insn, start, end uint64) bool {
+// to a function is never made so. What is not one is not ok.
+func (f *File) cases(jump insn, before []insn, start, end uint64) (outside []uint64, ok bool) {
 	to, ok := jump.Args[0].(x86asm.Reg)
 	if !ok {
-		return false
+		return nil, false
 	}
-	var from x86asm.Reg // what is added to make it
-	distance, table := false, uint64(0)
+	var base x86asm.Reg // what is added to the distance, or the distance
+	distance, table, entries := false, uint64(0), uint64(0)
+	var next x86asm.Op
 	for _, i := range slices.Backward(before[max(0, len(before)-switchCode):]) {
 		dst, _ := i.Args[0].(x86asm.Reg)
 		if i.Op == x86asm.CDQE { // %eax to %rax
 			dst = x86asm.RAX
 		}
+		if i.Op == x86asm.CALL || i.Op == x86asm.JMP || i.Op == x86asm.RET {
+			break
+		}
+		above := next == x86asm.JA
+		next = i.Op
+		if base == 0 {
+			if dst != to || i.Op == x86asm.CMP || i.Op == x86asm.TEST {
+				continue
+			}
+			if base, ok = i.Args[1].(x86asm.Reg); i.Op != x86asm.ADD || !ok {
+				return nil, false
+			}
+			continue
+		}
 		switch {
-		case i.Op == x86asm.CALL:
-			return false
-		case from == 0 && dst == to:
-			if from, ok = i.Args[1].(x86asm.Reg); i.Op != x86asm.ADD || !ok {
-				return false
+		case i.Op == x86asm.CMP:
+			if n, ok := i.Args[1].(x86asm.Imm); ok && above && distance && entries == 0 && n >= 0 && n < maxCases {
+				entries = uint64(n) + 1
 			}
-		case from == 0 || dst != to && dst != from:
-		case !distance && i.Op == x86asm.LEA:
-			if table, ok = i.address(i.Args[1]); !ok {
-				return false
-			}
+		case dst != to && dst != base:
+		case i.Op == x86asm.LEA && table == 0:
+			table, _ = i.address(i.Args[1])
 		case !distance:
 			_, isMem := i.Args[1].(x86asm.Mem)
 			if distance = i.Op == x86asm.CDQE || i.Op == x86asm.MOVSXD && isMem; !distance {
-				return false
+				return nil, false
 			}
 		}
-		if distance {
-			return table == 0 || f.isTable(table, start, end)
+	}
+	if table != 0 {
+		// Of a table of unknown length, the first one shall do.
+		b := f.bytes(table)
+		for range max(1, entries) {
+			if len(b) < 4 {
+				return nil, false
+			}
+			at := table + uint64(int64(int32(binary.LittleEndian.Uint32(b))))
+			if b = b[4:]; at < start || at >= end {
+				outside = append(outside, at)
+			}
 		}
 	}
-	return false
-}
-
-// isTable reports whether the first entry of a table of distances leads into
-// the function.
-func (f *File) isTable(at, start, end uint64) bool {
-	b := f.bytes(at)
-	if len(b) < 4 {
-		return false
-	}
-	to := at + uint64(int64(int32(binary.LittleEndian.Uint32(b))))
-	return to >= start && to < end
+	return outside, distance
 }
 
 // stub is the address of what a stub of the procedure linkage table jumps
