@@ -11,10 +11,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 )
@@ -185,20 +187,29 @@ func listing(t *testing.T, path string) (addr map[string]uint64, rets map[string
 
 func TestExtension(t *testing.T) {
 	for _, tt := range []struct {
-		flags string
-		tails bool
+		flags  string
+		tails  bool
+		isRuby bool // a program with Ruby in it
 	}{
-		{"-O0", false},
-		{"-O2", true},
-		{"-O2 -fno-plt", true},
-		{"-O2 -fcf-protection=full -Wl,-z,now", true},
-		{"-O2 -fno-plt -fcf-protection=none -fstack-protector-all", true},
-		{"-O3", true},
-		{"-Os", true},
+		{"-O0", false, false},
+		{"-O2", true, false},
+		{"-O2 -fno-plt", true, false},
+		{"-O2 -fcf-protection=full -Wl,-z,now", true, false},
+		{"-O2 -fno-plt -fcf-protection=none -fstack-protector-all", true, false},
+		{"-O3", true, false},
+		{"-Os", true, false},
+		{"-O0 -pie -fPIE -rdynamic", false, true},
+		{"-O2 -pie -fPIE -rdynamic", true, true},
+		{"-O2 -no-pie -fno-pie -rdynamic", true, true},
 	} {
 		t.Run(tt.flags, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "extension.so")
-			args := append(strings.Fields(tt.flags), "-w", "-std=gnu17", "-shared", "-fPIC", "-o", path, "testdata/extension.c")
+			args := append([]string{"-w", "-std=gnu17", "-o", path, "testdata/extension.c"}, strings.Fields(tt.flags)...)
+			if tt.isRuby {
+				args = append(args, "testdata/ruby.c")
+			} else {
+				args = append(args, "-shared", "-fPIC")
+			}
 			output(t, "gcc", args...)
 			addr, rets := listing(t, path)
 			f := open(t, path)
@@ -219,6 +230,9 @@ func TestExtension(t *testing.T) {
 			} {
 				want[method] = addr[function]
 			}
+			if tt.isRuby { // the last one's function is in the file
+				want["Outer#not told"] = addr["rb_obj_freeze"]
+			}
 			if diff := gocmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
@@ -229,7 +243,9 @@ func TestExtension(t *testing.T) {
 				if tt.tails && function == "tail" {
 					parts = append(parts, "helper")
 				}
-				if tt.tails && function == "foreign" {
+				if tt.tails && function == "foreign" && tt.isRuby {
+					parts = append(parts, "rb_obj_id")
+				} else if tt.tails && function == "foreign" {
 					wantTails = []string{"rb_obj_id"}
 				}
 				var want []uint64
@@ -278,6 +294,42 @@ func look(e *elf.File) error {
 		}
 	}
 	return nil
+}
+
+// TestBounds: files made to cost much.
+func TestBounds(t *testing.T) {
+	for name, code := range map[string]string{
+		"calls":                  "call rb_define_method@plt\n.fill 4400000,5,0xffffffffe8",
+		"functions of calls":     ".rept 2000\n.cfi_endproc\n.cfi_startproc\n.rept 200\ncall rb_define_method@plt\n.endr\n.endr",
+		"places":                 "call rb_define_method@plt\n.rept 100000\njne .+2\n.endr",
+		"places and stack":       "call rb_define_method@plt\nxor %eax,%eax\n.rept 100\npush %rax\n.endr\n.rept 8000\njne .+2\n.endr",
+		"a loop":                 "call rb_define_method@plt\n1:\n.set n,0\n.rept 4000\nje 1b\npush %rax\njne 2f\nmov $n,%eax\n.set n,n+1\n.endr\n2: jmp 1b",
+		"jumps to each other":    ".rept 20000\n.cfi_endproc\n.cfi_startproc\njne .+2\njne .+2\ncall rb_define_method@plt\n.endr",
+		"what is not understood": ".rept 100000\ncall rb_define_method@plt\n.byte 0x06\n.endr",
+	} {
+		dir := t.TempDir()
+		source, path := filepath.Join(dir, "big.s"), filepath.Join(dir, "big.so")
+		text := ".globl big\nbig:\n.cfi_startproc\n" + code + "\nret\n.cfi_endproc\n.section .note.GNU-stack\n"
+		if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		output(t, "gcc", "-shared", "-nostdlib", "-o", path, source)
+		e, err := elf.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		start := time.Now()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err = look(e)
+		runtime.ReadMemStats(&after)
+		got := after.TotalAlloc - before.TotalAlloc
+		t.Logf("%s: %v, %d MiB, %v", name, time.Since(start).Round(time.Millisecond), got>>20, err)
+		if got > 512<<20 || err != nil && !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %d MiB were allocated, %v", name, got>>20, err)
+		}
+	}
 }
 
 // FuzzOpen changes bytes of an extension that a compiler made: one byte at each

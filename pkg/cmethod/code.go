@@ -15,6 +15,7 @@ type body struct {
 	jumps []uint64 // where it jumps to outside itself
 	slots []uint64 // what it jumps through
 	other bool     // it jumps to what is not known
+	table bool     // it jumps to what a table says
 	err   error    // it has code that is not understood
 }
 
@@ -123,7 +124,7 @@ func (f *File) scan(start uint64, code []byte, keep bool) (b *body, insns []insn
 			} else if through, ok := i.address(i.Args[0]); ok {
 				b.slots = append(b.slots, through)
 			} else if to, ok := f.cases(i, before, start, b.end); ok {
-				b.jumps = append(b.jumps, to...)
+				b.jumps, b.table = append(b.jumps, to...), true
 			} else {
 				b.other = true
 			}
@@ -156,6 +157,10 @@ const (
 // The entries of the table are distances from the table, of 4 bytes. A pointer
 // to a function is never made so. What is not one is not ok.
 func (f *File) cases(jump insn, before []insn, start, end uint64) (outside []uint64, ok bool) {
+	before = before[max(0, len(before)-switchCode):]
+	if m, ok := jump.Args[0].(x86asm.Mem); ok && m.Segment == 0 && m.Base == 0 && m.Scale == 8 {
+		return f.addresses(uint64(m.Disp), before, start, end)
+	}
 	to, ok := jump.Args[0].(x86asm.Reg)
 	if !ok {
 		return nil, false
@@ -163,7 +168,7 @@ func (f *File) cases(jump insn, before []insn, start, end uint64) (outside []uin
 	var base x86asm.Reg // what is added to the distance, or the distance
 	distance, table, entries := false, uint64(0), uint64(0)
 	var next x86asm.Op
-	for _, i := range slices.Backward(before[max(0, len(before)-switchCode):]) {
+	for _, i := range slices.Backward(before) {
 		dst, _ := i.Args[0].(x86asm.Reg)
 		if i.Op == x86asm.CDQE { // %eax to %rax
 			dst = x86asm.RAX
@@ -211,6 +216,36 @@ func (f *File) cases(jump insn, before []insn, start, end uint64) (outside []uin
 		}
 	}
 	return outside, distance
+}
+
+// addresses are those of a table that a program at a fixed address has for a
+// switch:
+//
+//	cmp    $8,%rdi
+//	ja     default
+//	jmp    *table(,%rdi,8)
+func (f *File) addresses(table uint64, before []insn, start, end uint64) (outside []uint64, ok bool) {
+	for n := len(before) - 1; n > 0; n-- {
+		if before[n].Op == x86asm.CALL || before[n].Op == x86asm.JMP || before[n].Op == x86asm.RET {
+			return nil, false
+		}
+		if before[n].Op != x86asm.JA {
+			continue
+		}
+		most, ok := before[n-1].Args[1].(x86asm.Imm)
+		b := f.bytes(table)
+		if before[n-1].Op != x86asm.CMP || !ok || most < 0 || most >= maxCases || len(b) < 8*int(most+1) {
+			return nil, false
+		}
+		for range most + 1 {
+			if at := binary.LittleEndian.Uint64(b); at < start || at >= end {
+				outside = append(outside, at)
+			}
+			b = b[8:]
+		}
+		return outside, true
+	}
+	return nil, false
 }
 
 // stub is the address of what a stub of the procedure linkage table jumps

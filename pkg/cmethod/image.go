@@ -14,15 +14,18 @@ import (
 
 // The bounds of what is read from a file.
 const (
-	maxImage     = 64 << 20 // bytes of code and constants; Ruby has 4 MiB
-	maxNames     = 64 << 20 // bytes of names of dynamic symbols that are looked through
-	maxTable     = 16 << 20 // bytes of a table that is read as a whole: symbols, names, relocations, frames
-	maxFunction  = 1 << 20  // bytes of a function
-	maxDecoded   = 4 << 20  // instructions decoded
-	maxRun       = 4 << 20  // instructions run through
-	maxText      = 255      // bytes of a name
-	maxFunctions = 1024     // that one function can end in
-	maxEnds      = 4096     // of one function
+	maxImage     = 64 << 20  // bytes of code and constants; Ruby has 4 MiB
+	maxNames     = 64 << 20  // bytes of names of dynamic symbols that are looked through
+	maxTable     = 4 << 20   // bytes of a table that is read as a whole: symbols, names, relocations, functions
+	maxFunction  = 1 << 20   // bytes of a function
+	maxCalls     = 4 << 20   // what looks like a call or jump in all of the code
+	maxDecoded   = 4 << 20   // instructions decoded
+	maxKept      = 256 << 10 // instructions of functions that define something; Ruby has 20,000
+	maxRun       = 8 << 20   // instructions run through, and what is kept between them
+	maxPlaces    = 8192      // that a function jumps to or has behind a jump
+	maxText      = 255       // bytes of a name
+	maxFunctions = 1024      // that one function can end in
+	maxEnds      = 4096      // of one function
 )
 
 // ErrFormat is a file that is no usable ELF file for x86-64.

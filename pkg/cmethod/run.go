@@ -42,7 +42,7 @@ type state struct {
 
 const (
 	rax, rcx, rdx, rsp, rsi, rdi = 0, 1, 2, 4, 6, 7
-	maxStack                     = 256 // places of the stack that are kept
+	maxStack                     = 64 // places of the stack that are kept
 )
 
 // clobbered are the registers that a call may change.
@@ -95,11 +95,10 @@ type analysis struct {
 
 // program is a function to run through.
 type program struct {
-	start  uint64
-	insns  []insn
-	index  map[uint64]int // of what is jumped to, and of what follows a jump
-	opaque bool           // it can go on at any of them with anything in the registers
-	extra  []uint64       // where others jump into it
+	start uint64
+	insns []insn
+	index map[uint64]int // of what is jumped to, and of what follows a jump
+	extra []uint64       // where others jump into it
 }
 
 // Methods are the methods that want says yes to, of those whose class and
@@ -128,10 +127,20 @@ func (f *File) Methods(want func(class, name string) bool) ([]Method, error) {
 // found of what they store where.
 func (f *File) analyze() error {
 	var programs []*program
-	for _, start := range f.definers() {
-		if p := f.program(start); p != nil {
-			programs = append(programs, p)
+	definers, err := f.definers()
+	if err != nil {
+		return err
+	}
+	kept := 0
+	for _, start := range definers {
+		p := f.program(start)
+		if p == nil {
+			continue
 		}
+		if kept += len(p.insns); kept > maxKept {
+			return fmt.Errorf("%w: more than %d instructions define methods", ErrFormat, maxKept)
+		}
+		programs = append(programs, p)
 	}
 	a := &analysis{f: f}
 	for range 8 {
@@ -200,8 +209,9 @@ func (f *File) callee(addr uint64) call {
 func (f *File) slotCall(at uint64) call { return known[f.slots[at].name] }
 
 // definers are the functions that define classes or methods, by their start.
-func (f *File) definers() []uint64 {
+func (f *File) definers() ([]uint64, error) {
 	var found []uint64
+	calls := 0
 	add := func(addr uint64) {
 		if start, _, ok := f.function(addr); ok && !f.isLinkage(addr) && (len(found) == 0 || found[len(found)-1] != start) {
 			found = append(found, start)
@@ -218,6 +228,9 @@ func (f *File) definers() []uint64 {
 					break
 				}
 				at += next
+				if calls++; calls > maxCalls {
+					return nil, fmt.Errorf("%w: more than %d calls", ErrFormat, maxCalls)
+				}
 				addr := s.addr + uint64(at)
 				if first == 0xff {
 					if m := s.data[at+1]; m == 0x15 || m == 0x25 {
@@ -232,7 +245,7 @@ func (f *File) definers() []uint64 {
 		}
 	}
 	slices.Sort(found)
-	return slices.Compact(found)
+	return slices.Compact(found), nil
 }
 
 // isLinkage reports whether an address is in a procedure linkage table.
@@ -242,17 +255,18 @@ func (f *File) isLinkage(addr uint64) bool {
 	})
 }
 
-// program decodes a function; nil: it has code that is not understood.
+// program decodes a function; nil: it has code that is not understood, or not
+// all ways through it are known.
 func (f *File) program(addr uint64) *program {
 	start, code, ok := f.function(addr)
 	if !ok {
 		return nil
 	}
 	b, insns := f.scan(start, code, true)
-	if b.err != nil {
+	if b.err != nil || b.other || b.table {
 		return nil
 	}
-	p := &program{start: start, index: map[uint64]int{start: 0}, opaque: b.other, insns: insns}
+	p := &program{start: start, index: map[uint64]int{start: 0}, insns: insns}
 	mark := func(addr uint64) bool {
 		n, ok := slices.BinarySearchFunc(p.insns, addr, func(i insn, addr uint64) int { return cmp.Compare(i.at, addr) })
 		if ok {
@@ -286,6 +300,9 @@ func (f *File) program(addr uint64) *program {
 			}
 		}
 	}
+	if len(p.index) > maxPlaces {
+		return nil
+	}
 	return p
 }
 
@@ -316,12 +333,16 @@ func (a *analysis) through(p *program) error {
 	first, nothing, now := &state{}, &state{}, &state{}
 	first.regs[rsp] = value{kind: stack}
 	a.record = false
+	copied := func(s *state) *state {
+		a.f.run += 16 + 4*len(s.stack)
+		now.set(s)
+		return now
+	}
 	work := func() error {
 		for len(todo) > 0 {
 			addr := todo[len(todo)-1]
 			todo = todo[:len(todo)-1]
-			now.set(entry[addr])
-			if err := a.block(p, addr, now, reach); err != nil {
+			if err := a.block(p, addr, copied(entry[addr]), reach); err != nil {
 				return err
 			}
 		}
@@ -330,11 +351,6 @@ func (a *analysis) through(p *program) error {
 	reach(p.start, first)
 	for _, addr := range p.extra {
 		reach(addr, nothing)
-	}
-	if p.opaque {
-		for addr := range p.index {
-			reach(addr, nothing)
-		}
 	}
 	if err := work(); err != nil {
 		return err
@@ -353,8 +369,7 @@ func (a *analysis) through(p *program) error {
 		if entry[addr] == nil {
 			continue
 		}
-		now.set(entry[addr])
-		if err := a.block(p, addr, now, func(uint64, *state) {}); err != nil {
+		if err := a.block(p, addr, copied(entry[addr]), func(uint64, *state) {}); err != nil {
 			return err
 		}
 	}
