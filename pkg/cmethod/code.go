@@ -296,6 +296,9 @@ func (f *File) Ends(addr uint64) (ends []uint64, tails []string, err error) {
 	for len(todo) > 0 {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
+		if f.followed++; f.followed > maxFollowed {
+			return nil, nil, fmt.Errorf("%w: more than %d jumps out of functions", ErrFormat, maxFollowed)
+		}
 		if slot, ok := f.stub(at); ok {
 			if !seen[at] {
 				seen[at] = true

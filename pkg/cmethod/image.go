@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // The bounds of what is read from a file.
@@ -22,6 +23,7 @@ const (
 	maxDecoded   = 4 << 20   // instructions decoded
 	maxKept      = 256 << 10 // instructions of functions that define something; Ruby has 20,000
 	maxRun       = 8 << 20   // instructions run through, and what is kept between them
+	maxFollowed  = 8 << 20   // jumps out of functions, for all ends
 	maxPlaces    = 8192      // that a function jumps to or has behind a jump
 	maxText      = 255       // bytes of a name
 	maxFunctions = 1024      // that one function can end in
@@ -42,11 +44,13 @@ type File struct {
 	named    map[uint64][]string // the names of an address, of those that mean something here
 	segments []segment           // what is not written to
 	slots    map[uint64]slot     // what the loader stores where
+	linkage  []span              // the procedure linkage tables
 	starts   []uint64            // of functions, sorted
 	frames   []uint64            // their records
 	bodies   map[uint64]*body    // by start
-	decoded  int
+	decoded  int                 // so many instructions
 	run      int
+	followed int // so many jumps out of functions
 	defs     []definition
 	analyzed bool
 	err      error
@@ -57,6 +61,9 @@ type segment struct {
 	data []byte
 	code bool
 }
+
+// span is a range of addresses.
+type span struct{ start, end uint64 }
 
 // slot is what the loader stores at an address: the address of a symbol, or one
 // in the file.
@@ -103,7 +110,8 @@ func Open(e *elf.File) (*File, error) {
 		isRuby = isRuby || s.name == "rb_define_method"
 		if s.addr != 0 && s.name != "" {
 			f.symbols[s.name] = s.addr
-			if _, ok := known[s.name]; ok || variables[s.name] != "" || s.name == notImplemented {
+			_, ok := known[s.name]
+			if ok = ok || variables[s.name] != "" || s.name == notImplemented; ok && !slices.Contains(f.named[s.addr], s.name) {
 				f.named[s.addr] = append(f.named[s.addr], s.name)
 			}
 		}
@@ -113,6 +121,11 @@ func Open(e *elf.File) (*File, error) {
 	}
 	if err := f.relocations(all); err != nil {
 		return nil, err
+	}
+	for _, s := range e.Sections {
+		if strings.HasPrefix(s.Name, ".plt") && len(f.linkage) < 8 {
+			f.linkage = append(f.linkage, span{s.Addr, s.Addr + s.Size})
+		}
 	}
 	if err := f.load(); err != nil {
 		return nil, err

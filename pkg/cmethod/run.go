@@ -3,12 +3,10 @@ package cmethod
 import (
 	"bytes"
 	"cmp"
-	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"golang.org/x/arch/x86/x86asm"
 )
@@ -250,9 +248,7 @@ func (f *File) definers() ([]uint64, error) {
 
 // isLinkage reports whether an address is in a procedure linkage table.
 func (f *File) isLinkage(addr uint64) bool {
-	return slices.ContainsFunc(f.elf.Sections, func(s *elf.Section) bool {
-		return strings.HasPrefix(s.Name, ".plt") && addr-s.Addr < s.Size
-	})
+	return slices.ContainsFunc(f.linkage, func(s span) bool { return addr >= s.start && addr < s.end })
 }
 
 // program decodes a function; nil: it has code that is not understood, or not
