@@ -89,6 +89,7 @@ type analysis struct {
 	objects map[uint64]string
 	defs    []definition
 	record  bool
+	lost    bool // not all ways through the function are known
 }
 
 // program is a function to run through.
@@ -219,24 +220,28 @@ func (f *File) definers() ([]uint64, error) {
 		if !s.code {
 			continue
 		}
-		for _, first := range []byte{0xe8, 0xe9, 0xff} { // call, jmp, and either through memory
+		for _, first := range []byte{0xe8, 0xe9, 0xff, 0x8b} { // call, jmp, either through memory, and what loads an address for one
 			for at := 0; ; at++ {
 				next := bytes.IndexByte(s.data[at:], first)
 				if next < 0 || at+next+6 > len(s.data) {
 					break
 				}
 				at += next
+				m := s.data[at+1]
+				if first == 0xff && m != 0x15 && m != 0x25 || first == 0x8b && m&0xc7 != 0x05 {
+					continue
+				}
 				if calls++; calls > maxCalls {
 					return nil, fmt.Errorf("%w: more than %d calls", ErrFormat, maxCalls)
 				}
 				addr := s.addr + uint64(at)
-				if first == 0xff {
-					if m := s.data[at+1]; m == 0x15 || m == 0x25 {
-						if f.slotCall(addr + 6 + uint64(int64(int32(binary.LittleEndian.Uint32(s.data[at+2:]))))).defines() {
-							add(addr)
-						}
-					}
-				} else if f.callee(addr + 5 + uint64(int64(int32(binary.LittleEndian.Uint32(s.data[at+1:]))))).defines() {
+				var c call
+				if first == 0xff || first == 0x8b {
+					c = f.slotCall(addr + 6 + uint64(int64(int32(binary.LittleEndian.Uint32(s.data[at+2:])))))
+				} else {
+					c = f.callee(addr + 5 + uint64(int64(int32(binary.LittleEndian.Uint32(s.data[at+1:])))))
+				}
+				if c.defines() {
 					add(addr)
 				}
 			}
@@ -259,7 +264,7 @@ func (f *File) program(addr uint64) *program {
 		return nil
 	}
 	b, insns := f.scan(start, code, true)
-	if b.err != nil || b.other || b.table {
+	if b.err != nil || b.table {
 		return nil
 	}
 	p := &program{start: start, index: map[uint64]int{start: 0}, insns: insns}
@@ -328,7 +333,7 @@ func (a *analysis) through(p *program) error {
 	}
 	first, nothing, now := &state{}, &state{}, &state{}
 	first.regs[rsp] = value{kind: stack}
-	a.record = false
+	a.record, a.lost = false, false
 	copied := func(s *state) *state {
 		a.f.run += 16 + 4*len(s.stack)
 		now.set(s)
@@ -359,6 +364,9 @@ func (a *analysis) through(p *program) error {
 		if err := work(); err != nil {
 			return err
 		}
+	}
+	if a.lost {
+		return nil
 	}
 	a.record = true
 	for _, addr := range places {
@@ -403,6 +411,9 @@ func (a *analysis) block(p *program, addr uint64, s *state, reach func(uint64, *
 			if _, ok := p.index[to]; ok {
 				reach(to, s)
 			} else if i.Op == x86asm.JMP {
+				if _, ok := i.address(i.Args[0]); to == 0 && !ok && a.get(i, i.Args[0], s).kind != foreign {
+					a.lost = true
+				}
 				a.call(i, s) // in place of a call and ret
 			}
 			if i.Op != x86asm.JMP && n+1 < len(p.insns) {

@@ -22,7 +22,7 @@ void rb_define_alias(VALUE, const char *, const char *);
 extern int choice(void);
 
 static VALUE outer, inner, twice, object;
-static function chosen;
+function chosen;
 
 static VALUE plain(VALUE self) { return self + 1; }
 
