@@ -15,8 +15,8 @@ extern struct task_struct *bpf_task_from_vpid(int vpid) __ksym __weak;
 extern void bpf_task_release(struct task_struct *p) __ksym __weak;
 
 /* The process of a pid, or the group of a negative one, that the program gave:
- * in its own pid namespace. False: it cannot be told as the root namespace has it. */
-static __always_inline bool root_pid(long *pid)
+ * in its own pid namespace. False: it cannot be told as ours has it. */
+static __always_inline bool given_pid(long *pid)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	long id = *pid < 0 ? -*pid : *pid;
@@ -27,12 +27,14 @@ static __always_inline bool root_pid(long *pid)
 		struct task_struct *to = bpf_task_from_vpid(id);
 
 		if (to) {
-			*pid = *pid < 0 ? -(long)to->tgid : to->tgid;
+			long own = own_id(to->group_leader);
+
+			*pid = *pid < 0 ? -own : own;
 			bpf_task_release(to);
-			return true;
+			return own;
 		}
 	}
-	return !task->thread_pid->level;
+	return task->thread_pid->level == own_level;
 }
 
 SYSCALLS(ptrace_exit) /* and process_vm_readv, process_vm_writev */
@@ -52,15 +54,15 @@ SYSCALLS(ptrace_exit) /* and process_vm_readv, process_vm_writev */
 	}
 	begin(&o, t, VIV_PTRACE_CHECK, ret);
 	set_num(&o, 0, PTRACE_MODE_ATTACH_REALCREDS);
-	if (root_pid(&pid))
+	if (given_pid(&pid))
 		set_num(&o, 1, pid);
 	emit(&o);
 	return 0;
 }
 
 /*
- * Signals. The target's pid as the root namespace has it comes from the LSM
- * hook, or from the signal itself when it was sent; of a call that sent none
+ * Signals. The target's pid as our namespace has it comes from the LSM hook,
+ * or from the signal itself when it was sent; of a call that sent none
  * the pid that it named is looked up.
  */
 static __always_inline bool kill_call(void)
@@ -86,7 +88,7 @@ int BPF_PROG(signal_generate, int sig, void *info, struct task_struct *to, int g
 		return 0;
 	p = pend(VIV_TASK_KILL);
 	if (p)
-		pend_num(p, 1, (long)to->tgid);
+		pend_process(p, 1, to);
 	return 0;
 }
 
@@ -107,12 +109,12 @@ SYSCALLS(kill_exit)
 		p = pend(VIV_TASK_KILL);
 		if (!p)
 			return 0;
-		if (nr != __NR_pidfd_send_signal && pid > 0 && root_pid(&pid))
+		if (nr != __NR_pidfd_send_signal && pid > 0 && given_pid(&pid))
 			pend_num(p, 1, pid);
 	}
 	if (pid <= 0 && nr != __NR_pidfd_send_signal) { /* a group: its signals went to several */
 		p->nums = 0;
-		if (root_pid(&pid))
+		if (given_pid(&pid))
 			pend_num(p, 1, pid);
 	}
 	pend_num(p, 0, sig);

@@ -69,8 +69,13 @@ static __always_inline void set_task(struct record *r, struct task *t)
 	r->ktime = bpf_ktime_get_ns();
 	r->span = t->span;
 	r->parent = t->parent;
-	r->pid = task->tgid;
-	r->tid = task->pid;
+	if (own_level) {
+		r->pid = own_id(task->group_leader);
+		r->tid = own_id(task);
+	} else {
+		r->pid = task->tgid;
+		r->tid = task->pid;
+	}
 	r->uid = task->cred->uid.val;
 	r->gid = task->cred->gid.val;
 	__builtin_memcpy(r->comm, task->comm, sizeof(r->comm));

@@ -37,6 +37,7 @@ struct proc_ns_operations {
 
 struct ns_common { /* what the inode of a namespace is of */
 	const struct proc_ns_operations *ops;
+	unsigned int inum;
 };
 
 struct file_system_type {
@@ -117,8 +118,13 @@ struct vm_area_struct {
 	struct file *vm_file;
 };
 
+struct pid_namespace {
+	struct ns_common ns;
+};
+
 struct upid {
 	int nr;
+	struct pid_namespace *ns;
 };
 
 struct pid {

@@ -17,21 +17,6 @@
 /* A library event was chosen, or probes in files are wanted. */
 const volatile bool watch_libraries = false;
 
-/* The depth of viv-probe's pid namespace, in which pids are told to it. */
-__u32 own_level = 0;
-
-static __always_inline __u32 pid_at(struct task_struct *leader, unsigned int level)
-{
-	struct pid *pid = LOAD(leader, thread_pid);
-	__u32 nr = 0;
-
-	if (pid && level <= LOAD(pid, level))
-		bpf_probe_read_kernel(&nr, sizeof(nr),
-				      (void *)pid + bpf_core_field_offset(struct pid, numbers[0].nr) +
-					      level * bpf_core_type_size(struct upid));
-	return nr;
-}
-
 /* The common part of a record in the ring. */
 static __always_inline void head(struct record *r, struct task *t, __u16 kind)
 {
@@ -67,8 +52,8 @@ static __always_inline void tell_library(struct task *t, struct task_struct *lea
 	if (!r)
 		return lose();
 	head(r, t, VIV_LIBRARY);
-	r->num[0] = pid_at(leader, own_level);
-	r->num[1] = parent ? pid_at(parent, own_level) : 0;
+	r->num[0] = own_id(leader);
+	r->num[1] = parent ? own_id(parent) : 0;
 	r->num[2] = exec;
 	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 }

@@ -204,7 +204,7 @@ int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mo
 	if (!p)
 		return 0;
 	pend_num(p, 0, mode);
-	pend_num(p, 1, child->tgid);
+	pend_process(p, 1, child);
 	return settle(t, p, own);
 }
 
@@ -281,7 +281,7 @@ int BPF_PROG(lsm_task_kill, struct task_struct *to, void *info, int sig)
 	if (!p)
 		return 0;
 	pend_num(p, 0, sig);
-	pend_num(p, 1, to->tgid);
+	pend_process(p, 1, to);
 	return settle(t, p, own);
 }
 

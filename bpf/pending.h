@@ -74,6 +74,16 @@ static __always_inline void pend_num(struct pending *p, int i, __u64 v)
 	p->nums |= 1 << i;
 }
 
+/* A task's process; nothing, if it is outside our pid namespace. */
+static __always_inline void pend_process(struct pending *p, int i, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+	__u32 pid = own_level ? leader ? own_id(leader) : 0 : task->tgid;
+
+	if (pid)
+		pend_num(p, i, pid);
+}
+
 static __always_inline void pend_flags(struct pending *p, int i, __u32 flags)
 {
 	if (i == 1 && flags & VIV_UNREACHABLE)

@@ -24,12 +24,13 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	if (c) {
 		c->span = new_span_id();
 		c->parent = t->span;
+		c->tid = own_level ? own_id(child) : 0;
 		set_num(&o, 2, c->span);
 	} else {
 		lose(); /* no memory: the child goes unwatched */
 	}
-	set_num(&o, 0, child->tgid);
-	set_num(&o, 1, child->pid);
+	set_num(&o, 0, own_level ? own_id(child->group_leader) : child->tgid);
+	set_num(&o, 1, own_level ? own_id(child) : child->pid);
 	emit(&o);
 	if (child->tgid != parent->tgid)
 		tell_library(t, child, parent->group_leader, false);
@@ -71,7 +72,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 		begin(&o, t, VIV_PROC_EXEC, 0);
 		set_num(&o, 0, bprm->argc);
 		if (old_pid != task->pid)
-			set_num(&o, 1, old_pid);
+			set_num(&o, 1, own_level ? t->tid : old_pid);
 		set_name_path(&o, 0, s, AT_FDCWD, bprm->filename, 0);
 		start = task->mm->arg_start;
 		len = task->mm->arg_end - start;
@@ -184,14 +185,14 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
  * slips between. It writes the ids of the watched processes.
  */
 struct target {
-	__u32 tgid;	  /* as the root pid namespace, and so every event, has it */
+	__u8 found;
 	__u8 leader_only; /* the command before its exec: its runtime's threads are ours, not its */
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__type(key, __u32); /* process id as viv-probe's own pid namespace has it */
+	__type(key, __u32); /* process id */
 	__type(value, struct target);
 } targets SEC(".maps");
 
@@ -213,8 +214,7 @@ int seed_tasks(struct bpf_iter__task *ctx)
 	if (!leader)
 		return 0;
 	tgid = task->tgid;
-	own_level = bpf_get_current_task_btf()->thread_pid->level;
-	pid = pid_at(leader, own_level);
+	pid = own_id(leader);
 	target = bpf_map_lookup_elem(&targets, &pid);
 	t = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (t) {
@@ -231,7 +231,7 @@ int seed_tasks(struct bpf_iter__task *ctx)
 	if (target) {
 		if (target->leader_only && task->pid != tgid)
 			return 0;
-		target->tgid = tgid;
+		target->found = 1;
 	} else {
 		up = task->real_parent;
 		if (task->pid != tgid)
@@ -247,6 +247,7 @@ int seed_tasks(struct bpf_iter__task *ctx)
 		return 0;
 	t->span = new_span_id();
 	t->parent = parent;
+	t->tid = own_level ? own_id(task) : 0;
 	seeded++;
 	return 0;
 }

@@ -9,6 +9,7 @@ struct task {
 	__u64 span;
 	__u64 parent;
 	__u64 told; /* bits of enum blind: of a process's leader */
+	__u32 tid;  /* as it was made, if own_level: an exec of a thread loses it */
 };
 
 /* Task storage goes away with its task, so no context outlives a task whose
@@ -28,6 +29,50 @@ static __always_inline struct task *watched(void)
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	return task->bpf_storage ? bpf_task_storage_get(&tasks, task, 0, 0) : 0;
+}
+
+/*
+ * Process ids are told as viv-probe's own pid namespace has them, as /proc and ps
+ * show them there. All that is watched lies in it or in one below. Its depth is 0
+ * on a host, and known at load, so that what is below costs nothing there.
+ */
+const volatile __u32 own_level = 0;
+const volatile __u32 own_namespace = 0; /* its inode */
+
+/* Run before the others are loaded: user space cannot see the level. */
+__u32 found_level = 0;
+
+SEC("raw_tp")
+int find_level(void *ctx)
+{
+	found_level = bpf_get_current_task_btf()->thread_pid->level;
+	return 0;
+}
+
+/* Where pid has its id of our level, which it must have. */
+static __always_inline struct upid *own_upid(struct pid *pid)
+{
+	return (void *)pid + bpf_core_field_offset(struct pid, numbers[0].nr) + own_level * bpf_core_type_size(struct upid);
+}
+
+/* The thread id of a task, or with its leader its process id; 0: it is not in
+ * our namespace. */
+static __noinline __u32 own_id(struct task_struct *task)
+{
+	struct pid *pid;
+	struct pid_namespace *ns;
+	struct upid *upid;
+
+	if (!own_level)
+		return LOAD(task, pid);
+	pid = LOAD(task, thread_pid);
+	if (!pid || LOAD(pid, level) < own_level)
+		return 0;
+	upid = own_upid(pid);
+	ns = LOAD(upid, ns);
+	if (!ns || LOAD(ns, ns.inum) != own_namespace)
+		return 0;
+	return LOAD(upid, nr);
 }
 
 static __always_inline __u64 new_span_id(void)

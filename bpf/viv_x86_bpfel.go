@@ -182,9 +182,8 @@ type VivSpanTexts struct {
 
 type VivTarget struct {
 	_          structs.HostLayout
-	Tgid       uint32
+	Found      uint8
 	LeaderOnly uint8
-	_          [3]byte
 }
 
 type VivTask struct {
@@ -192,6 +191,8 @@ type VivTask struct {
 	Span   uint64
 	Parent uint64
 	Told   uint64
+	Tid    uint32
+	_      [4]byte
 }
 
 type VivTexts struct {
@@ -231,6 +232,7 @@ const (
 	VivProgDlopenCall           = "dlopen_call"
 	VivProgEnvCall              = "env_call"
 	VivProgExecExit             = "exec_exit"
+	VivProgFindLevel            = "find_level"
 	VivProgFuncEntry            = "func_entry"
 	VivProgFuncReturn           = "func_return"
 	VivProgGetdentsExit         = "getdents_exit"
@@ -290,11 +292,13 @@ const (
 	VivVarFailedOpens           = "failed_opens"
 	VivVarFlagUnused            = "flag_unused"
 	VivVarFollow                = "follow"
+	VivVarFoundLevel            = "found_level"
 	VivVarKindUnused            = "kind_unused"
 	VivVarListAsks              = "list_asks"
 	VivVarLsmAsked              = "lsm_asked"
 	VivVarMethodKeyUnused       = "method_key_unused"
 	VivVarOwnLevel              = "own_level"
+	VivVarOwnNamespace          = "own_namespace"
 	VivVarRecordUnused          = "record_unused"
 	VivVarRoleUnused            = "role_unused"
 	VivVarSeeded                = "seeded"
@@ -353,6 +357,7 @@ type VivProgramSpecs struct {
 	DlopenCall           *ebpf.ProgramSpec `ebpf:"dlopen_call"`
 	EnvCall              *ebpf.ProgramSpec `ebpf:"env_call"`
 	ExecExit             *ebpf.ProgramSpec `ebpf:"exec_exit"`
+	FindLevel            *ebpf.ProgramSpec `ebpf:"find_level"`
 	FuncEntry            *ebpf.ProgramSpec `ebpf:"func_entry"`
 	FuncReturn           *ebpf.ProgramSpec `ebpf:"func_return"`
 	GetdentsExit         *ebpf.ProgramSpec `ebpf:"getdents_exit"`
@@ -437,11 +442,13 @@ type VivVariableSpecs struct {
 	FailedOpens     *ebpf.VariableSpec `ebpf:"failed_opens"`
 	FlagUnused      *ebpf.VariableSpec `ebpf:"flag_unused"`
 	Follow          *ebpf.VariableSpec `ebpf:"follow"`
+	FoundLevel      *ebpf.VariableSpec `ebpf:"found_level"`
 	KindUnused      *ebpf.VariableSpec `ebpf:"kind_unused"`
 	ListAsks        *ebpf.VariableSpec `ebpf:"list_asks"`
 	LsmAsked        *ebpf.VariableSpec `ebpf:"lsm_asked"`
 	MethodKeyUnused *ebpf.VariableSpec `ebpf:"method_key_unused"`
 	OwnLevel        *ebpf.VariableSpec `ebpf:"own_level"`
+	OwnNamespace    *ebpf.VariableSpec `ebpf:"own_namespace"`
 	RecordUnused    *ebpf.VariableSpec `ebpf:"record_unused"`
 	RoleUnused      *ebpf.VariableSpec `ebpf:"role_unused"`
 	Seeded          *ebpf.VariableSpec `ebpf:"seeded"`
@@ -523,11 +530,13 @@ type VivVariables struct {
 	FailedOpens     *ebpf.Variable `ebpf:"failed_opens"`
 	FlagUnused      *ebpf.Variable `ebpf:"flag_unused"`
 	Follow          *ebpf.Variable `ebpf:"follow"`
+	FoundLevel      *ebpf.Variable `ebpf:"found_level"`
 	KindUnused      *ebpf.Variable `ebpf:"kind_unused"`
 	ListAsks        *ebpf.Variable `ebpf:"list_asks"`
 	LsmAsked        *ebpf.Variable `ebpf:"lsm_asked"`
 	MethodKeyUnused *ebpf.Variable `ebpf:"method_key_unused"`
 	OwnLevel        *ebpf.Variable `ebpf:"own_level"`
+	OwnNamespace    *ebpf.Variable `ebpf:"own_namespace"`
 	RecordUnused    *ebpf.Variable `ebpf:"record_unused"`
 	RoleUnused      *ebpf.Variable `ebpf:"role_unused"`
 	Seeded          *ebpf.Variable `ebpf:"seeded"`
@@ -548,6 +557,7 @@ type VivPrograms struct {
 	DlopenCall           *ebpf.Program `ebpf:"dlopen_call"`
 	EnvCall              *ebpf.Program `ebpf:"env_call"`
 	ExecExit             *ebpf.Program `ebpf:"exec_exit"`
+	FindLevel            *ebpf.Program `ebpf:"find_level"`
 	FuncEntry            *ebpf.Program `ebpf:"func_entry"`
 	FuncReturn           *ebpf.Program `ebpf:"func_return"`
 	GetdentsExit         *ebpf.Program `ebpf:"getdents_exit"`
@@ -603,6 +613,7 @@ func (p *VivPrograms) Close() error {
 		p.DlopenCall,
 		p.EnvCall,
 		p.ExecExit,
+		p.FindLevel,
 		p.FuncEntry,
 		p.FuncReturn,
 		p.GetdentsExit,

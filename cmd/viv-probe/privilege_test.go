@@ -168,16 +168,33 @@ func TestUnseen(t *testing.T) {
 }
 
 // TestOwnPIDNamespace: a viv-probe that knows its processes by other ids than
-// the rest of the system finds them, and reports the system's.
+// the rest of the system finds them, and reports those that are known there: of a
+// command and of a process that runs already, with what it runs.
 func TestOwnPIDNamespace(t *testing.T) {
-	got := run(t, tool(t, "unshare"), "-p", "-f", viv, "-e", "proc_exec,path_open", "--", program(t, "loop"), "1", "/etc/passwd")
-	s := whole(t, got.stdout)
-	if got.status != 0 || len(s.events) != 3 || s.session.MainTID < 10 {
-		t.Fatalf("status %d, %+v", got.status, s)
+	d := t.TempDir()
+	got := run(t, tool(t, "unshare"), "-p", "-f", "--mount-proc", "sh", "-c", `
+		"$1" -e proc_exec -o "$2/command" -- sh -c 'echo $$; exec "$@"' sh "$3" 1 /etc/passwd || exit
+		{ until test -e "$2/go"; do :; done; exec "$3" 1 /etc/passwd; } & pid=$!; echo $pid
+		"$1" -e proc_exec -p $pid -o "$2/running" & probe=$!
+		until test -s "$2/running"; do sleep 0.1; done
+		: >"$2/go"; wait $probe`, "sh", viv, d, program(t, "loop"))
+	pids := strings.Fields(got.stdout)
+	if got.status != 0 || len(pids) != 2 {
+		t.Fatalf("%+v", got)
 	}
-	for _, ev := range s.events {
-		if ev.pid != s.session.MainTID {
-			t.Errorf("%+v is not of process %d", ev, s.session.MainTID)
+	for i, name := range []string{"command", "running"} {
+		s := wholeFile(t, filepath.Join(d, name))
+		n := 0
+		for _, ev := range s.events {
+			if ev.kind == "proc_exec" && strconv.Itoa(int(ev.pid)) == pids[i] {
+				n++
+			}
+		}
+		if strconv.Itoa(int(s.session.MainTID)) != pids[i] || n != len(s.events)-1 || n == 0 {
+			t.Errorf("%s: process %s: %+v", name, pids[i], s)
+		}
+		if p := s.session.Processes; name == "running" && (len(p) != 1 || strconv.Itoa(int(p[0].PID)) != pids[i]) {
+			t.Errorf("process %s runs %+v", pids[i], p)
 		}
 	}
 }

@@ -44,8 +44,7 @@ func (o *observed) sees(id event.ID, ev *event.Event) bool {
 	return in
 }
 
-// sweep forgets the processes whose ends were missed. Their ids are those of the
-// root pid namespace, which must be ours.
+// sweep forgets the processes whose ends were missed.
 func (o *observed) sweep() {
 	for pid := range o.open {
 		if errors.Is(unix.Kill(int(pid), 0), unix.ESRCH) {

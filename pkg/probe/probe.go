@@ -180,14 +180,20 @@ func (p *Probe) load() error {
 		return fmt.Errorf("read the BPF programs: %w", err)
 	}
 	chosen := p.opt.Events
+	level, namespace, err := ownNamespace(spec)
+	if err != nil {
+		return err
+	}
 	values := map[string]any{
-		"follow":       !p.opt.NoFollow,
-		"failed_opens": p.opt.FailedOpens,
-		"emit_exec":    chosen[event.ProcExec],
-		"emit_connect": chosen[event.SockConnect],
-		"emit_dns":     chosen[event.DNSReq],
-		"emit_mmap":    chosen[event.MmapExec],
-		"wakeup_bytes": uint64(p.opt.BufferSize / 4),
+		"own_level":     level,
+		"own_namespace": namespace,
+		"follow":        !p.opt.NoFollow,
+		"failed_opens":  p.opt.FailedOpens,
+		"emit_exec":     chosen[event.ProcExec],
+		"emit_connect":  chosen[event.SockConnect],
+		"emit_dns":      chosen[event.DNSReq],
+		"emit_mmap":     chosen[event.MmapExec],
+		"wakeup_bytes":  uint64(p.opt.BufferSize / 4),
 	}
 	values["watch_libraries"] = p.watchesLibraries() || len(p.opt.Spans.usdt) > 0
 	for name, v := range values {
@@ -212,6 +218,38 @@ func (p *Probe) load() error {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
 	return nil
+}
+
+// ownNamespace is the depth of viv-probe's pid namespace, as the ids in all
+// events have it, and its inode.
+func ownNamespace(spec *ebpf.CollectionSpec) (level, inode uint32, err error) {
+	spec = spec.Copy()
+	for name := range spec.Programs {
+		if name != "find_level" {
+			delete(spec.Programs, name)
+		}
+	}
+	for name := range spec.Maps {
+		if !strings.HasPrefix(name, ".") {
+			delete(spec.Maps, name)
+		}
+	}
+	coll, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return 0, 0, fmt.Errorf("load the BPF programs: %w", err)
+	}
+	defer coll.Close()
+	if _, err := coll.Programs["find_level"].Run(&ebpf.RunOptions{}); err != nil {
+		return 0, 0, fmt.Errorf("find the own pid namespace: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
+		return 0, 0, fmt.Errorf("find the own pid namespace: /proc/self/ns/pid: %w", err)
+	}
+	if err := coll.Variables["found_level"].Get(&level); err != nil {
+		return 0, 0, fmt.Errorf("find the own pid namespace: %w", err)
+	}
+	return level, uint32(st.Ino), nil
 }
 
 // attach attaches the programs of the chosen events; nothing is recorded yet,
@@ -287,10 +325,10 @@ func (p *Probe) seed() error {
 		if err := p.coll.Maps["targets"].Lookup(uint32(t.pid), &found); err != nil {
 			return fmt.Errorf("mark process %d: %w", t.pid, err)
 		}
-		if found.Tgid == 0 {
+		if found.Found == 0 {
 			return fmt.Errorf("process %d: it has ended", t.pid)
 		}
-		s.Targets[i] = found.Tgid
+		s.Targets[i] = uint32(t.pid)
 	}
 	s.MainTID, s.ObserverPID = s.Targets[0], s.Targets[0]
 	if p.cmd == nil {
@@ -499,13 +537,7 @@ func (r *recording) run(ctx context.Context) error {
 				return err
 			}
 			if r.obs != nil {
-				var level uint32 // of our pid namespace: 0 is the root, whose ids events have
-				if err := r.p.coll.Variables["own_level"].Get(&level); err != nil {
-					return fmt.Errorf("read own_level: %w", err)
-				}
-				if level == 0 {
-					r.obs.sweep()
-				}
+				r.obs.sweep()
 			}
 		}
 	}

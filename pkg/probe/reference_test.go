@@ -40,12 +40,12 @@ const referenceHead = `# Events
 
 Made by ` + "`make generate`" + ` from the catalogue (pkg/event) and the hooks (pkg/probe).
 
-Every event has, beside its own fields, ` + "`ktime_ns`" + ` (CLOCK_MONOTONIC, ns), ` + "`pid`, `tid`, `uid` and `gid`" + ` (as the
-root namespaces have them, also of a program in a container), ` + "`comm`" + `, and its trace and span ids. ` + "`error`" + ` is
-the name of the errno of a call that failed. ` + "`truncated`" + ` says that a value was cut: paths at 4,096 bytes (the end
-is kept), arguments at 16,384. ` + "`outcome`: `unknown`" + ` is an event that an LSM hook saw outside a system call that is
-followed. Paths are whole, as the program itself sees them; one that does not lead to its root begins with
-` + "`(unreachable)`" + `.
+Every event has, beside its own fields, ` + "`ktime_ns`" + ` (CLOCK_MONOTONIC, ns), ` + "`pid`, `tid`" + ` (as viv-probe's own pid
+namespace has them, as ps shows them there; on a host also of a program in a container), ` + "`uid` and `gid`" + ` (as the root
+user namespace has them), ` + "`comm`" + `, and its trace and span ids. ` + "`error`" + ` is the name of the errno of a call that
+failed. ` + "`truncated`" + ` says that a value was cut: paths at 4,096 bytes (the end is kept), arguments at 16,384.
+` + "`outcome`: `unknown`" + ` is an event that an LSM hook saw outside a system call that is followed. Paths are whole, as the
+program itself sees them; one that does not lead to its root begins with ` + "`(unreachable)`" + `.
 
 All events need Linux 6.1 or newer with BTF, CAP_BPF and CAP_PERFMON; what differs is said below. ` + "`viv-probe --check`" + `
 prints what is live on a machine, from which hooks, and why the rest is not.
@@ -60,7 +60,8 @@ change such a string between that and the kernel's own look at it. Opened, mappe
   a loss. With BPF LSM its opens, connects, removals, renames and links are seen with an unknown outcome.
 - **32-bit system calls**, also of a 64-bit program (` + "`int $0x80`" + `): the same.
 - With BPF LSM ` + "`capable_check`" + ` shows what was granted; the tracepoint also shows what was refused. A process id that a
-  program in a pid namespace gives is looked up there from Linux 6.14 on; before, a failed call has no ` + "`target_pid`" + `.
+  program in a pid namespace below viv-probe's gives is looked up there from Linux 6.14 on; before, a failed call has no
+  ` + "`target_pid`" + `, and a process outside viv-probe's has none.
 - ` + "`mprotect`" + ` over several files shows the first.
 - Datagrams of a socket that is not connected are seen only if they are DNS questions, and a module that is loaded from
   memory (` + "`init_module`" + `) has no file to be seen.

@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -159,4 +161,44 @@ func TestReusedID(t *testing.T) {
 		t.Error(err)
 	}
 	compareThreads(t, s, map[string][]string{"0": {touched(d + "/first")}, "1": {touched(d + "/last")}})
+}
+
+// inNamespace tells the test's own binary that it is in a pid namespace of its
+// own.
+const inNamespace = "VIV_TEST_IN_NAMESPACE"
+
+// TestOwnPIDNamespace: in a pid namespace of its own viv-probe tells the ids that
+// ps and its programs know there, and finds its processes in /proc by them. So the
+// tests of what runs already, of its threads and children, of libraries and
+// probes, hold there as they do outside.
+func TestOwnPIDNamespace(t *testing.T) {
+	needRoot(t)
+	if os.Getenv(inNamespace) != "" {
+		t.Skip("is in a pid namespace already")
+	}
+	unshare := tool(t, "unshare")
+	if out, err := exec.Command(unshare, "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
+		t.Skipf("the kernel refuses a pid namespace (CAP_SYS_ADMIN): %v: %s", err, out)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := []string{"TestTasks", "TestNoFollow", "TestOwnProcess", "TestReusedID", "TestUSDT", "TestTLSMidConnection",
+		"TestOnlyWatched", "TestReplacedLibrary", "TestObserve", "TestWays", "TestEvents"}
+	for i, name := range run {
+		run[i] = "^" + name + "$"
+	}
+	cmd := exec.Command(unshare, "--pid", "--fork", "--mount-proc",
+		"sh", "-c", `"$0" "$@"; exit $?`, self, "-test.v", "-test.timeout=5m", "-test.run", strings.Join(run, "|"))
+	cmd.Env = append(os.Environ(), inNamespace+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range run {
+		if !bytes.Contains(out, []byte("=== RUN   "+strings.Trim(name, "^$")+"\n")) {
+			t.Errorf("%s did not run", name)
+		}
+	}
 }

@@ -205,7 +205,7 @@ func ways(d string) []way {
 			want: []string{},
 		}, {
 			name: "namespaces and a root of its own",
-			says: "Process ids as the root namespaces have them, paths as the program sees them.",
+			says: "Process ids as viv-probe's own pid namespace has them, paths as the program sees them.",
 			want: []string{open("/f"), unlinked("/f"), "task_kill sig=23 sig_name=URG target_pid=${inner}"},
 		},
 	}
