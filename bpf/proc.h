@@ -199,6 +199,14 @@ struct {
 __u32 seeded = 0; /* tasks that the last pass marked */
 __u32 alive = 0;  /* watched processes beside the targets that the last pass saw running */
 
+/* A process's first thread stays until the last has ended. */
+static __always_inline bool has_ended(struct task_struct *task)
+{
+	struct signal_struct *signal = task->signal;
+
+	return task->exit_state && (task->pid != task->tgid || !signal || LOAD(signal, live.counter) <= 0);
+}
+
 SEC("iter/task")
 int seed_tasks(struct bpf_iter__task *ctx)
 {
@@ -218,7 +226,7 @@ int seed_tasks(struct bpf_iter__task *ctx)
 	target = bpf_map_lookup_elem(&targets, &pid);
 	t = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (t) {
-		if (task->pid == tgid && !task->exit_state) {
+		if (task->pid == tgid && !has_ended(task)) {
 			if (!target)
 				alive++;
 			bpf_seq_write(ctx->meta->seq, &pid, sizeof(pid));
@@ -226,7 +234,7 @@ int seed_tasks(struct bpf_iter__task *ctx)
 		return 0;
 	}
 	/* A watched shell may have started viv-probe itself. */
-	if (tgid == bpf_get_current_pid_tgid() >> 32 || task->exit_state)
+	if (tgid == bpf_get_current_pid_tgid() >> 32 || has_ended(task))
 		return 0;
 	if (target) {
 		if (target->leader_only && task->pid != tgid)

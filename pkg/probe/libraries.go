@@ -378,7 +378,8 @@ func (l *libraries) inherit(pid int, p *libraryProcess) {
 // scan attaches what a process has mapped.
 func (l *libraries) scan(pid int, p *libraryProcess) {
 
-	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
+	at := shown(pid)
+	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", at))
 	if err != nil {
 		l.fail(unseen(pid, "calls in its libraries", err))
 		return
@@ -398,10 +399,10 @@ func (l *libraries) scan(pid int, p *libraryProcess) {
 			last = same
 		}
 		from, to, _ := bytes.Cut(fields[0], []byte{'-'})
-		name := fmt.Sprintf("/proc/%d/map_files/%s-%s", pid, bytes.TrimLeft(from, "0"), bytes.TrimLeft(to, "0"))
+		name := fmt.Sprintf("/proc/%d/map_files/%s-%s", at, bytes.TrimLeft(from, "0"), bytes.TrimLeft(to, "0"))
 		lib := l.look(pid, p, name)
 		if i := bytes.IndexByte(sc.Bytes(), '/'); lib == nil && i >= 0 {
-			lib = l.look(pid, p, fmt.Sprintf("/proc/%d/root%s", pid, sc.Bytes()[i:]))
+			lib = l.look(pid, p, fmt.Sprintf("/proc/%d/root%s", at, sc.Bytes()[i:]))
 			if lib == nil {
 				l.fail(unseen(pid, "calls in "+strconv.Quote(string(sc.Bytes()[i:])), readable(name)))
 			}
@@ -415,7 +416,7 @@ func (l *libraries) scan(pid int, p *libraryProcess) {
 // cached attaches the well-known libraries that the process's loader would
 // find.
 func (l *libraries) cached(p *libraryProcess, pid int) {
-	root := fmt.Sprintf("/proc/%d/root", pid)
+	root := fmt.Sprintf("/proc/%d/root", shown(pid))
 	// It is the process's and may be anything, also something that never ends.
 	fd, err := unix.Open(inRoot(root, "/etc/ld.so.cache"), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -620,7 +621,12 @@ func (l *libraries) attach(pid int, p *libraryProcess, lib *library) {
 }
 
 func (l *libraries) attachSites(pid int, lib *library, prog *ebpf.Program, sites []callSite) ([]link.Link, error) {
+	at := shown(pid)
 	if l.multi {
+		// The kernel takes the memory of the first thread, and no other thread.
+		if at != pid {
+			return nil, errors.New("its first thread has ended, and calls in it are not seen")
+		}
 		opt := link.UprobeMultiOptions{PID: uint32(pid)}
 		for _, s := range sites {
 			opt.Addresses = append(opt.Addresses, s.offset)
@@ -636,7 +642,7 @@ func (l *libraries) attachSites(pid int, lib *library, prog *ebpf.Program, sites
 	var links []link.Link
 	for _, s := range sites {
 		k, err := lib.exe.Uprobe("at_"+strconv.FormatUint(s.offset, 16), prog,
-			&link.UprobeOptions{Address: s.offset, PID: pid, Cookie: s.cookie, RefCtrOffset: s.refctr})
+			&link.UprobeOptions{Address: s.offset, PID: at, Cookie: s.cookie, RefCtrOffset: s.refctr})
 		if err != nil {
 			return links, attachRefusal(err)
 		}

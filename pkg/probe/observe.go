@@ -36,15 +36,12 @@ func (o *observed) sees(id event.ID, ev *event.Event) bool {
 		} else if !in {
 			delete(o.open, child) // the end of another one with that id was missed
 		}
-	case event.ProcExit:
-		if ev.PID == ev.TID {
-			delete(o.open, ev.PID)
-		}
 	}
 	return in
 }
 
-// sweep forgets the processes whose ends were missed.
+// sweep forgets the processes that have ended. Nothing says so at once: the first
+// thread's end is not the last's.
 func (o *observed) sweep() {
 	for pid := range o.open {
 		if errors.Is(unix.Kill(int(pid), 0), unix.ESRCH) {

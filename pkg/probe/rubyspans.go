@@ -91,7 +91,7 @@ func (p *Probe) Rubies() (pids []int) {
 		return nil
 	}
 	for _, t := range p.targets {
-		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", t.pid)) // of one that is gone nothing is said
+		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", shown(t.pid))) // of one that is gone nothing is said
 		if strings.HasPrefix(filepath.Base(exe), "ruby") {
 			pids = append(pids, t.pid)
 		}

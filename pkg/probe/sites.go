@@ -245,7 +245,8 @@ func (s *siteSet) scan(pid int) {
 		return
 	}
 	_, p.since = clocks()
-	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
+	at := shown(pid)
+	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", at))
 	if err != nil {
 		s.unseen(unseen(pid, "probes in its libraries", err))
 		return
@@ -259,8 +260,8 @@ func (s *siteSet) scan(pid int) {
 			continue
 		}
 		// The mapped file itself, also if its name is another's by now.
-		name := fmt.Sprintf("/proc/%d/map_files/%s", pid, addr)
-		if !s.look(pid, p, name, path) && !s.look(pid, p, filepath.Join(fmt.Sprintf("/proc/%d/root", pid), path), path) {
+		name := fmt.Sprintf("/proc/%d/map_files/%s", at, addr)
+		if !s.look(pid, p, name, path) && !s.look(pid, p, filepath.Join(fmt.Sprintf("/proc/%d/root", at), path), path) {
 			s.unseen(unseen(pid, "probes in "+strconv.Quote(path), readable(name)))
 		}
 	}
@@ -471,7 +472,7 @@ func (s *siteSet) hold(pid int, p *siteProcess, id fileID, file *probedFile) {
 		for ; next < len(file.quiet) && err != nil; next++ {
 			var l link.Link
 			l, err = ex.Uprobe("", s.p.bpf.programs["hold"], &link.UprobeOptions{
-				Address: file.quiet[next], RefCtrOffset: sem, PID: pid,
+				Address: file.quiet[next], RefCtrOffset: sem, PID: shown(pid),
 			})
 			if err == nil {
 				p.held[id] = append(p.held[id], l)

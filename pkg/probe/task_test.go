@@ -163,6 +163,40 @@ func TestReusedID(t *testing.T) {
 	compareThreads(t, s, map[string][]string{"0": {touched(d + "/first")}, "1": {touched(d + "/last")}})
 }
 
+// TestLeaderEnds: a process is watched until its last thread ends, also one whose
+// first has ended before, and one that observes meanwhile.
+func TestLeaderEnds(t *testing.T) {
+	for _, c := range []struct {
+		when string
+		opt  Options
+		want []string
+	}{
+		{"before", Options{}, []string{"thread", "child", "last"}},
+		{"during", Options{}, []string{"unseen", "thread", "child", "last"}},
+		{"during", Options{Spans: spans(t, "observe")}, []string{"thread", "child", "last"}},
+	} {
+		t.Run(fmt.Sprintf("%s, %d", c.when, len(c.want)), func(t *testing.T) {
+			d := tempDir(t)
+			c.opt.Events = taskEvents
+			r := start(t, program(t, "leader"), d, c.when)
+			s := recordRunning(t, c.opt, r, 5)
+			var got []string
+			for _, ev := range s.events {
+				if path := string(ev.Get("path").Text); ev.Kind == &event.Kinds[event.PathOpen] && filepath.Dir(path) == d {
+					got = append(got, filepath.Base(path))
+				}
+			}
+			compare(t, got, c.want)
+			if p := s.session.Processes; len(p) != 1 || p[0].PID != uint32(r.pid) || p[0].Path != program(t, "leader") || len(p[0].Argv) != 3 {
+				t.Errorf("process %d runs %+v", r.pid, p)
+			}
+			if s.end.Reason != "exited" || s.end.Alive != 0 {
+				t.Errorf("%+v", s.end)
+			}
+		})
+	}
+}
+
 // inNamespace tells the test's own binary that it is in a pid namespace of its
 // own.
 const inNamespace = "VIV_TEST_IN_NAMESPACE"
