@@ -224,7 +224,7 @@ func TestOwnPIDNamespace(t *testing.T) {
 		run[i] = "^" + name + "$"
 	}
 	cmd := exec.Command(unshare, "--pid", "--fork", "--mount-proc",
-		"sh", "-c", `"$0" "$@"; exit $?`, self, "-test.v", "-test.timeout=5m", "-test.run", strings.Join(run, "|"))
+		"sh", "-c", `"$0" "$@"; exit $?`, self, "-test.v", "-test.timeout=30m", "-test.run", strings.Join(run, "|"))
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
