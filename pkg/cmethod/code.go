@@ -1,6 +1,7 @@
 package cmethod
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -12,11 +13,18 @@ import (
 type body struct {
 	end   uint64   // behind it
 	rets  []uint64 // its ret instructions
-	jumps []uint64 // where it jumps to outside itself
-	slots []uint64 // what it jumps through
+	jumps []jump   // out of itself
 	other bool     // it jumps to what is not known
 	table bool     // it jumps to what a table says
 	err   error    // it has code that is not understood
+}
+
+// jump is one out of a function.
+type jump struct {
+	at     uint64 // its instruction
+	to     uint64 // address, or of what it jumps through
+	slot   bool   // it is that
+	always bool   // it depends on nothing
 }
 
 // insn is an instruction.
@@ -45,8 +53,13 @@ func (f *File) decode(start uint64, code []byte, each func(insn)) error {
 
 // decodeOne decodes the instruction at the beginning of code.
 func decodeOne(code []byte) (x86asm.Inst, error) {
-	if len(code) >= 4 && string(code[:3]) == "\xf3\x0f\x1e" && code[3] == 0xfa { // endbr64
+	// Those of control-flow enforcement, which the decoder does not know.
+	switch {
+	case bytes.HasPrefix(code, []byte("\xf3\x0f\x1e\xfa")): // endbr64
 		return x86asm.Inst{Op: x86asm.NOP, Len: 4}, nil
+	case len(code) >= 5 && code[0] == 0xf3 && code[1]&^1 == 0x48 && code[2] == 0x0f &&
+		(code[3] == 0x1e && code[4]&^7 == 0xc8 || code[3] == 0xae && code[4]&^7 == 0xe8): // rdsspq, incsspq
+		return x86asm.Inst{Op: x86asm.NOP, Len: 5}, nil
 	}
 	inst, err := x86asm.Decode(code, 64)
 	if err == nil && (inst.Op == 0 || inst.Len <= 0 || inst.Len > len(code)) {
@@ -119,12 +132,15 @@ func (f *File) scan(start uint64, code []byte, keep bool) (b *body, insns []insn
 		case isJump(i.Op):
 			if to := i.target(); to != 0 {
 				if to < start || to >= b.end {
-					b.jumps = append(b.jumps, to)
+					b.jumps = append(b.jumps, jump{i.at, to, false, i.Op == x86asm.JMP})
 				}
 			} else if through, ok := i.address(i.Args[0]); ok {
-				b.slots = append(b.slots, through)
-			} else if to, ok := f.cases(i, before, start, b.end); ok {
-				b.jumps, b.table = append(b.jumps, to...), true
+				b.jumps = append(b.jumps, jump{i.at, through, true, true})
+			} else if outside, ok := f.cases(i, before, start, b.end); ok {
+				for _, to := range outside {
+					b.jumps = append(b.jumps, jump{i.at, to, false, false})
+				}
+				b.table = true
 			} else {
 				b.other = true
 			}
@@ -265,72 +281,91 @@ func (f *File) stub(addr uint64) (uint64, bool) {
 	return at + 6 + uint64(int64(int32(binary.LittleEndian.Uint32(b[2:])))), true
 }
 
-// Ends tells where a frame of the function that begins at addr is left: the
-// addresses of its ret instructions, and of those of the functions of the file
-// that it ends in by a jump, sorted. At each of them the stack pointer is what
-// it was at addr. tails are the functions of other files that it ends in by a
-// jump, by name: their ends are to be had from their files, by Symbol. With an
-// error that is ErrBlind there can be more ends than are returned.
-func (f *File) Ends(addr uint64) (ends []uint64, tails []string, err error) {
+// shared is how many calls of a function, and jumps to it, make it one that is
+// not only there for those that end in it.
+const shared = 8
+
+// Ends tells where a frame of the function that begins at addr is left, sorted:
+// the addresses of its ret instructions, and of those of the functions of the
+// file that it ends in by a jump. Where it jumps to one that much else uses, or
+// that is in another file, it is the address of the jump: a probe on the ret of
+// such a one would make all others pay, and what it does is not seen as the
+// frame's. At each of them the stack pointer is what it was at addr. An error is
+// ErrBlind, or one of all the file.
+func (f *File) Ends(addr uint64) ([]uint64, error) {
 	start, _, ok := f.function(addr)
 	if !ok || start != addr {
-		return nil, nil, fmt.Errorf("%w: no function begins at %#x", ErrBlind, addr)
+		return nil, fmt.Errorf("%w: no function begins at %#x", ErrBlind, addr)
 	}
+	if err := f.countUses(); err != nil {
+		return nil, err
+	}
+	var ends []uint64
 	seen := map[uint64]bool{}
 	todo := []uint64{addr}
-	blind := func(format string, args ...any) {
-		if err == nil {
-			err = fmt.Errorf("%w: %s", ErrBlind, fmt.Sprintf(format, args...))
-		}
-	}
-	through := func(at uint64) {
-		switch s, ok := f.slots[at]; {
-		case !ok || s.addr == 0 && s.name == "":
-			blind("it jumps through %#x", at)
-		case s.addr != 0:
-			todo = append(todo, s.addr)
-		default:
-			tails = append(tails, s.name)
-		}
-	}
 	for len(todo) > 0 {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if f.followed++; f.followed > maxFollowed {
-			return nil, nil, fmt.Errorf("%w: more than %d jumps out of functions", ErrFormat, maxFollowed)
-		}
-		if slot, ok := f.stub(at); ok {
-			if !seen[at] {
-				seen[at] = true
-				through(slot)
-			}
-			continue
-		}
 		start, b := f.body(at)
 		if b == nil {
-			blind("it jumps to %#x, which is in no function", at)
-			continue
+			return nil, fmt.Errorf("%w: it jumps to %#x, which is in no function", ErrBlind, at)
 		}
 		if seen[start] {
 			continue
 		}
 		seen[start] = true
 		if len(seen) > maxFunctions || len(ends)+len(b.rets) > maxEnds {
-			return nil, nil, fmt.Errorf("%w: it ends in too many others", ErrBlind)
+			return nil, fmt.Errorf("%w: it ends in too many others", ErrBlind)
 		}
 		if b.err != nil {
-			blind("%v", b.err)
+			return nil, fmt.Errorf("%w: %w", ErrBlind, b.err)
 		}
 		if b.other {
-			blind("the function at %#x jumps to what it is told", start)
+			return nil, fmt.Errorf("%w: the function at %#x jumps to what it is told", ErrBlind, start)
 		}
 		ends = append(ends, b.rets...)
-		todo = append(todo, b.jumps...)
-		for _, slot := range b.slots {
-			through(slot)
+		for _, j := range b.jumps {
+			if f.followed++; f.followed > maxFollowed {
+				return nil, fmt.Errorf("%w: more than %d jumps out of functions", ErrFormat, maxFollowed)
+			}
+			to, own := f.destination(j)
+			switch {
+			case own && (!j.always || f.uses[to] <= shared):
+				todo = append(todo, to)
+			case j.always:
+				ends = append(ends, j.at)
+			default:
+				return nil, fmt.Errorf("%w: its jump at %#x, which it does not always take, leads into another file", ErrBlind, j.at)
+			}
 		}
 	}
 	slices.Sort(ends)
-	slices.Sort(tails)
-	return slices.Compact(ends), slices.Compact(tails), err
+	return slices.Compact(ends), nil
+}
+
+// destination is where in the file a jump leads, directly or through the
+// procedure linkage table; own: it is in the file.
+func (f *File) destination(j jump) (to uint64, own bool) {
+	at := j.to
+	if !j.slot {
+		var stub bool
+		if at, stub = f.stub(j.to); !stub {
+			return j.to, true
+		}
+	}
+	to = f.slots[at].addr
+	return to, to != 0
+}
+
+// countUses counts the calls of, and jumps to, each address.
+func (f *File) countUses() error {
+	if f.uses != nil {
+		return nil
+	}
+	f.uses = map[uint64]int{}
+	return f.calls(func(_, to uint64, slot bool) {
+		if to, own := f.destination(jump{to: to, slot: slot}); own && f.isStart(to) {
+			f.uses[to]++
+		}
+	})
 }

@@ -2,7 +2,6 @@ package cmethod
 
 import (
 	"bytes"
-	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -50,7 +49,8 @@ type File struct {
 	bodies   map[uint64]*body    // by start
 	decoded  int                 // so many instructions
 	run      int
-	followed int // so many jumps out of functions
+	followed int            // so many jumps out of functions
+	uses     map[uint64]int // calls of a function, and jumps to it; nil: not counted
 	defs     []definition
 	analyzed bool
 	err      error
@@ -267,6 +267,12 @@ func (f *File) function(addr uint64) (start uint64, code []byte, ok bool) {
 	return start, code[:size], true
 }
 
+// isStart reports whether a function begins at the address.
+func (f *File) isStart(addr uint64) bool {
+	_, ok := slices.BinarySearch(f.starts, addr)
+	return ok
+}
+
 // size reads a function's size in bytes from its record.
 func (f *File) size(start, frame uint64) (uint64, bool) {
 	fde := f.bytes(frame)
@@ -361,8 +367,4 @@ func contains(s *elf.Section, text string) (bool, error) {
 		kept = copy(buf, b[len(b)-min(len(text)-1, len(b)):])
 	}
 	return false, nil
-}
-
-func compareMethods(a, b Method) int {
-	return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Func, b.Func))
 }

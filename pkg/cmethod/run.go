@@ -101,7 +101,7 @@ type program struct {
 }
 
 // Methods are the methods that want says yes to, of those whose class and
-// function can be told, in order. Several can have one function, and one of the
+// function can be told, in the order of the code that defines them. Several can have one function, and one of the
 // class and one of its objects can have the same name. An error is one of all
 // the file.
 func (f *File) Methods(want func(class, name string) bool) ([]Method, error) {
@@ -113,13 +113,14 @@ func (f *File) Methods(want func(class, name string) bool) ([]Method, error) {
 		return nil, f.err
 	}
 	var all []Method
+	seen := map[Method]bool{}
 	for _, d := range f.defs {
-		if want(d.on.s, d.name) {
-			all = append(all, Method{d.on.s, d.name, d.function})
+		if m := (Method{d.on.s, d.name, d.function}); want(m.Class, m.Name) && !seen[m] {
+			seen[m] = true
+			all = append(all, m)
 		}
 	}
-	slices.SortFunc(all, compareMethods)
-	return slices.Compact(all), nil
+	return all, nil
 }
 
 // analyze runs through the functions that define something until no more is
@@ -207,15 +208,10 @@ func (f *File) callee(addr uint64) call {
 
 func (f *File) slotCall(at uint64) call { return known[f.slots[at].name] }
 
-// definers are the functions that define classes or methods, by their start.
-func (f *File) definers() ([]uint64, error) {
-	var found []uint64
+// calls calls each with what look like calls and jumps: where they are, and the
+// address that they go to, or of what they go through.
+func (f *File) calls(each func(at, to uint64, slot bool)) error {
 	calls := 0
-	add := func(addr uint64) {
-		if start, _, ok := f.function(addr); ok && !f.isLinkage(addr) && (len(found) == 0 || found[len(found)-1] != start) {
-			found = append(found, start)
-		}
-	}
 	for _, s := range f.segments {
 		if !s.code {
 			continue
@@ -232,20 +228,33 @@ func (f *File) definers() ([]uint64, error) {
 					continue
 				}
 				if calls++; calls > maxCalls {
-					return nil, fmt.Errorf("%w: more than %d calls", ErrFormat, maxCalls)
+					return fmt.Errorf("%w: more than %d calls", ErrFormat, maxCalls)
 				}
 				addr := s.addr + uint64(at)
-				var c call
 				if first == 0xff || first == 0x8b {
-					c = f.slotCall(addr + 6 + uint64(int64(int32(binary.LittleEndian.Uint32(s.data[at+2:])))))
+					each(addr, addr+6+uint64(int64(int32(binary.LittleEndian.Uint32(s.data[at+2:])))), true)
 				} else {
-					c = f.callee(addr + 5 + uint64(int64(int32(binary.LittleEndian.Uint32(s.data[at+1:])))))
-				}
-				if c.defines() {
-					add(addr)
+					each(addr, addr+5+uint64(int64(int32(binary.LittleEndian.Uint32(s.data[at+1:])))), false)
 				}
 			}
 		}
+	}
+	return nil
+}
+
+// definers are the functions that define classes or methods, by their start.
+func (f *File) definers() ([]uint64, error) {
+	var found []uint64
+	err := f.calls(func(at, to uint64, slot bool) {
+		if slot && !f.slotCall(to).defines() || !slot && !f.callee(to).defines() {
+			return
+		}
+		if start, _, ok := f.function(at); ok && !f.isLinkage(at) && (len(found) == 0 || found[len(found)-1] != start) {
+			found = append(found, start)
+		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.Sort(found)
 	return slices.Compact(found), nil
@@ -286,17 +295,17 @@ func (f *File) program(addr uint64) *program {
 		}
 	}
 	// What parts of it that the compiler moved away come back to.
-	for _, to := range b.jumps {
-		if _, ok := f.stub(to); ok {
+	for _, j := range b.jumps {
+		if _, ok := f.stub(j.to); ok || j.slot {
 			continue
 		}
-		if _, part := f.body(to); part != nil {
+		if _, part := f.body(j.to); part != nil {
 			for _, back := range part.jumps {
-				if back > start && back < b.end {
-					if !mark(back) {
+				if !back.slot && back.to > start && back.to < b.end {
+					if !mark(back.to) {
 						return nil
 					}
-					p.extra = append(p.extra, back)
+					p.extra = append(p.extra, back.to)
 				}
 			}
 		}
