@@ -50,6 +50,7 @@ func methods() error {
 		{name: "`--spans ruby`, a span", what: "listed", turns: 100_000, before: viv + "ruby --"},
 		{name: "listed C method (`Process#pid`)", what: "listed-c", turns: 1_000_000},
 		{name: "`--spans ruby-c`, a span", what: "listed-c", turns: 300_000, before: viv + "ruby-c --"},
+		{name: "`--spans ruby-c` of another Ruby", what: "listed-c", turns: 300_000, beside: viv + "ruby-c --"},
 	}
 	for range *rounds {
 		for _, r := range rows {

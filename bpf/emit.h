@@ -69,6 +69,7 @@ static __always_inline void set_task(struct record *r, struct task *t)
 	r->ktime = bpf_ktime_get_ns();
 	r->span = t->span;
 	r->parent = t->parent;
+	r->sp = t->methods ? ((struct pt_regs *)bpf_task_pt_regs(task))->sp : 0;
 	if (own_level) {
 		r->pid = own_id(task->group_leader);
 		r->tid = own_id(task);

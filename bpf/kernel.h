@@ -121,6 +121,7 @@ struct cred {
 
 struct vm_area_struct {
 	struct file *vm_file;
+	unsigned long vm_start, vm_end, vm_flags;
 };
 
 struct pid_namespace {
@@ -188,7 +189,7 @@ struct socket {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, r10, r8, r9, orig_ax;
+	unsigned long di, si, dx, r10, r8, r9, orig_ax, sp;
 };
 #endif
 

@@ -64,6 +64,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 
 	if (!t)
 		return 0;
+	t->methods = 0;
 	tell_library(t, task, 0, true);
 	s = get_texts();
 	if (!s)

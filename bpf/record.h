@@ -42,6 +42,7 @@ enum kind {
 	VIV_BLIND = VIV_KINDS, /* no event: num[0] says what cannot be seen, enum blind */
 	VIV_LIBRARY,	       /* no event: process num[0], made by num[1] or 0, can have another library */
 	VIV_TLS_END,	       /* no event: connection num[2] is over */
+	VIV_METHOD_JUMP,       /* no event: methods below sp were left */
 };
 
 /* What a process does that the hooks do not show. */
@@ -71,6 +72,7 @@ struct record {
 	__u64 ktime;  /* ns, CLOCK_MONOTONIC */
 	__u64 span;   /* the thread's span id */
 	__u64 parent; /* and its parent's */
+	__u64 sp;     /* the thread's stack pointer, if it may be in a method of Ruby's; else 0 */
 	__u32 pid, tid, uid, gid;
 	char comm[16];
 	__u32 lost; /* records that did not fit before this one, on this CPU */

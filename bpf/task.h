@@ -9,7 +9,8 @@ struct task {
 	__u64 span;
 	__u64 parent;
 	__u64 told; /* bits of enum blind: of a process's leader */
-	__u32 tid;  /* as it was made, if own_level: an exec of a thread loses it */
+	__u64 methods; /* of Ruby's, written in C, that it entered and has not returned from */
+	__u32 tid;     /* as it was made, if own_level: an exec of a thread loses it */
 };
 
 /* Task storage goes away with its task, so no context outlives a task whose

@@ -45,7 +45,8 @@ enum role {
 };
 
 enum site_flag {
-	SITE_LISTED = 1, /* the list decides */
+	SITE_LISTED = 1,    /* the list decides */
+	SITE_IN_METHOD = 2, /* only in a method of Ruby's that is recorded */
 };
 
 struct site {
@@ -224,7 +225,7 @@ int usdt(struct pt_regs *ctx)
 	if (!t)
 		return 0;
 	site = bpf_map_lookup_elem(&sites, &i);
-	if (!site)
+	if (!site || (site->flags & SITE_IN_METHOD && !t->methods))
 		return 0;
 	if (site->flags & SITE_LISTED) {
 		verdict = listed(ctx, site);
@@ -261,8 +262,17 @@ int usdt(struct pt_regs *ctx)
 	}
 	if (site->arg[ROLE_LINE].kind)
 		set_num(&o, 0, arg_value(ctx, &site->arg[ROLE_LINE]));
+	if (site->flags & SITE_IN_METHOD)
+		set_num(&o, 1, 1);
 	emit(&o);
 	return 0;
+}
+
+static __always_inline void begin_function(struct out *o, struct task *t, enum kind kind, __u64 site)
+{
+	begin(o, t, kind, 0);
+	o->rec.flags |= VIV_FUNCTION;
+	set_num(o, 0, site); /* user space knows its name */
 }
 
 static __always_inline int function(struct pt_regs *ctx, enum kind kind)
@@ -272,9 +282,7 @@ static __always_inline int function(struct pt_regs *ctx, enum kind kind)
 
 	if (!t)
 		return 0;
-	begin(&o, t, kind, 0);
-	o.rec.flags |= VIV_FUNCTION;
-	set_num(&o, 0, bpf_get_attach_cookie(ctx)); /* user space knows its name */
+	begin_function(&o, t, kind, bpf_get_attach_cookie(ctx));
 	emit(&o);
 	return 0;
 }
@@ -289,6 +297,102 @@ SEC("uretprobe.s")
 int func_return(struct pt_regs *ctx)
 {
 	return function(ctx, VIV_SPAN_STOP);
+}
+
+/*
+ * Functions that methods of Ruby are written in. No uretprobes: the kernel pairs
+ * them by their order, which is wrong in a program that changes stacks, as
+ * Ruby's fibers do, and would crash it. So there is a probe on each return
+ * instruction, which knows its entry by the stack pointer, and one where an
+ * exception, or whatever else leaves methods without a return, has set the
+ * stack pointer back. What is open then, user space keeps (pkg/probe/methods.go).
+ */
+struct frame {
+	__u64 sp;
+	__u64 tid;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); /* what was left without a return stays behind */
+	__uint(max_entries, 16384);
+	__type(key, struct frame);
+	__type(value, __u64); /* its site */
+} frames SEC(".maps");
+
+#define VM_GROWSDOWN 0x100
+#define STACK_GAP (128UL << 20) /* what the kernel keeps free below the first stack for it to grow (MIN_GAP) */
+
+struct stack {
+	__u64 from, to;
+};
+
+static long stack_of(struct task_struct *task, struct vm_area_struct *vma, struct stack *s)
+{
+	s->to = vma->vm_end;
+	s->from = vma->vm_flags & VM_GROWSDOWN ? s->to - STACK_GAP : vma->vm_start;
+	return 0;
+}
+
+SEC("uprobe.s")
+int method_entry(struct pt_regs *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct frame f = { .sp = ctx->sp, .tid = task->pid };
+	struct stack stack = {};
+	struct task *t = watched();
+	struct out o;
+	__u64 site;
+
+	if (!t)
+		return 0;
+	site = bpf_get_attach_cookie(ctx);
+	if (!bpf_map_update_elem(&frames, &f, &site, BPF_NOEXIST))
+		t->methods++;
+	else if (bpf_map_update_elem(&frames, &f, &site, BPF_ANY)) {
+		lose();
+		return 0;
+	}
+	begin_function(&o, t, VIV_SPAN_START, site);
+	/* Not while the process changes its mappings: then it is the same as before. */
+	if (!bpf_find_vma(task, f.sp, stack_of, &stack, 0)) {
+		set_num(&o, 1, stack.from);
+		set_num(&o, 2, stack.to);
+	}
+	emit(&o);
+	return 0;
+}
+
+SEC("uprobe.s")
+int method_return(struct pt_regs *ctx)
+{
+	struct frame f = { .sp = ctx->sp, .tid = bpf_get_current_task_btf()->pid };
+	struct task *t = watched();
+	struct out o;
+	__u64 *site;
+
+	if (!t || !t->methods)
+		return 0;
+	site = bpf_map_lookup_elem(&frames, &f);
+	if (!site)
+		return 0;
+	begin_function(&o, t, VIV_SPAN_STOP, *site);
+	emit(&o);
+	bpf_map_delete_elem(&frames, &f);
+	t->methods--;
+	return 0;
+}
+
+SEC("uprobe.s")
+int method_jump(struct pt_regs *ctx)
+{
+	struct task *t = watched();
+	struct out o;
+
+	if (!t || !t->methods)
+		return 0;
+	begin(&o, t, VIV_METHOD_JUMP, 0);
+	emit(&o);
+	return 0;
 }
 
 /*

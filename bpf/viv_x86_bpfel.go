@@ -73,6 +73,12 @@ const (
 	VivFlagVIV_UNREACHABLE_1 VivFlag = 128
 )
 
+type VivFrame struct {
+	_   structs.HostLayout
+	Sp  uint64
+	Tid uint64
+}
+
 type VivKind uint32
 
 const (
@@ -107,6 +113,7 @@ const (
 	VivKindVIV_BLIND            VivKind = 27
 	VivKindVIV_LIBRARY          VivKind = 28
 	VivKindVIV_TLS_END          VivKind = 29
+	VivKindVIV_METHOD_JUMP      VivKind = 30
 )
 
 type VivMethodKey struct {
@@ -133,6 +140,7 @@ type VivRecord struct {
 	Ktime  uint64
 	Span   uint64
 	Parent uint64
+	Sp     uint64
 	Pid    uint32
 	Tid    uint32
 	Uid    uint32
@@ -170,7 +178,8 @@ type VivSite struct {
 type VivSiteFlag uint32
 
 const (
-	VivSiteFlagSITE_LISTED VivSiteFlag = 1
+	VivSiteFlagSITE_LISTED    VivSiteFlag = 1
+	VivSiteFlagSITE_IN_METHOD VivSiteFlag = 2
 )
 
 type VivSpanTexts struct {
@@ -187,12 +196,13 @@ type VivTarget struct {
 }
 
 type VivTask struct {
-	_      structs.HostLayout
-	Span   uint64
-	Parent uint64
-	Told   uint64
-	Tid    uint32
-	_      [4]byte
+	_       structs.HostLayout
+	Span    uint64
+	Parent  uint64
+	Told    uint64
+	Methods uint64
+	Tid     uint32
+	_       [4]byte
 }
 
 type VivTexts struct {
@@ -220,6 +230,7 @@ const (
 	VivMapEntries               = "entries"
 	VivMapEvents                = "events"
 	VivMapExits                 = "exits"
+	VivMapFrames                = "frames"
 	VivMapMethods               = "methods"
 	VivMapPendings              = "pendings"
 	VivMapScratch               = "scratch"
@@ -260,6 +271,9 @@ const (
 	VivProgLsmTaskKill          = "lsm_task_kill"
 	VivProgLsmTry               = "lsm_try"
 	VivProgMarkerExit           = "marker_exit"
+	VivProgMethodEntry          = "method_entry"
+	VivProgMethodJump           = "method_jump"
+	VivProgMethodReturn         = "method_return"
 	VivProgMmapExit             = "mmap_exit"
 	VivProgNamesEnter           = "names_enter"
 	VivProgNamesExit            = "names_exit"
@@ -385,6 +399,9 @@ type VivProgramSpecs struct {
 	LsmTaskKill          *ebpf.ProgramSpec `ebpf:"lsm_task_kill"`
 	LsmTry               *ebpf.ProgramSpec `ebpf:"lsm_try"`
 	MarkerExit           *ebpf.ProgramSpec `ebpf:"marker_exit"`
+	MethodEntry          *ebpf.ProgramSpec `ebpf:"method_entry"`
+	MethodJump           *ebpf.ProgramSpec `ebpf:"method_jump"`
+	MethodReturn         *ebpf.ProgramSpec `ebpf:"method_return"`
 	MmapExit             *ebpf.ProgramSpec `ebpf:"mmap_exit"`
 	NamesEnter           *ebpf.ProgramSpec `ebpf:"names_enter"`
 	NamesExit            *ebpf.ProgramSpec `ebpf:"names_exit"`
@@ -416,6 +433,7 @@ type VivMapSpecs struct {
 	Entries     *ebpf.MapSpec `ebpf:"entries"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Exits       *ebpf.MapSpec `ebpf:"exits"`
+	Frames      *ebpf.MapSpec `ebpf:"frames"`
 	Methods     *ebpf.MapSpec `ebpf:"methods"`
 	Pendings    *ebpf.MapSpec `ebpf:"pendings"`
 	Scratch     *ebpf.MapSpec `ebpf:"scratch"`
@@ -486,6 +504,7 @@ type VivMaps struct {
 	Entries     *ebpf.Map `ebpf:"entries"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Exits       *ebpf.Map `ebpf:"exits"`
+	Frames      *ebpf.Map `ebpf:"frames"`
 	Methods     *ebpf.Map `ebpf:"methods"`
 	Pendings    *ebpf.Map `ebpf:"pendings"`
 	Scratch     *ebpf.Map `ebpf:"scratch"`
@@ -503,6 +522,7 @@ func (m *VivMaps) Close() error {
 		m.Entries,
 		m.Events,
 		m.Exits,
+		m.Frames,
 		m.Methods,
 		m.Pendings,
 		m.Scratch,
@@ -585,6 +605,9 @@ type VivPrograms struct {
 	LsmTaskKill          *ebpf.Program `ebpf:"lsm_task_kill"`
 	LsmTry               *ebpf.Program `ebpf:"lsm_try"`
 	MarkerExit           *ebpf.Program `ebpf:"marker_exit"`
+	MethodEntry          *ebpf.Program `ebpf:"method_entry"`
+	MethodJump           *ebpf.Program `ebpf:"method_jump"`
+	MethodReturn         *ebpf.Program `ebpf:"method_return"`
 	MmapExit             *ebpf.Program `ebpf:"mmap_exit"`
 	NamesEnter           *ebpf.Program `ebpf:"names_enter"`
 	NamesExit            *ebpf.Program `ebpf:"names_exit"`
@@ -641,6 +664,9 @@ func (p *VivPrograms) Close() error {
 		p.LsmTaskKill,
 		p.LsmTry,
 		p.MarkerExit,
+		p.MethodEntry,
+		p.MethodJump,
+		p.MethodReturn,
 		p.MmapExit,
 		p.NamesEnter,
 		p.NamesExit,

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -76,9 +75,6 @@ func (f *flags) run() error {
 	}
 	ctx := context.Background()
 	if len(f.Command) == 0 {
-		if rubies := p.Rubies(); len(rubies) > 0 && slices.Equal(f.Spans, []string{"auto"}) {
-			cli.Warn("process %d runs Ruby, whose methods are not shown: --spans ruby-c shows those written in C, --spans ruby -- CMD all listed ones of a new process", rubies[0])
-		}
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 		defer stop()
@@ -187,11 +183,8 @@ func (f *flags) options() (probe.Options, error) {
 	if opt.Spans, err = probe.ParseSpans(f.Spans); err != nil {
 		return opt, cli.Usagef("the providers are: "+strings.Join(probe.SpanProviders(), ", "), "--spans: %v", err)
 	}
-	if slices.Contains(f.Spans, "ruby-c") {
-		cli.Warn("ruby-c: Ruby 3.1 can crash while its probes are listened to (docs/spans.md)")
-	}
 	if opt.Spans.Ruby && len(opt.Command) == 0 {
-		return opt, cli.Usagef("--spans ruby-c -p PID shows methods that are written in C of a Ruby that runs already", "--spans ruby is for a command")
+		return opt, cli.Usagef("of a Ruby that runs already, --spans auto shows the methods that are written in C", "--spans ruby is for a command")
 	}
 	if opt.Spans.Allow, err = probe.ReadSpanAllow(f.SpanAllow); err != nil {
 		return opt, cli.Usagef("", "--span-allow: %v", err)

@@ -234,7 +234,7 @@ func TestUsage(t *testing.T) {
 		{"--spans nonsense -- true", "--spans: unknown provider \"nonsense\"\nhint: the providers are: auto, none, markers, .*\n"},
 		{"--spans none,markers -- true", "--spans: none excludes all others\nhint: .*\n"},
 		{"--spans usdt:a:b -- true", "--spans: usdt:a:b: has 2 names; it is usdt:PROVIDER:ENTRY:RETURN.*\nhint: .*\n"},
-		{"--spans ruby -p 1", "--spans ruby is for a command\nhint: --spans ruby-c .*\n"},
+		{"--spans ruby -p 1", "--spans ruby is for a command\nhint: of a Ruby that runs already, --spans auto .*\n"},
 		{"--span-allow @/no/such/file -- true", "--span-allow: open /no/such/file: no such file or directory\n"},
 		{"--traceparent 00-1-2-3 -- true", "--traceparent: \"00-1-2-3\" is no traceparent .*\n"},
 	} {
@@ -311,34 +311,6 @@ func TestStatus(t *testing.T) {
 				t.Errorf("%d bytes on stdout", len(got.stdout))
 			}
 		})
-	}
-}
-
-// TestRubyHint: who watches a running Ruby, and sees no methods, is told why.
-func TestRubyHint(t *testing.T) {
-	ruby := exec.Command(tool(t, "ruby"), "--disable-gems", "-e", "$stdin.read")
-	stdin, err := ruby.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ruby.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer ruby.Wait()
-	defer stdin.Close()
-	pid := strconv.Itoa(ruby.Process.Pid)
-	for spans, want := range map[string]string{
-		"auto":    `process ` + pid + ` runs Ruby, whose methods are not shown: --spans ruby-c .*, --spans ruby -- CMD .*`,
-		"markers": "",
-		"ruby-c":  `ruby-c: Ruby 3.1 can crash .*`,
-	} {
-		got := run(t, viv, "-p", pid, "--spans", spans, "-e", "proc_exec", "--duration", "1ms")
-		if want != "" {
-			want = "viv-probe: " + want + "\n"
-		}
-		if got.status != 0 || !regexp.MustCompile(`\A`+want+`\z`).MatchString(got.stderr) {
-			t.Errorf("--spans %s: status %d, stderr:\n%s", spans, got.status, got.stderr)
-		}
 	}
 }
 

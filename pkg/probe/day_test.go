@@ -35,7 +35,7 @@ func holds(t *testing.T, p *Probe) held {
 		switch m.Type() {
 		case ebpf.RingBuf:
 		case ebpf.TaskStorage: // only a task has one; see kernel
-		case ebpf.Hash, ebpf.ProgramArray:
+		case ebpf.Hash, ebpf.LRUHash, ebpf.ProgramArray:
 			key := make([]byte, m.KeySize())
 			for it, value := m.Iterate(), make([]byte, m.ValueSize()); it.Next(&key, &value); {
 				h.entries[name]++

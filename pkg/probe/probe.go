@@ -385,7 +385,7 @@ type Result struct {
 // soon as the stream is over. With a command, the signals that viv-probe gets
 // are the command's.
 func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
-	r := &recording{p: p, w: stream.NewWriter(out), out: out}
+	r := &recording{p: p, w: stream.NewWriter(out), out: out, threads: methodThreads{}}
 	r.ev.TraceID = p.session.TraceID
 	if p.opt.Spans.Observe {
 		r.obs = &observed{map[uint32]int{}}
@@ -497,6 +497,8 @@ type recording struct {
 	dec          decoder
 	tls          tlsWrites
 	ev           event.Event
+	span         event.Event // of a method that no probe told of
+	threads      methodThreads
 	raw          ringbuf.Record
 	fds          []unix.PollFd
 	events, lost uint64
@@ -566,7 +568,9 @@ func (r *recording) drain() error {
 			r.tls.lost()
 		}
 		if r.dec.inner {
-			r.inner()
+			if err := r.inner(); err != nil {
+				return err
+			}
 			continue
 		}
 		if cause := r.dec.blind; cause != "" {
@@ -580,8 +584,15 @@ func (r *recording) drain() error {
 			r.badMarkers++
 			continue
 		}
-		if r.p.sites != nil && !r.p.sites.see(&r.dec, &r.ev) {
-			continue
+		if r.p.sites != nil {
+			if !r.p.sites.see(&r.dec, &r.ev) {
+				continue
+			}
+			if seen, err := r.methods(); err != nil {
+				return err
+			} else if !seen {
+				continue
+			}
 		}
 		if r.dec.id == event.ProcExec && !r.p.opt.NoMask {
 			mask.Args(r.ev.Fields[1].List)
@@ -592,28 +603,33 @@ func (r *recording) drain() error {
 		case event.ProcFork:
 			r.tls.forget(uint32(r.ev.Fields[0].Num), r.ev.PID)
 		}
-		seen := r.p.opt.Events[r.dec.id]
-		if r.obs != nil && !r.obs.sees(r.dec.id, &r.ev) {
-			switch r.dec.id {
-			case event.ProcFork, event.ProcExec, event.ProcExit:
-				seen = false
-			default:
-				continue
-			}
-		}
-		if !seen {
-			// Spans are rebuilt from it. It says no more than that needs.
-			r.ev.Hidden = true
-			if r.dec.id == event.ProcExec {
-				r.ev.Fields[0], r.ev.Fields[1] = event.Value{}, event.Value{}
-			}
-		}
-		r.events++
-		if err := r.w.Event(&r.ev); err != nil {
+		if err := r.record(r.dec.id, &r.ev); err != nil {
 			return err
 		}
 	}
 	return r.w.Flush()
+}
+
+// record writes an event, if it is to be recorded.
+func (r *recording) record(id event.ID, ev *event.Event) error {
+	seen := r.p.opt.Events[id]
+	if r.obs != nil && !r.obs.sees(id, ev) {
+		switch id {
+		case event.ProcFork, event.ProcExec, event.ProcExit:
+			seen = false
+		default:
+			return nil
+		}
+	}
+	if !seen {
+		// Spans are rebuilt from it. It says no more than that needs.
+		ev.Hidden = true
+		if id == event.ProcExec {
+			ev.Fields[0], ev.Fields[1] = event.Value{}, event.Value{}
+		}
+	}
+	r.events++
+	return r.w.Event(ev)
 }
 
 // poll says whether all targets have ended, and returns EPIPE when nobody

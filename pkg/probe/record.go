@@ -28,12 +28,12 @@ type decoder struct {
 	text     []byte // storage of composed texts
 	id       event.ID
 	data     []byte // what an ssl_write captured
-	inner    bool   // the record was no event but for ourselves: of kind, num and pid
+	inner    bool   // the record was no event but for ourselves: of kind and num
 	kind     bpf.VivKind
 	num      [4]uint64
-	pid      uint32
 	asks     bool   // the record is of a method that the list does not have yet
 	function uint64 // where an event is of a function: the number of its site
+	sp       uint64 // the thread's stack pointer, if it may be in a method of Ruby; else 0
 	bad      bool   // the record was a marker that says nothing
 	blind    string // not empty: the record was no event but says what cannot be seen
 }
@@ -61,29 +61,28 @@ func (d *decoder) decode(raw []byte, ev *event.Event) (lost uint64, err error) {
 		texts[i], rest = rest[:n:n], rest[n:]
 	}
 	d.blind, d.bad, d.inner, d.data, d.asks, d.function = "", false, false, nil, false, 0
-	if k := bpf.VivKind(r.Kind); k == bpf.VivKindVIV_LIBRARY || k == bpf.VivKindVIV_TLS_END {
-		d.inner, d.kind, d.num, d.pid = true, k, r.Num, r.Pid
-		ev.KtimeNS = r.Ktime
-		return uint64(r.Lost), nil
-	}
-	if bpf.VivKind(r.Kind) == bpf.VivKindVIV_BLIND {
-		d.blind = fmt.Sprintf("%s of process %d", blindNames[bpf.VivBlind(r.Num[0])], r.Pid)
-		ev.KtimeNS = r.Ktime
-		return uint64(r.Lost), nil
-	}
-	if event.ID(r.Kind) >= event.NumKinds {
-		return 0, fmt.Errorf("record of unknown kind %d", r.Kind)
-	}
+	d.num, d.sp = r.Num, r.Sp
 	trace := ev.TraceID
 	ev.Reset()
 	ev.TraceID = trace
-	d.id = event.ID(r.Kind)
-	ev.Kind = &event.Kinds[d.id]
 	ev.KtimeNS = r.Ktime
 	ev.PID, ev.TID, ev.UID, ev.GID = r.Pid, r.Tid, r.Uid, r.Gid
 	const comm = unsafe.Offsetof(r.Comm)
 	ev.Comm = cutNUL(raw[comm : comm+unsafe.Sizeof(r.Comm)])
 	ev.SpanID, ev.ParentSpanID = r.Span, r.Parent
+	switch k := bpf.VivKind(r.Kind); k {
+	case bpf.VivKindVIV_LIBRARY, bpf.VivKindVIV_TLS_END, bpf.VivKindVIV_METHOD_JUMP:
+		d.inner, d.kind = true, k
+		return uint64(r.Lost), nil
+	case bpf.VivKindVIV_BLIND:
+		d.blind = fmt.Sprintf("%s of process %d", blindNames[bpf.VivBlind(r.Num[0])], r.Pid)
+		return uint64(r.Lost), nil
+	}
+	if event.ID(r.Kind) >= event.NumKinds {
+		return 0, fmt.Errorf("record of unknown kind %d", r.Kind)
+	}
+	d.id = event.ID(r.Kind)
+	ev.Kind = &event.Kinds[d.id]
 	ev.OutcomeUnknown = r.Flags&uint8(bpf.VivFlagVIV_UNKNOWN) != 0
 	ev.Truncated = r.Flags&uint8(bpf.VivFlagVIV_TRUNCATED) != 0
 	if r.Ret < 0 {

@@ -31,18 +31,62 @@ func TestRubyMethods(t *testing.T) {
 		}
 	})
 	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...), BufferSize: 1 << 24}, ruby, "testdata/calls.rb", d, log, "240")
+	compareCalls(t, s, log, 20_000, func(name string) string { return name })
+	for _, ev := range s.events {
+		if file := filepath.Base(string(ev.Get("file").Text)); ev.Kind == &event.Kinds[event.SpanStart] && strings.HasPrefix(file, "spans.rb") {
+			t.Fatalf("%s is called from %s", ev.Fields[0].Text, file)
+		}
+	}
+}
+
+// TestRubyUnchanged does the same with the methods written in C of a Ruby that
+// is left as it is, with its compiler and without.
+func TestRubyUnchanged(t *testing.T) {
+	ruby := tool(t, "ruby")
+	for _, c := range []struct{ name, flag string }{{"interpreter", "-W1"}, {"yjit", "--yjit"}} {
+		t.Run(c.name, func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "log")
+			opt := Options{Spans: spans(t, "auto"), Events: events(spanEvents...), BufferSize: 1 << 24}
+			s := record(t, opt, ruby, c.flag, "testdata/calls.rb", tempDir(t), log, "720")
+			compareCalls(t, s, log, 20_000, func(name string) string {
+				switch name {
+				case "File#open", "File#write", // are IO's
+					"Dir#glob",             // is written in Ruby
+					"Kernel#require",       // is so too, and the one that it calls has another name
+					"Object#instance_exec": // is over where its block begins
+					return ""
+				case "File#delete": // has the same function
+					return "File#unlink"
+				}
+				if strings.HasPrefix(name, "Net::HTTP#") { // is written in Ruby
+					return ""
+				}
+				return name
+			})
+		})
+	}
+}
+
+// compareCalls compares what a recording of testdata/calls.rb has of methods
+// with its log, of at least so many starts and stops. as says what a method is
+// called in the recording; "": it is not there.
+func compareCalls(t *testing.T, s *seen, log string, atLeast int, as func(name string) string) {
+	t.Helper()
 	text, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := strings.Split(string(text), "\n")
-	if len(want) < 20_000 {
-		t.Fatalf("the TracePoint saw only %d starts and stops", len(want))
-	}
+	var want []string
 	listed := map[string]bool{}
-	for _, w := range want {
-		_, name, _ := strings.Cut(w, " ")
-		listed[name] = true
+	for line := range strings.Lines(string(text)) {
+		what, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name = as(name); name != "" {
+			listed[name] = true
+			want = append(want, what+" "+name)
+		}
+	}
+	if len(want) < atLeast {
+		t.Fatalf("the TracePoint saw only %d starts and stops", len(want))
 	}
 	var got []string
 	on := false
@@ -54,9 +98,6 @@ func TestRubyMethods(t *testing.T) {
 		case !on || ev.TID != s.session.MainTID || !listed[name]:
 		case ev.Kind == &event.Kinds[event.SpanStart]:
 			got = append(got, "start "+name)
-			if file := filepath.Base(string(ev.Fields[1].Text)); strings.HasPrefix(file, "spans.rb") {
-				t.Fatalf("%s is called from %s", name, file)
-			}
 		case ev.Kind == &event.Kinds[event.SpanStop]:
 			got = append(got, "stop "+name)
 		}
@@ -351,13 +392,13 @@ func TestRubyRunning(t *testing.T) {
 		child = fork { Dir.mkdir(d + "/c") }
 		Process.wait(child)
 		system("exit 0")`
-	sp := spans(t, "ruby-c")
+	sp := spans(t, "auto")
 	sp.Allow = []string{"Dir#mkdir", "Kernel#system"}
 	r := start(t, ruby, "--disable-gems", "-e", script, d)
 	s := recordRunning(t, Options{Spans: sp, Events: events(event.SpanStart, event.SpanStop)}, r, 0)
 	got := spanThreads(t, s)
-	pair := func(name, line string) []string {
-		return []string{"span_start name=" + name + " file=-e line=" + line + " source=usdt", "span_stop name=" + name + " file=-e line=" + line + " source=usdt"}
+	pair := func(name string) []string {
+		return []string{"span_start name=" + name + " source=uprobe", "span_stop name=" + name + " source=uprobe"}
 	}
 	var all []string
 	for _, list := range got {
@@ -366,16 +407,16 @@ func TestRubyRunning(t *testing.T) {
 	if len(got) != 3 || len(all) != 8 {
 		t.Errorf("%d threads with %d starts and stops: %q", len(got), len(all), got)
 	}
-	compare(t, got["0"], append(pair("Dir#mkdir", "6"), pair("Kernel#system", "10")...))
+	compare(t, got["0"], append(pair("Dir#mkdir"), pair("Kernel#system")...))
 }
 
 // TestRubyRunningTree: of a Ruby that runs already, unchanged: a child and a
-// connection under the method that made them, and what no method did in the
-// thread's own span.
+// connection under the method that made them, also one that an exception
+// leaves, and what no method did in the thread's own span.
 func TestRubyRunningTree(t *testing.T) {
 	ruby := tool(t, "ruby")
 	d := tempDir(t)
-	for _, name := range []string{"child", "outside"} {
+	for _, name := range []string{"child", "outside", "rescued", "caught", "opened"} {
 		if err := os.WriteFile(filepath.Join(d, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -384,23 +425,138 @@ func TestRubyRunningTree(t *testing.T) {
 		require "socket"
 		server = TCPServer.new("127.0.0.1", 0)
 		port = server.addr[1]
+		nobody = TCPServer.open("127.0.0.1", 0) { |s| s.addr[1] }
 		puts "ready"
 		$stdout.flush
 		$stdin.read
 		system("exec < #{ARGV[0]}/child")
 		IO.read(ARGV[0] + "/outside")
+		begin
+			TCPSocket.new("127.0.0.1", nobody)
+		rescue SystemCallError
+			IO.read(ARGV[0] + "/rescued")
+		end
+		catch(:here) { Dir.chdir(ARGV[0]) { Dir.glob("opened") { |f| IO.read(f); throw :here } } }
+		IO.read(ARGV[0] + "/caught")
 		Thread.new { TCPSocket.new("127.0.0.1", port) }.join`
-	sp := spans(t, "ruby-c")
+	sp := spans(t, "auto")
 	opt := Options{Spans: sp, Events: events(append(spanEvents, event.PathOpen, event.SockConnect)...)}
 	s := recordRunning(t, opt, start(t, ruby, "--disable-gems", "-e", script, d), 0)
 	compareTree(t, s, d, `
 [PROC pid=N comm=NAME]
-├─ [SPAN tid=N Kernel#system at=-e:8 dur=N
+├─ [SPAN tid=N Kernel#system dur=N
 │ └─ [PROC pid=N comm=NAME]
 │ └─ LSM path_open → "DIR/child" flags=O_RDONLY @N
 ├─ [SPAN tid=N <no-span> dur=N
 │ └─ LSM path_open → "DIR/outside" flags=O_RDONLY @N
-└─ [SPAN tid=N TCPSocket#initialize at=-e:10 dur=N
+├─ [SPAN tid=N TCPSocket#initialize dur=N (raise)]
+│ ├─ LSM sock_connect → 127.0.0.1:N (AF_INET) error=EINPROGRESS @N
+│ └─ EXCP span_raise → error=Errno::ECONNREFUSED at=-e:12 source=usdt @N
+├─ [SPAN tid=N <no-span> dur=N
+│ └─ LSM path_open → "DIR/rescued" flags=O_RDONLY @N
+├─ [SPAN tid=N Dir#chdir dur=N
+│ └─ LSM path_open → "DIR/opened" flags=O_RDONLY @N
+├─ [SPAN tid=N <no-span> dur=N
+│ └─ LSM path_open → "DIR/caught" flags=O_RDONLY @N
+└─ [SPAN tid=N TCPSocket#initialize dur=N
    └─ LSM sock_connect → 127.0.0.1:N (AF_INET) error=EINPROGRESS @N
 `)
+}
+
+// TestRubyRunningFibers: a fiber's methods, of those written in C, are spans only
+// while it runs, and the program runs as ever.
+func TestRubyRunningFibers(t *testing.T) {
+	ruby := tool(t, "ruby")
+	script := `
+		require "fiber"
+		puts "ready"
+		$stdout.flush
+		$stdin.read
+		fibers = 3.times.map { |i| Fiber.new { Dir.chdir(".") { Fiber.yield; Dir.mkdir("f#{i}"); Fiber.yield; raise "left" if i == 1 } } }
+		fibers.each(&:resume)
+		Dir.mkdir("one")
+		Dir.chdir(".") { fibers.each(&:resume) }
+		names = Enumerator.new { |y| Dir.chdir(".") { y << 1; Dir.mkdir("never") } }
+		names.next
+		Dir.mkdir("two")
+		fibers.each { |f| f.resume rescue Dir.mkdir("three") }
+		Thread.new { Fiber.new { Object.new.instance_exec { Fiber.yield } }.resume; Dir.mkdir("four") }.join
+		exit true`
+	t.Chdir(tempDir(t))
+	sp := spans(t, "auto")
+	sp.Allow = []string{"Dir#*", "BasicObject#instance_exec"}
+	s := recordRunning(t, Options{Spans: sp, Events: events(spanEvents...)}, start(t, ruby, "--disable-gems", "-e", script), 0)
+	var got []string
+	for _, ev := range s.events {
+		if ev.Kind != &event.Kinds[event.ProcFork] && !ev.Hidden {
+			got = append(got, fmt.Sprintf("%s %s", ev.Kind.Name, ev.Fields[0].Text))
+		}
+	}
+	var want []string
+	for line := range strings.Lines(`
+		fibers.each(&:resume): +chdir -chdir +chdir -chdir +chdir -chdir
+		in none of them: +mkdir -mkdir
+		in another chdir, which is not seen to go on between them: +chdir -chdir
+		+chdir +mkdir -mkdir -chdir
+		+chdir +mkdir -mkdir -chdir
+		+chdir +mkdir -mkdir -chdir
+		and at its end: +chdir -chdir
+		names.next: +chdir -chdir
+		+mkdir -mkdir
+		the first ends, the second fails, and the third ends: +chdir -chdir
+		+chdir RuntimeError -chdir
+		+mkdir -mkdir
+		+chdir -chdir
+		in the thread: +instance_exec -instance_exec
+		+mkdir -mkdir
+`) {
+		for word := range strings.FieldsSeq(line[strings.LastIndex(line, ":")+1:]) {
+			switch word[0] {
+			case '+':
+				want = append(want, "span_start "+word[1:])
+			case '-':
+				want = append(want, "span_stop "+word[1:])
+			default:
+				want = append(want, "span_raise "+word)
+			}
+		}
+	}
+	for i := range got {
+		got[i] = strings.NewReplacer("Dir#", "", "BasicObject#", "").Replace(got[i])
+	}
+	compare(t, got, want)
+}
+
+// TestRubyRunningKept: what Ruby's own probes of C methods would crash runs as
+// ever: it names a hidden object after each collection of garbage.
+func TestRubyRunningKept(t *testing.T) {
+	ruby := tool(t, "ruby")
+	script := `
+		puts "ready"
+		$stdout.flush
+		$stdin.read
+		kept = []
+		200.times do |i|
+			kept << -> { i }
+			GC.start
+			eval("class Object; alias name#{i} to_s; end")
+			kept << { **{ i => i } }
+			begin
+				Process.kill(0, 0)
+				Dir.rmdir("none")
+			rescue SystemCallError
+				kept << "x" * 1000
+			end
+		end
+		exit kept.size == 600`
+	s := recordRunning(t, Options{Spans: spans(t, "auto"), Events: events(spanEvents...)}, start(t, ruby, "--disable-gems", "-e", script), 0)
+	n := map[string]int{}
+	for _, ev := range s.events {
+		n[ev.Kind.Name+" "+string(ev.Fields[0].Text)]++
+	}
+	for _, name := range []string{"span_start Process#kill", "span_stop Process#kill", "span_start Dir#rmdir", "span_stop Dir#rmdir", "span_raise Errno::ENOENT"} {
+		if n[name] != 200 {
+			t.Errorf("%s: %d times, want 200; all: %v", name, n[name], n)
+		}
+	}
 }

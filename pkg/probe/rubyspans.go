@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -81,22 +80,6 @@ func reachable(dir string) bool {
 		dir = filepath.Dir(dir)
 	}
 	return false
-}
-
-// Rubies lists the processes to watch that are Ruby programs of whose methods
-// nothing tells.
-func (p *Probe) Rubies() (pids []int) {
-	s := &p.opt.Spans
-	if s.Ruby || slices.ContainsFunc(s.usdt, func(u usdtProvider) bool { return u.name == rubyC.name }) {
-		return nil
-	}
-	for _, t := range p.targets {
-		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", shown(t.pid))) // of one that is gone nothing is said
-		if strings.HasPrefix(filepath.Base(exe), "ruby") {
-			pids = append(pids, t.pid)
-		}
-	}
-	return pids
 }
 
 func (r *rubyFiles) start() string { return filepath.Join(r.dir, "start.rb") }

@@ -31,6 +31,12 @@ const (
 	maxHolds = 4096  // processes' files whose semaphores are raised
 )
 
+// siteName is what a site is called, if its probe does not say it.
+type siteName struct {
+	name   []byte
+	method bool // of Ruby
+}
+
 // fileID is a file, whatever its name.
 type fileID struct{ dev, ino uint64 }
 
@@ -46,10 +52,10 @@ type siteSet struct {
 	list     *methodList
 	files    map[fileID]probedFile
 	procs    map[int]*siteProcess
-	reaped   uint64   // ktime of the last look for processes that have ended, ns
-	names    [][]byte // of functions, by site
-	n        int      // sites
-	holds    int      // files of processes whose semaphores are raised
+	reaped   uint64 // ktime of the last look for processes that have ended, ns
+	names    []siteName
+	n        int // sites
+	holds    int // files of processes whose semaphores are raised
 	links    []link.Link
 	closing  sync.WaitGroup // of links that are being released
 	mu       sync.Mutex     // of unclosed
@@ -79,10 +85,13 @@ type probedFile struct {
 // named.
 func (p *Probe) newSites() (*siteSet, error) {
 	s := &siteSet{p: p, multi: haveUprobeMulti(), files: map[fileID]probedFile{}, procs: map[int]*siteProcess{}}
+	programs := []string{"usdt", "method_entry", "method_return", "method_jump"}
 	if s.multi {
-		p.bpf.spec.Programs["usdt"].AttachType = ebpf.AttachTraceUprobeMulti
+		for _, name := range programs {
+			p.bpf.spec.Programs[name].AttachType = ebpf.AttachTraceUprobeMulti
+		}
 	}
-	if err := p.bpf.load("usdt", "func_entry", "func_return", "hold"); err != nil {
+	if err := p.bpf.load(append(programs, "func_entry", "func_return", "hold")...); err != nil {
 		return nil, fmt.Errorf("probes: %w", err)
 	}
 	allow := p.opt.Spans.Allow
@@ -333,6 +342,9 @@ func (s *siteSet) attach(f *os.File, path string) (file probedFile) {
 	if err != nil {
 		s.fail(fmt.Errorf("probes in %s: %w", path, err))
 	}
+	if s.p.opt.Spans.RubyC && s.attachMethods(f, e, path) {
+		file.file = f
+	}
 	if len(sites) == 0 {
 		return file
 	}
@@ -368,9 +380,9 @@ func (s *siteSet) attach(f *os.File, path string) (file probedFile) {
 	if len(places) == 0 {
 		return file
 	}
-	if err := s.link(ex, places, cookies); err != nil {
+	if err := s.link(ex, "usdt", places, cookies); err != nil {
 		s.fail(fmt.Errorf("probes in %s: %w", path, err))
-		return probedFile{}
+		return probedFile{file: file.file}
 	}
 	file.file = f
 	if len(file.semaphores) > 0 {
@@ -384,8 +396,8 @@ func fdPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) 
 
 // link attaches to sites in a file, for all processes. To detach from them one
 // by one takes the kernel its time for each.
-func (s *siteSet) link(ex *link.Executable, places, cookies []uint64) error {
-	prog := s.p.bpf.programs["usdt"]
+func (s *siteSet) link(ex *link.Executable, program string, places, cookies []uint64) error {
+	prog := s.p.bpf.programs[program]
 	if s.multi {
 		l, err := ex.UprobeMulti(nil, prog, &link.UprobeMultiOptions{Addresses: places, Cookies: cookies})
 		if err == nil {
@@ -407,8 +419,11 @@ func (s *siteSet) link(ex *link.Executable, places, cookies []uint64) error {
 // it.
 func (s *siteSet) site(u *usdtProvider, p probe, site *usdt.Site) (cookie uint32, err error) {
 	v := bpf.VivSite{Kind: uint16(p.kind)}
-	if s.p.opt.Spans.listed(u) && p.kind != event.SpanRaise {
-		v.Flags = uint16(bpf.VivSiteFlagSITE_LISTED)
+	if s.p.opt.Spans.Allow != nil && p.kind != event.SpanRaise {
+		v.Flags |= uint16(bpf.VivSiteFlagSITE_LISTED)
+	}
+	if u.inMethod {
+		v.Flags |= uint16(bpf.VivSiteFlagSITE_IN_METHOD)
 	}
 	for role, n := range p.args {
 		if n == 0 {
@@ -427,19 +442,19 @@ func (s *siteSet) site(u *usdtProvider, p probe, site *usdt.Site) (cookie uint32
 			spec.Flags |= uint8(bpf.VivArgFlagARG_HIGH)
 		}
 	}
-	if cookie, err = s.next(""); err != nil {
+	if cookie, err = s.next("", false); err != nil {
 		return 0, err
 	}
 	return cookie, s.p.coll.Maps["sites"].Put(cookie, &v)
 }
 
 // next is the number of a new site.
-func (s *siteSet) next(name string) (uint32, error) {
+func (s *siteSet) next(name string, method bool) (uint32, error) {
 	if s.n >= maxSites {
 		return 0, fmt.Errorf("more than %d sites", maxSites)
 	}
 	s.n++
-	s.names = append(s.names, []byte(name))
+	s.names = append(s.names, siteName{[]byte(name), method})
 	return uint32(s.n - 1), nil
 }
 
@@ -556,7 +571,7 @@ func (s *siteSet) function(fn function) error {
 	if err != nil {
 		return err
 	}
-	i, err := s.next(fn.symbol)
+	i, err := s.next(fn.symbol, false)
 	if err != nil {
 		return err
 	}
@@ -588,7 +603,7 @@ func (s *siteSet) start() {
 // changed notes that a process may have mapped another file at that time, ns of
 // ktime; parent made it, or is 0.
 func (s *siteSet) changed(pid, parent int, ktime uint64) {
-	if len(s.p.opt.Spans.usdt) == 0 {
+	if !s.p.opt.Spans.mapped() {
 		return
 	}
 	if ktime-s.reaped >= uint64(reapEvery) {
@@ -616,8 +631,21 @@ func (s *siteSet) see(d *decoder, ev *event.Event) bool {
 	if d.id != event.SpanStart && d.id != event.SpanStop {
 		return true
 	}
-	if n := d.function; n > 0 && n <= uint64(len(s.names)) {
-		setText(ev, "name", s.names[n-1])
+	if d.function != 0 {
+		setText(ev, "name", s.name(d.function))
 	}
 	return !d.asks || s.list.decide(string(ev.Fields[0].Text), s.p.coll.Maps["methods"])
+}
+
+// name is that of a function, as decoder.function has it.
+func (s *siteSet) name(function uint64) []byte {
+	if function == 0 || function > uint64(len(s.names)) {
+		return nil
+	}
+	return s.names[function-1].name
+}
+
+// isMethod says whether a function is a method of Ruby.
+func (s *siteSet) isMethod(function uint64) bool {
+	return function > 0 && function <= uint64(len(s.names)) && s.names[function-1].method
 }

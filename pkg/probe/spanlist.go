@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"vivarium/bpf"
@@ -73,6 +74,7 @@ func ReadSpanAllow(args []string) ([]string, error) {
 // methodList decides which methods are recorded. What it knows is in maps that
 // the programs look into.
 type methodList struct {
+	all     []string // patterns
 	globs   []string // what the maps cannot say; not empty: the programs ask
 	classes map[string]bpf.VivVerdict
 	methods map[[2]string]bpf.VivVerdict
@@ -82,7 +84,7 @@ type methodList struct {
 // newMethodList makes a list of patterns; whole: some probes say class and
 // method in one text.
 func newMethodList(patterns []string, whole bool) *methodList {
-	l := &methodList{classes: map[string]bpf.VivVerdict{}, methods: map[[2]string]bpf.VivVerdict{}}
+	l := &methodList{all: patterns, classes: map[string]bpf.VivVerdict{}, methods: map[[2]string]bpf.VivVerdict{}}
 	for _, p := range patterns {
 		class, method, ok := strings.Cut(p, "#")
 		switch {
@@ -128,15 +130,17 @@ func (l *methodList) put(classes, methods *ebpf.Map) error {
 	return nil
 }
 
+// has says whether a method is on the list.
+func (l *methodList) has(class, method string) bool {
+	return slices.ContainsFunc(l.all, func(g string) bool { return globMatch(g, class+"#"+method) })
+}
+
 // decide says whether a method is on the list, and tells the programs, so that
 // they do not ask again. Only so many are told.
 func (l *methodList) decide(name string, methods *ebpf.Map) bool {
 	v := bpf.VivVerdictVERDICT_NO
-	for _, g := range l.globs {
-		if globMatch(g, name) {
-			v = bpf.VivVerdictVERDICT_YES
-			break
-		}
+	if slices.ContainsFunc(l.globs, func(g string) bool { return globMatch(g, name) }) {
+		v = bpf.VivVerdictVERDICT_YES
 	}
 	if methods != nil && l.asked < maxAsked {
 		class, method, _ := strings.Cut(name, "#")

@@ -18,6 +18,7 @@ import (
 type Spans struct {
 	Markers bool     // calls that ask for a path beginning with viv://
 	Ruby    bool     // Ruby programs of the command mark their methods
+	RubyC   bool     // methods of Ruby that are written in C
 	Observe bool     // only what processes do inside Vivarium.observe is recorded
 	Allow   []string // globs of Class#method instead of the default list; nil: that
 	usdt    []usdtProvider
@@ -26,9 +27,9 @@ type Spans struct {
 
 // usdtProvider is a provider of probes, and what its probes tell.
 type usdtProvider struct {
-	name   string
-	listed bool // the default list is meant for its methods
-	probes map[string]probe
+	name     string
+	inMethod bool // only what happens in a method of Ruby's that is recorded
+	probes   map[string]probe
 }
 
 // probe is what a probe tells, and in which of its arguments.
@@ -39,9 +40,6 @@ type probe struct {
 
 // function is a compiled function whose calls are spans.
 type function struct{ binary, symbol string }
-
-// listed says whether the list decides about any method.
-func (s *Spans) listed(p *usdtProvider) bool { return p.listed || s.Allow != nil }
 
 // wholeNames says whether a provider's probes say class and method in one text.
 func (s *Spans) wholeNames() bool {
@@ -56,7 +54,11 @@ func (s *Spans) wholeNames() bool {
 }
 
 // probed says whether there is anything to look for in files.
-func (s *Spans) probed() bool { return len(s.usdt)+len(s.funcs) > 0 }
+func (s *Spans) probed() bool { return s.mapped() || len(s.funcs) > 0 }
+
+// mapped says whether there is anything to look for in the files that processes
+// map.
+func (s *Spans) mapped() bool { return len(s.usdt) > 0 || s.RubyC }
 
 // spanProvider is one that --spans can name, or, with a form, a kind of them.
 type spanProvider struct {
@@ -70,13 +72,13 @@ var spanProviders = []spanProvider{
 	{"vivarium_usdt", "", func(s *Spans, _ string) error { s.usdt = append(s.usdt, vivariumUSDT); return nil }},
 	{"ruby", "", func(s *Spans, _ string) error { s.Markers, s.Ruby = true, true; return nil }},
 	{"observe", "", func(s *Spans, _ string) error { s.Markers, s.Observe = true, true; return nil }},
-	{"ruby-c", "", func(s *Spans, _ string) error { s.usdt = append(s.usdt, rubyC); return nil }},
+	{"ruby-c", "", func(s *Spans, _ string) error { s.RubyC, s.usdt = true, append(s.usdt, rubyRaise); return nil }},
 	{"usdt:", "PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]", (*Spans).addUSDT},
 	{"func:", "BINARY:SYMBOL", (*Spans).addFunction},
 }
 
 // autoSpans is what auto stands for: what changes nothing in the target.
-var autoSpans = []string{"markers", "vivarium_usdt"}
+var autoSpans = []string{"markers", "vivarium_usdt", "ruby-c"}
 
 // vivariumUSDT are the probes of vivarium's own gem.
 var vivariumUSDT = usdtProvider{name: "vivarium_usdt", probes: map[string]probe{
@@ -85,17 +87,14 @@ var vivariumUSDT = usdtProvider{name: "vivarium_usdt", probes: map[string]probe{
 	"raise_probe": {event.SpanRaise, roles{name: 1, method: 2, file: 3, line: 4}.args()},
 }}
 
-// rubyC are Ruby's probes of its methods that are written in C. Ruby 3.1 itself
-// crashes while anybody listens to them, once it has collected garbage between
-// two alias, -> or {**hash}: to name the hidden object that these call, it keeps
-// a string there that its collector does not see. So they are nobody's default.
-var rubyC = usdtProvider{name: "ruby", listed: true, probes: map[string]probe{
-	"cmethod__entry":  {event.SpanStart, rubyArgs},
-	"cmethod__return": {event.SpanStop, rubyArgs},
-	"raise":           {event.SpanRaise, roles{name: 1, file: 2, line: 3}.args()},
+// rubyRaise is Ruby's probe of an exception. Its probes of methods are not used:
+// Ruby 3.1 itself crashes while anybody listens to those of C methods, once it
+// has collected garbage between two alias, -> or {**hash} (to name the hidden
+// object that these call, it keeps a string there that its collector does not
+// see); and they make every method pay, not only those on the list.
+var rubyRaise = usdtProvider{name: "ruby", inMethod: true, probes: map[string]probe{
+	"raise": {event.SpanRaise, roles{name: 1, file: 2, line: 3}.args()},
 }}
-
-var rubyArgs = roles{name: 1, method: 2, file: 3, line: 4}.args()
 
 // roles names the arguments, counted from 1, by what they are to us.
 type roles struct{ name, nameLen, method, methodLen, file, line int }
@@ -133,6 +132,10 @@ func ParseSpans(names []string) (Spans, error) {
 				return s, err
 			}
 		}
+	}
+	if s.Ruby { // which marks these methods too
+		s.RubyC = false
+		s.usdt = slices.DeleteFunc(s.usdt, func(u usdtProvider) bool { return u.inMethod })
 	}
 	return s, nil
 }
@@ -246,7 +249,7 @@ func (p *Probe) attachSpans() error {
 			return err
 		}
 		p.sites = sites
-		if len(s.usdt) > 0 {
+		if s.mapped() {
 			if err := p.attachMaps(); err != nil {
 				return fmt.Errorf("probes: %w", err)
 			}
@@ -256,6 +259,11 @@ func (p *Probe) attachSpans() error {
 		for _, name := range slices.Sorted(maps.Keys(u.probes)) {
 			id := u.probes[name].kind
 			from[id] = append(from[id], "usdt:"+u.name+":"+name)
+		}
+	}
+	if s.RubyC {
+		for _, id := range spanEvents[:2] {
+			from[id] = append(from[id], "ruby-c")
 		}
 	}
 	for _, f := range s.funcs {

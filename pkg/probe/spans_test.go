@@ -15,12 +15,12 @@ import (
 
 func TestParseSpans(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
-		{"none", "{Markers:false Ruby:false Observe:false Allow:[] usdt:[] funcs:[]}"},
-		{"markers", "{Markers:true Ruby:false Observe:false Allow:[] usdt:[] funcs:[]}"},
-		{"ruby", "{Markers:true Ruby:true Observe:false Allow:[] usdt:[] funcs:[]}"},
-		{"usdt:a:in:out", "{Markers:false Ruby:false Observe:false Allow:[] usdt:[{name:a listed:false probes:map[in:{kind:24 args:[1 0 0 0 0 0]} out:{kind:25 args:[1 0 0 0 0 0]}]}] funcs:[]}"},
-		{"usdt:a:in:out:err@2/3#4/5@6@7", "{Markers:false Ruby:false Observe:false Allow:[] usdt:[{name:a listed:false probes:map[err:{kind:26 args:[2 3 4 5 6 7]} in:{kind:24 args:[2 3 4 5 6 7]} out:{kind:25 args:[2 3 4 5 6 7]}]}] funcs:[]}"},
-		{"func:/a:b:c", "{Markers:false Ruby:false Observe:false Allow:[] usdt:[] funcs:[{binary:/a:b symbol:c}]}"},
+		{"none", "{Markers:false Ruby:false RubyC:false Observe:false Allow:[] usdt:[] funcs:[]}"},
+		{"markers", "{Markers:true Ruby:false RubyC:false Observe:false Allow:[] usdt:[] funcs:[]}"},
+		{"ruby", "{Markers:true Ruby:true RubyC:false Observe:false Allow:[] usdt:[] funcs:[]}"},
+		{"usdt:a:in:out", "{Markers:false Ruby:false RubyC:false Observe:false Allow:[] usdt:[{name:a inMethod:false probes:map[in:{kind:24 args:[1 0 0 0 0 0]} out:{kind:25 args:[1 0 0 0 0 0]}]}] funcs:[]}"},
+		{"usdt:a:in:out:err@2/3#4/5@6@7", "{Markers:false Ruby:false RubyC:false Observe:false Allow:[] usdt:[{name:a inMethod:false probes:map[err:{kind:26 args:[2 3 4 5 6 7]} in:{kind:24 args:[2 3 4 5 6 7]} out:{kind:25 args:[2 3 4 5 6 7]}]}] funcs:[]}"},
+		{"func:/a:b:c", "{Markers:false Ruby:false RubyC:false Observe:false Allow:[] usdt:[] funcs:[{binary:/a:b symbol:c}]}"},
 		{"", `unknown provider ""`},
 		{"marker", `unknown provider "marker"`},
 		{"markers2", `unknown provider "markers2"`},
@@ -43,8 +43,12 @@ func TestParseSpans(t *testing.T) {
 		}
 	}
 	auto, err := ParseSpans([]string{"auto"})
-	if err != nil || !auto.Markers || auto.Ruby || len(auto.usdt) != 1 || auto.usdt[0].name != "vivarium_usdt" {
+	if err != nil || !auto.Markers || auto.Ruby || !auto.RubyC || len(auto.usdt) != 2 || auto.usdt[0].name != "vivarium_usdt" || auto.usdt[1].name != "ruby" {
 		t.Errorf("auto: %+v, %v", auto, err)
+	}
+	both, err := ParseSpans([]string{"auto", "ruby"}) // which mark the same methods
+	if err != nil || !both.Ruby || both.RubyC || len(both.usdt) != 1 || both.usdt[0].name != "vivarium_usdt" {
+		t.Errorf("auto,ruby: %+v, %v", both, err)
 	}
 }
 

@@ -85,12 +85,12 @@ func (t *tlsWrites) forget(pid, parent uint32) {
 func (t *tlsWrites) lost() { t.dec.Lost() }
 
 // inner does what a record for ourselves says.
-func (r *recording) inner() {
+func (r *recording) inner() error {
 	d := &r.dec
 	switch d.kind {
 	case bpf.VivKindVIV_LIBRARY:
 		if d.num[2] != 0 {
-			r.tls.forget(d.pid, 0)
+			r.tls.forget(r.ev.PID, 0)
 		}
 		pid, parent := int(d.num[0]), int(d.num[1])
 		if pid == 0 { // none in our namespace
@@ -103,6 +103,9 @@ func (r *recording) inner() {
 			r.p.sites.changed(pid, parent, r.ev.KtimeNS)
 		}
 	case bpf.VivKindVIV_TLS_END:
-		r.tls.end(d.pid, d.num[2])
+		r.tls.end(r.ev.PID, d.num[2])
+	case bpf.VivKindVIV_METHOD_JUMP:
+		return r.leaveMethods(d.sp)
 	}
+	return nil
 }

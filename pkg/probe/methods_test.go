@@ -1,0 +1,130 @@
+package probe
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"testing"
+
+	"vivarium/bpf"
+	"vivarium/pkg/event"
+	"vivarium/pkg/stream"
+)
+
+// TestMethods: starts and ends of methods from stack pointers.
+func TestMethods(t *testing.T) {
+	const (
+		size   = 0x10000 // of a stack
+		top    = 0x7fff0000
+		fibers = 0x10000000 // the end of another one
+		a, b   = 1, 2
+	)
+	at := func(depth uint64) uint64 { return top - depth }
+	fiber := func(depth uint64) uint64 { return fibers - depth }
+	type step struct {
+		id   event.ID // NumKinds: a jump
+		sp   uint64
+		site uint64
+	}
+	enter := func(sp, site uint64) step { return step{event.SpanStart, sp, site} }
+	leave := func(sp, site uint64) step { return step{event.SpanStop, sp, site} }
+	does := func(sp uint64) step { return step{event.PathOpen, sp, 0} }
+	jump := func(sp uint64) step { return step{event.NumKinds, sp, 0} }
+	for _, c := range []struct {
+		name  string
+		steps []step
+		want  string
+	}{
+		{"nested", []step{enter(at(8), a), does(at(16)), enter(at(24), b), leave(at(24), b), leave(at(8), a), does(0)}, "+a open +b -b -a open"},
+		{"left, as its caller does something", []step{enter(at(8), a), enter(at(24), b), does(at(16)), does(at(8)), does(at(1))}, "+a +b -b open -a open open"},
+		{"left by an exception", []step{enter(at(8), a), enter(at(24), b), jump(at(16)), does(at(32)), jump(at(1)), does(at(32))}, "+a +b -b open -a open"},
+		{"an exception that is rescued inside", []step{enter(at(8), a), jump(at(16)), leave(at(8), a), jump(at(1))}, "+a -a"},
+		{"left, and entered again", []step{enter(at(8), a), enter(at(8), b), leave(at(8), b)}, "+a -a +b -b"},
+		{"inner ones left", []step{enter(at(8), a), enter(at(24), b), enter(at(32), b), leave(at(8), a)}, "+a +b +b -b -b -a"},
+		{"a return without its entry", []step{does(at(8)), leave(at(8), a), enter(at(24), a), leave(at(8), b), does(at(32))}, "open +a -a open"},
+		{"a fiber", []step{enter(at(8), a), does(fiber(8)), enter(fiber(16), b), does(at(16)), does(fiber(24)), leave(fiber(16), b), leave(at(8), a)},
+			"+a -a open +b -b +a open -a +b open -b +a -a"},
+		{"another program", []step{enter(at(8), a), {event.ProcExec, at(16), 0}, does(at(16)), leave(at(8), a)}, "+a exec open"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			sites := &siteSet{names: []siteName{{[]byte("a"), true}, {[]byte("b"), true}}}
+			r := &recording{p: &Probe{sites: sites, opt: Options{Events: allEvents()}}, w: stream.NewWriter(&out), threads: methodThreads{}}
+			if err := r.w.Session(&stream.Session{Version: stream.Version, Targets: []uint32{7}}); err != nil {
+				t.Fatal(err)
+			}
+			for i, s := range c.steps {
+				r.ev = event.Event{KtimeNS: uint64(i), PID: 7, TID: 7, SpanID: 9, Comm: []byte("ruby")}
+				if r.dec = (decoder{id: s.id, sp: s.sp, function: s.site}); s.id == event.NumKinds {
+					r.dec.kind = bpf.VivKindVIV_METHOD_JUMP
+					if err := r.inner(); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				if end := uint64(top); s.id == event.SpanStart && s.sp <= top {
+					if s.sp < fibers {
+						end = fibers
+					}
+					r.dec.num = [4]uint64{0, end - size, end}
+				}
+				r.ev.Kind = &event.Kinds[s.id]
+				setText(&r.ev, "name", sites.name(s.site))
+				seen, err := r.methods()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if seen {
+					if err := r.record(s.id, &r.ev); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if err := r.w.End(&stream.End{StopKtimeNS: 100, Reason: "exited"}); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			s := readBack(t, out.Bytes())
+			if s.err != io.EOF {
+				t.Fatal(s.err)
+			}
+			got := ""
+			for _, ev := range s.events {
+				switch ev.Kind {
+				case &event.Kinds[event.SpanStart]:
+					got += fmt.Sprintf(" +%s", ev.Fields[0].Text)
+				case &event.Kinds[event.SpanStop]:
+					got += fmt.Sprintf(" -%s", ev.Fields[0].Text)
+				case &event.Kinds[event.PathOpen]:
+					got += " open"
+				default:
+					got += " exec"
+				}
+			}
+			if want := " " + c.want; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// BenchmarkMethods is of an event in a method, and of one in none.
+func BenchmarkMethods(b *testing.B) {
+	sites := &siteSet{names: []siteName{{[]byte("a"), true}}}
+	r := &recording{p: &Probe{sites: sites}, threads: methodThreads{}}
+	r.ev = event.Event{Kind: &event.Kinds[event.PathOpen], TID: 7}
+	for name, sp := range map[string]uint64{"inside": 1 << 20, "outside": 0} {
+		b.Run(name, func(b *testing.B) {
+			r.threads[7] = &methodThread{stacks: []*methodStack{{0, 1 << 30, []methodFrame{{1 << 21, 1}}}}}
+			r.dec = decoder{id: event.PathOpen, sp: sp}
+			b.ReportAllocs()
+			for b.Loop() {
+				if seen, err := r.methods(); !seen || err != nil {
+					b.Fatal(seen, err)
+				}
+			}
+		})
+	}
+}

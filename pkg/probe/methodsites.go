@@ -1,0 +1,90 @@
+package probe
+
+import (
+	"debug/elf"
+	"fmt"
+	"os"
+	"slices"
+
+	"vivarium/pkg/cmethod"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// attachMethods attaches to the functions of a file in which methods of Ruby
+// that are on the list are written, and where exceptions leave them. It reports
+// whether anything is attached.
+func (s *siteSet) attachMethods(f *os.File, e *elf.File, path string) bool {
+	fail := func(err error) { s.fail(fmt.Errorf("methods of Ruby in %s: %w", path, err)) }
+	code, err := cmethod.Open(e)
+	if err != nil {
+		fail(err)
+	}
+	if code == nil {
+		return false
+	}
+	methods, err := code.Methods(s.list.has)
+	if err != nil {
+		fail(err)
+	}
+	jumps, err := code.Jumps()
+	if err != nil {
+		fail(err)
+	}
+	var entries, cookies, returns []uint64
+	for _, m := range methods {
+		name := m.Class + "#" + m.Name
+		entry, ok := fileOffset(e, m.Func)
+		if !ok || slices.Contains(entries, entry) { // a function can be several methods
+			continue
+		}
+		ends, err := code.Ends(m.Func)
+		if err != nil {
+			fail(fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		site, err := s.next(name, true)
+		if err != nil {
+			fail(err)
+			break
+		}
+		entries, cookies = append(entries, entry), append(cookies, uint64(site))
+		returns = append(returns, ends...)
+	}
+	exe, err := link.OpenExecutable(fdPath(f))
+	if err != nil {
+		fail(err)
+		return false
+	}
+	attached := false
+	// The entries last: what began before the rest is there would not end.
+	for _, of := range []struct {
+		program         string
+		places, cookies []uint64
+	}{{"method_jump", offsets(e, jumps), nil}, {"method_return", offsets(e, returns), nil}, {"method_entry", entries, cookies}} {
+		if len(of.places) == 0 {
+			continue
+		}
+		if of.cookies == nil {
+			of.cookies = make([]uint64, len(of.places))
+		}
+		if err := s.link(exe, of.program, of.places, of.cookies); err != nil {
+			fail(err)
+			return attached
+		}
+		attached = true
+	}
+	return attached
+}
+
+// offsets are the different places in the file of the addresses.
+func offsets(e *elf.File, addrs []uint64) []uint64 {
+	var places []uint64
+	for _, addr := range addrs {
+		if at, ok := fileOffset(e, addr); ok {
+			places = append(places, at)
+		}
+	}
+	slices.Sort(places)
+	return slices.Compact(places)
+}
