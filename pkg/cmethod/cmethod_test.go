@@ -282,6 +282,21 @@ func TestExtension(t *testing.T) {
 	}
 }
 
+// TestDirectories: Ruby's own directory of extensions is among those that its
+// file names; an extension names none.
+func TestDirectories(t *testing.T) {
+	want := output(t, "ruby", "-e", `print RbConfig::CONFIG["archdir"]`)
+	files := rubyFiles(t)
+	if got := open(t, files[0]).Directories(); !slices.Contains(got, want) {
+		t.Errorf("%q lacks %q", got, want)
+	}
+	for _, path := range files[1:] {
+		if f := open(t, path); f != nil && len(f.Directories()) > 0 {
+			t.Errorf("%s names %q", path, f.Directories())
+		}
+	}
+}
+
 // TestOthers: most files have no methods.
 func TestOthers(t *testing.T) {
 	for _, path := range []string{"/proc/self/exe", tool(t, "objdump")} {
@@ -297,6 +312,7 @@ func look(e *elf.File) error {
 	if err != nil || f == nil {
 		return err
 	}
+	f.Directories()
 	if _, err := f.Jumps(); err != nil {
 		return err
 	}

@@ -142,6 +142,28 @@ func (f *File) Symbol(name string) (uint64, bool) {
 	return addr, ok && f.isCode(addr)
 }
 
+// Directories are those in which the Ruby that the file is looks for its own
+// files: the absolute paths among its constants in which "ruby" is part of. An
+// extension has none.
+func (f *File) Directories() []string {
+	if _, ok := f.symbols["rb_define_method"]; !ok {
+		return nil
+	}
+	const most = 64
+	var dirs []string
+	for _, s := range f.segments {
+		if s.code {
+			continue
+		}
+		for text := range bytes.SplitSeq(s.data, []byte{0}) {
+			if len(text) > 1 && len(text) <= maxText && text[0] == '/' && bytes.Contains(text, []byte("ruby")) && len(dirs) < most {
+				dirs = append(dirs, string(text))
+			}
+		}
+	}
+	return dirs
+}
+
 // relocations reads what the loader stores where.
 func (f *File) relocations(symbols []slot) error {
 	for _, s := range f.elf.Sections {

@@ -4,7 +4,9 @@ import (
 	"debug/elf"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"vivarium/pkg/cmethod"
 
@@ -12,17 +14,17 @@ import (
 )
 
 // attachMethods attaches to the functions of a file in which methods of Ruby
-// that are on the list are written, and where exceptions leave them. It reports
-// whether anything is attached.
-func (s *siteSet) attachMethods(f *os.File, e *elf.File, path string) bool {
+// that are on the list are written, and where exceptions leave them.
+func (s *siteSet) attachMethods(f *os.File, e *elf.File, path string, file *probedFile) {
 	fail := func(err error) { s.fail(fmt.Errorf("methods of Ruby in %s: %w", path, err)) }
 	code, err := cmethod.Open(e)
 	if err != nil {
 		fail(err)
 	}
 	if code == nil {
-		return false
+		return
 	}
+	file.extensions = code.Directories()
 	methods, err := code.Methods(s.list.has)
 	if err != nil {
 		fail(err)
@@ -54,9 +56,8 @@ func (s *siteSet) attachMethods(f *os.File, e *elf.File, path string) bool {
 	exe, err := link.OpenExecutable(fdPath(f))
 	if err != nil {
 		fail(err)
-		return false
+		return
 	}
-	attached := false
 	// The entries last: what began before the rest is there would not end.
 	for _, of := range []struct {
 		program         string
@@ -70,11 +71,30 @@ func (s *siteSet) attachMethods(f *os.File, e *elf.File, path string) bool {
 		}
 		if err := s.link(exe, of.program, of.places, of.cookies); err != nil {
 			fail(err)
-			return attached
+			return
 		}
-		attached = true
+		file.file = f
 	}
-	return attached
+}
+
+// attachExtensions attaches to the extensions in directories that a Ruby, which
+// the process has mapped, names: one that is attached when it is loaded is
+// attached too late for what the program does with it at once.
+func (s *siteSet) attachExtensions(pid int, p *siteProcess, dirs []string) {
+	const most = 256 // files
+	n := 0
+	for _, dir := range dirs {
+		root := fmt.Sprintf("/proc/%d/root", shown(pid))
+		for _, pattern := range []string{"*.so", "*/*.so"} {
+			found, _ := filepath.Glob(filepath.Join(root, dir, pattern)) // a bad pattern is the only error
+			for _, name := range found {
+				if n++; n > most {
+					return
+				}
+				s.look(pid, p, name, strings.TrimPrefix(name, root))
+			}
+		}
+	}
 }
 
 // offsets are the different places in the file of the addresses.

@@ -410,6 +410,28 @@ func TestRubyRunning(t *testing.T) {
 	compare(t, got["0"], append(pair("Dir#mkdir"), pair("Kernel#system")...))
 }
 
+// TestRubyExtension: an extension's methods are seen from its first moment.
+func TestRubyExtension(t *testing.T) {
+	ruby := tool(t, "ruby")
+	script := `
+		require "socket"
+		server = TCPServer.new("127.0.0.1", 0)
+		TCPSocket.new("127.0.0.1", server.addr[1])`
+	sp := spans(t, "auto")
+	sp.Allow = []string{"TCPSocket#*", "IPSocket#*", "BasicSocket#*"}
+	s := record(t, Options{Spans: sp, Events: events(append(spanEvents, event.SockConnect)...)}, ruby, "--disable-gems", "-e", script)
+	var got []string
+	for _, ev := range s.events {
+		if !ev.Hidden {
+			got = append(got, strings.TrimSpace(ev.Kind.Name+" "+string(ev.Get("name").Text)))
+		}
+	}
+	compare(t, got, []string{
+		"span_start IPSocket#addr", "span_stop IPSocket#addr",
+		"span_start TCPSocket#initialize", "sock_connect", "span_stop TCPSocket#initialize",
+	})
+}
+
 // TestRubyRunningTree: of a Ruby that runs already, unchanged: a child and a
 // connection under the method that made them, also one that an exception
 // leaves, and what no method did in the thread's own span.

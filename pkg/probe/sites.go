@@ -78,6 +78,7 @@ type probedFile struct {
 	mtime      unix.Timespec
 	size       int64
 	semaphores []uint64 // in the file, bytes
+	extensions []string // directories in which the Ruby that it is looks for them
 	quiet      []uint64 // where in it an instruction begins that is not executed again, bytes
 }
 
@@ -325,6 +326,7 @@ func (s *siteSet) look(pid int, p *siteProcess, name, path string) bool {
 			}
 		}
 		s.files[id] = file
+		s.attachExtensions(pid, p, file.extensions)
 	}
 	s.hold(pid, p, id, &file)
 	return true
@@ -342,8 +344,8 @@ func (s *siteSet) attach(f *os.File, path string) (file probedFile) {
 	if err != nil {
 		s.fail(fmt.Errorf("probes in %s: %w", path, err))
 	}
-	if s.p.opt.Spans.RubyC && s.attachMethods(f, e, path) {
-		file.file = f
+	if s.p.opt.Spans.RubyC {
+		s.attachMethods(f, e, path, &file)
 	}
 	if len(sites) == 0 {
 		return file
@@ -382,7 +384,7 @@ func (s *siteSet) attach(f *os.File, path string) (file probedFile) {
 	}
 	if err := s.link(ex, "usdt", places, cookies); err != nil {
 		s.fail(fmt.Errorf("probes in %s: %w", path, err))
-		return probedFile{file: file.file}
+		return probedFile{file: file.file, extensions: file.extensions}
 	}
 	file.file = f
 	if len(file.semaphores) > 0 {
