@@ -23,6 +23,7 @@ import (
 // with -o the stream goes to the file and the command keeps its stdout. Its
 // stdin is its own.
 func TestOutputs(t *testing.T) {
+	needRoot(t)
 	argv := []string{"--", "sh", "-c", "read line; echo out $line; echo err >&2"}
 	for _, file := range []string{"", filepath.Join(t.TempDir(), "f")} {
 		args := append([]string{"-e", "proc_exec"}, argv...)
@@ -54,6 +55,7 @@ func TestOutputs(t *testing.T) {
 // TestInheritsNothing: the command finds what it would find without us: its
 // descriptors, limits, signals, environment, directory, session and group.
 func TestInheritsNothing(t *testing.T) {
+	needRoot(t)
 	state := `ls -l /proc/self/fd | sed 's/.*[0-9] \([0-9]* ->\)/\1/' | grep -v /proc/
 		ulimit -a
 		grep -E '^(Sig[BCIP]|Shd|Cap|NoNewPrivs|Seccomp|Groups|Uid|Gid|Umask)' /proc/self/status
@@ -93,6 +95,7 @@ func TestInheritsNothing(t *testing.T) {
 // TestFirstEvent: nothing of viv-probe itself is in the stream: it begins with
 // the command's exec, and all is the command's.
 func TestFirstEvent(t *testing.T) {
+	needRoot(t)
 	for range 10 {
 		s := whole(t, run(t, viv, "-e", "path_open,proc_exec,proc_fork,proc_exit", "--failed-opens", "--", program(t, "loop"), "1", "/etc/passwd").stdout)
 		var got []string
@@ -111,6 +114,7 @@ func TestFirstEvent(t *testing.T) {
 // TestEvents: -e and -x choose; what spans are rebuilt from is there all the
 // same, hidden.
 func TestEvents(t *testing.T) {
+	needRoot(t)
 	for args, want := range map[string]string{
 		"-e path_open":                        "path_open proc_exit(hidden)",
 		"-e path_open,proc_exit":              "path_open proc_exit",
@@ -136,6 +140,7 @@ func TestEvents(t *testing.T) {
 // TestTraceparent: from the option, else from the environment, where a bad one
 // is only warned of.
 func TestTraceparent(t *testing.T) {
+	needRoot(t)
 	const a, b = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-11111111111111111111111111111111-2222222222222222-00"
 	for _, c := range []struct {
 		env, option, trace, warning string
@@ -170,6 +175,7 @@ func TestTraceparent(t *testing.T) {
 // TestRunning: the session says what the processes run that are watched from
 // the start, masked, and joins the trace that one of them was started in.
 func TestRunning(t *testing.T) {
+	needRoot(t)
 	sh := tool(t, "sh")
 	argv := []string{"-c", "sleep 600; :", "name", "--password=hunter2", "", "\xff"}
 	for tp, want := range map[string]string{
@@ -212,6 +218,7 @@ func TestRunning(t *testing.T) {
 // TestFile: -o makes a file that only its owner reads, also of one that there
 // was, and does not follow a symbolic link.
 func TestFile(t *testing.T) {
+	needRoot(t)
 	d := t.TempDir()
 	file, link := filepath.Join(d, "file"), filepath.Join(d, "link")
 	if err := os.WriteFile(file, bytes.Repeat([]byte("x"), 1<<20), 0o666); err != nil {
@@ -241,6 +248,7 @@ func TestFile(t *testing.T) {
 
 // TestDuration: what is watched is left to itself after the time.
 func TestDuration(t *testing.T) {
+	needRoot(t)
 	sleeper := exec.Command("sleep", "60")
 	if err := sleeper.Start(); err != nil {
 		t.Fatal(err)
@@ -266,6 +274,7 @@ func TestDuration(t *testing.T) {
 // TestSignals: a signal to viv-probe is its command's, however the command
 // takes it.
 func TestSignals(t *testing.T) {
+	needRoot(t)
 	d := t.TempDir()
 	file := filepath.Join(d, "said")
 	cmd := exec.Command(raced, "-e", "proc_exec", "-o", filepath.Join(d, "f.viv"), "--", program(t, "keys"), file)
@@ -299,6 +308,7 @@ func TestSignals(t *testing.T) {
 // TestInterrupted: the first INT or TERM ends the watching of processes in
 // good order, and leaves them alone.
 func TestInterrupted(t *testing.T) {
+	needRoot(t)
 	for _, sig := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
 		sleeper := exec.Command("sleep", "60")
 		if err := sleeper.Start(); err != nil {
@@ -327,6 +337,7 @@ func TestInterrupted(t *testing.T) {
 // TestSecondSignal: a reader that does not read holds viv-probe up; the second
 // signal ends it all the same.
 func TestSecondSignal(t *testing.T) {
+	needRoot(t)
 	loop := exec.Command(program(t, "loop"), "1000000000", "/etc/passwd")
 	if err := loop.Start(); err != nil {
 		t.Fatal(err)
@@ -373,6 +384,7 @@ func TestSecondSignal(t *testing.T) {
 
 // TestReaderGone: that nobody reads any more is seen though nothing happens.
 func TestReaderGone(t *testing.T) {
+	needRoot(t)
 	for name, argv := range map[string][]string{
 		"processes": {"-p", strconv.Itoa(os.Getpid())},
 		"a command": {"--", "sh", "-c", "sleep 1; exit 4"},

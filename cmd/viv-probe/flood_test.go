@@ -21,6 +21,7 @@ import (
 // TestFlood: of a run that opens a million files at full speed, the stream
 // holds each open, or says exactly how many are missing.
 func TestFlood(t *testing.T) {
+	needRoot(t)
 	n := 1_000_000
 	if testing.Short() {
 		n = 50_000

@@ -28,6 +28,7 @@ import (
 // no process stays, no BPF program, the watched program goes on unless it was
 // the one to be killed, and the stream reads back.
 func TestKilledAtAnyMoment(t *testing.T) {
+	needRoot(t)
 	runs := 200
 	if testing.Short() {
 		runs = 40

@@ -65,6 +65,14 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
+// needRoot skips a test of what only root may do.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to load BPF programs")
+	}
+}
+
 // program is the path of a C program of testdata, or of pkg/probe's; see there.
 func program(t testing.TB, name string) string {
 	t.Helper()
@@ -265,6 +273,7 @@ func TestHelp(t *testing.T) {
 
 // TestStatus: the command's exit status, or why there is none.
 func TestStatus(t *testing.T) {
+	needRoot(t)
 	d, tid := t.TempDir(), thread(t)
 	plain := filepath.Join(d, "plain")
 	text := filepath.Join(d, "text")

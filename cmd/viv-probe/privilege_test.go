@@ -49,6 +49,7 @@ const tester = "4242\n4343\n4343 5000 5002\n/home/of/tester tester tester\nCapEf
 
 // TestUser: the command runs as the named user, with all that belongs to it.
 func TestUser(t *testing.T) {
+	needRoot(t)
 	for _, name := range []string{"tester", "4242"} {
 		got := asUser(t, `$VIV --user `+name+` -e proc_exec -o $D/f.viv -- sh -c `+whoAmI)
 		if got.status != 0 || got.stdout != tester || got.stderr != "" {
@@ -68,6 +69,7 @@ func TestUser(t *testing.T) {
 
 // TestSudo: under sudo the command runs as the one who called it.
 func TestSudo(t *testing.T) {
+	needRoot(t)
 	tool(t, "sudo")
 	const call = `setpriv --reuid 4242 --regid 4343 --init-groups env HOME=/home/of/tester sudo -n $VIV -e proc_exec -o $D/f.viv `
 	got := asUser(t, call+`-- sh -c `+whoAmI)
@@ -88,6 +90,7 @@ func TestSudo(t *testing.T) {
 // TestPrivileges: the capabilities that it needs are enough, and one line
 // names a missing one.
 func TestPrivileges(t *testing.T) {
+	needRoot(t)
 	const (
 		sysAdmin = "21"
 		perfmon  = "38"
@@ -123,6 +126,7 @@ func TestPrivileges(t *testing.T) {
 // TestUnseen: libraries of a process that cannot be looked into are said, with
 // the capabilities that it takes; what the kernel tells is recorded.
 func TestUnseen(t *testing.T) {
+	needRoot(t)
 	d := t.TempDir()
 	for _, dir := range []string{d, filepath.Dir(d)} { // others get there, too
 		if err := os.Chmod(dir, 0o755); err != nil {
@@ -171,6 +175,7 @@ func TestUnseen(t *testing.T) {
 // the rest of the system finds them, and reports those that are known there: of a
 // command and of a process that runs already, with what it runs.
 func TestOwnPIDNamespace(t *testing.T) {
+	needRoot(t)
 	d := t.TempDir()
 	got := run(t, tool(t, "unshare"), "-p", "-f", "--mount-proc", "sh", "-c", `
 		"$1" -e proc_exec -o "$2/command" -- sh -c 'echo $$; exec "$@"' sh "$3" 1 /etc/passwd || exit
@@ -202,6 +207,7 @@ func TestOwnPIDNamespace(t *testing.T) {
 // TestPIDNamespaceSpans: in a pid namespace of its own viv-probe finds the
 // probes of what the command executes, and raises their semaphores.
 func TestPIDNamespaceSpans(t *testing.T) {
+	needRoot(t)
 	d := t.TempDir()
 	out, stop := filepath.Join(d, "out"), filepath.Join(d, "stop")
 	ended := make(chan struct{})
@@ -238,6 +244,7 @@ func TestPIDNamespaceSpans(t *testing.T) {
 // TestPastHooks: what goes past the hooks makes a recording incomplete, and is not
 // said to be the buffer's fault.
 func TestPastHooks(t *testing.T) {
+	needRoot(t)
 	got := run(t, viv, "-e", "proc_exec", "-o", filepath.Join(t.TempDir(), "f.viv"), "--", program(t, "ways"), t.TempDir())
 	if got.status != 3 || !strings.Contains(got.stderr, " went past the hooks, ") || strings.Count(got.stderr, "\n") != 1 {
 		t.Errorf("status %d, stderr %q", got.status, got.stderr)

@@ -96,6 +96,7 @@ func states(name string) string {
 // TestJobControl: in a terminal Ctrl-C and Ctrl-\ reach the command once, and
 // Ctrl-Z stops both it and viv-probe, until fg.
 func TestJobControl(t *testing.T) {
+	needRoot(t)
 	d := t.TempDir()
 	keys := program(t, "keys")
 	s := sitDown(t)
@@ -141,6 +142,7 @@ func TestJobControl(t *testing.T) {
 
 // TestTerminalInput: the command reads from the terminal.
 func TestTerminalInput(t *testing.T) {
+	needRoot(t)
 	d := t.TempDir()
 	s := sitDown(t)
 	s.press(viv + " -e proc_exec -o " + d + "/f.viv -- sh -c 'read x; echo \"<$x>\"'\n")
