@@ -337,7 +337,7 @@ SEC("uprobe.s")
 int method_entry(struct pt_regs *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct frame f = { .sp = ctx->sp, .tid = task->pid };
+	struct frame f = { .tid = task->pid };
 	struct stack stack = {};
 	struct task *t = watched();
 	struct out o;
@@ -346,6 +346,8 @@ int method_entry(struct pt_regs *ctx)
 	if (!t)
 		return 0;
 	site = bpf_get_attach_cookie(ctx);
+	f.sp = ctx->sp + (site >> 32); /* the probe can stand behind what makes room on the stack */
+	site = (__u32)site;
 	if (!bpf_map_update_elem(&frames, &f, &site, BPF_NOEXIST))
 		t->methods++;
 	else if (bpf_map_update_elem(&frames, &f, &site, BPF_ANY)) {
@@ -353,6 +355,7 @@ int method_entry(struct pt_regs *ctx)
 		return 0;
 	}
 	begin_function(&o, t, VIV_SPAN_START, site);
+	o.rec.sp = f.sp;
 	/* Not while the process changes its mappings: then it is the same as before. */
 	if (!bpf_find_vma(task, f.sp, stack_of, &stack, 0)) {
 		set_num(&o, 1, stack.from);

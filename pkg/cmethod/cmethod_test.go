@@ -460,10 +460,14 @@ func TestEnds(t *testing.T) {
 		}
 		return functions[i]
 	}
+	lines := map[uint64]string{} // instructions by address
 	var called []uint64          // or jumped to
 	stubs := map[uint64]string{} // names of other functions, by the address of the stub
 	line := regexp.MustCompile(`^ *([0-9a-f]+):\s+(?:(?:bnd|notrack|repz) )*(ret|call|j[a-z]+) *(\*)?(?:([0-9a-f]+) <([^>]*)>)?`)
 	for text := range strings.Lines(output(t, "objdump", "-d", "--no-show-raw-insn", path)) {
+		if addr, instruction, ok := strings.Cut(strings.TrimSpace(text), ":\t"); ok {
+			lines[hex(addr)] = strings.Join(strings.Fields(instruction), " ")
+		}
 		m := line.FindStringSubmatch(text)
 		if m == nil {
 			continue
@@ -507,6 +511,31 @@ func TestEnds(t *testing.T) {
 	methods, err := f.Methods(all)
 	if err != nil {
 		t.Fatal(err)
+	}
+	moved := 0
+	for _, m := range methods {
+		at, depth := f.Entry(m.Func)
+		if at == m.Func && depth == 0 {
+			continue
+		}
+		moved++
+		// What objdump says stands in front of it.
+		room := uint64(0)
+		for addr, text := range lines {
+			if addr >= m.Func && addr < at {
+				if n, ok := strings.CutPrefix(text, "sub "); ok && strings.HasSuffix(n, ",%rsp") {
+					room += hex(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(n), "$0x"), ",%rsp"))
+				} else if !regexp.MustCompile(`^(mov|lea|xor|test|cmp|movs|movz|endbr64|nop)`).MatchString(text) || strings.HasSuffix(text, ",%rsp") {
+					t.Errorf("%s#%s: %q stands in front of its probe", m.Class, m.Name, text)
+				}
+			}
+		}
+		if room != depth || !regexp.MustCompile(`^(push|call) `).MatchString(lines[at]) {
+			t.Errorf("%s#%s: a probe at %q, %d bytes deep, want %d", m.Class, m.Name, lines[at], depth, room)
+		}
+	}
+	if moved < 100 {
+		t.Errorf("only %d probes stand behind the beginning", moved)
 	}
 	compared, others, early := 0, 0, 0
 	for _, m := range methods {

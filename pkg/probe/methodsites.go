@@ -2,6 +2,7 @@ package probe
 
 import (
 	"debug/elf"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,11 +37,15 @@ func (s *siteSet) attachMethods(f *os.File, e *elf.File, path string, file *prob
 	var entries, cookies, returns []uint64
 	for _, m := range methods {
 		name := m.Class + "#" + m.Name
-		entry, ok := fileOffset(e, m.Func)
+		at, depth := code.Entry(m.Func)
+		entry, ok := fileOffset(e, at)
 		if !ok || slices.Contains(entries, entry) { // a function can be several methods
 			continue
 		}
 		ends, err := code.Ends(m.Func)
+		if err == nil && slices.Contains(ends, at) {
+			err = errors.New("its function does nothing but jump to another one")
+		}
 		if err != nil {
 			fail(fmt.Errorf("%s: %w", name, err))
 			continue
@@ -50,7 +55,7 @@ func (s *siteSet) attachMethods(f *os.File, e *elf.File, path string, file *prob
 			fail(err)
 			break
 		}
-		entries, cookies = append(entries, entry), append(cookies, uint64(site))
+		entries, cookies = append(entries, entry), append(cookies, depth<<32|uint64(site))
 		returns = append(returns, ends...)
 	}
 	exe, err := link.OpenExecutable(fdPath(f))
