@@ -12,6 +12,7 @@ import (
 	"vivarium/pkg/cmethod"
 
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // attachMethods attaches to the functions of a file in which methods of Ruby
@@ -83,22 +84,41 @@ func (s *siteSet) attachMethods(f *os.File, e *elf.File, path string, file *prob
 }
 
 // attachExtensions attaches to the extensions in directories that a Ruby, which
-// the process has mapped, names: one that is attached when it is loaded is
-// attached too late for what the program does with it at once.
+// the process has mapped, names, and in those below: one that is attached when
+// it is loaded is attached too late for what the program does with it at once.
 func (s *siteSet) attachExtensions(pid int, p *siteProcess, dirs []string) {
-	const most = 256 // files
-	n := 0
-	for _, dir := range dirs {
-		root := fmt.Sprintf("/proc/%d/root", shown(pid))
-		for _, pattern := range []string{"*.so", "*/*.so"} {
-			found, _ := filepath.Glob(filepath.Join(root, dir, pattern)) // a bad pattern is the only error
-			for _, name := range found {
-				if n++; n > most {
-					return
-				}
-				s.look(pid, p, name, strings.TrimPrefix(name, root))
+	const (
+		most      = 256  // files, and for each of dirs directories
+		mostNames = 4096 // of a directory
+	)
+	root := fmt.Sprintf("/proc/%d/root", shown(pid))
+	opened, looked := 0, 0
+	var attach func(dir string, below bool)
+	attach = func(dir string, below bool) {
+		// It may be anything: a program can name what it likes.
+		fd, err := unix.Open(filepath.Join(root, dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if opened++; err != nil {
+			return // Ruby looks in some that are not there
+		}
+		d := os.NewFile(uintptr(fd), dir)
+		names, _ := d.Readdirnames(mostNames) // what cannot be read is seen when it is loaded
+		d.Close()
+		for _, name := range names {
+			path := filepath.Join(dir, name)
+			switch {
+			case looked >= most || opened >= most:
+				return
+			case strings.HasSuffix(name, ".so"):
+				looked++
+				s.look(pid, p, filepath.Join(root, path), path)
+			case below && !strings.Contains(name, "."):
+				attach(path, false)
 			}
 		}
+	}
+	for _, dir := range dirs {
+		opened = 0
+		attach(dir, true)
 	}
 }
 
