@@ -80,11 +80,11 @@ func (r *recording) methods() (bool, error) {
 	if err := r.leaveMethods(d.sp); err != nil {
 		return false, err
 	}
+	// One that is not remembered is recorded too, and ends with the one around it.
 	if s := t.on; s != elsewhere && len(s.frames) < maxMethodFrames {
 		s.frames = append(s.frames, methodFrame{d.sp, d.function})
-		return true, nil
 	}
-	return false, nil
+	return true, nil
 }
 
 // openMethods is the stack of the thread of the record.

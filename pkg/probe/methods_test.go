@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 
 	"vivarium/bpf"
@@ -30,6 +31,11 @@ func TestMethods(t *testing.T) {
 	leave := func(sp, site uint64) step { return step{event.SpanStop, sp, site} }
 	does := func(sp uint64) step { return step{event.PathOpen, sp, 0} }
 	jump := func(sp uint64) step { return step{event.NumKinds, sp, 0} }
+	var deep []step
+	for i := range uint64(maxMethodFrames + 1) {
+		deep = append(deep, enter(at(8+8*i), a))
+	}
+	deep = append(deep, leave(at(8+8*maxMethodFrames), a), leave(at(8*maxMethodFrames), a))
 	for _, c := range []struct {
 		name  string
 		steps []step
@@ -44,6 +50,7 @@ func TestMethods(t *testing.T) {
 		{"a return without its entry", []step{does(at(8)), leave(at(8), a), enter(at(24), a), leave(at(8), b), does(at(32))}, "open +a -a open"},
 		{"a fiber", []step{enter(at(8), a), does(fiber(8)), enter(fiber(16), b), does(at(16)), does(fiber(24)), leave(fiber(16), b), leave(at(8), a)},
 			"+a -a open +b -b +a open -a +b open -b +a -a"},
+		{"more than are remembered", deep, strings.Repeat("+a ", maxMethodFrames+1) + "-a"},
 		{"another program", []step{enter(at(8), a), {event.ProcExec, at(16), 0}, does(at(16)), leave(at(8), a)}, "+a exec open"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -80,7 +87,7 @@ func TestMethods(t *testing.T) {
 					}
 				}
 			}
-			if err := r.w.End(&stream.End{StopKtimeNS: 100, Reason: "exited"}); err != nil {
+			if err := r.w.End(&stream.End{StopKtimeNS: uint64(len(c.steps)), Reason: "exited"}); err != nil {
 				t.Fatal(err)
 			}
 			if err := r.w.Flush(); err != nil {
