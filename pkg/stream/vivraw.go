@@ -52,6 +52,7 @@ type capture struct {
 	gave bool // the lost record in front of the event was handed out
 	tls  event.TLSDecoder
 	ev   event.Event
+	raw  event.Raw // storage of derived texts
 	text []byte    // a summary
 	out  [2]Writer // by turns: the Reader holds two records
 	turn int
@@ -355,6 +356,8 @@ func (c *capture) event(w *Writer, i int) {
 	ev.Payload = rec[rawHead+rawNames:][:rawPayload]
 	if ev.Kind = event.Lookup(ev.Name); ev.Kind != nil {
 		ev.Kind.Import(ev, ev.Payload)
+		c.raw.Buf = c.raw.Buf[:0]
+		ev.Derive(&c.raw)
 		c.summary(ev)
 	}
 	k := w.eventKeys(ev)
@@ -374,7 +377,7 @@ func (c *capture) summary(ev *event.Event) {
 	if ev.Kind == &event.Kinds[event.SSLWrite] {
 		length, data := ev.Get("len").Num, ev.Get("data").Text
 		c.text = c.tls.AppendSummary(c.text[:0], ev.PID, 0, length, data)
-		ev.Fields[2] = event.Value{Type: event.Text, Text: c.text}
+		ev.Fields[event.SSLWriteSummary] = event.Value{Type: event.Text, Text: c.text}
 	}
 }
 
