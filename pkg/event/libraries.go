@@ -35,7 +35,7 @@ var libraries = []Kind{
 	}, text: textTLS, extra: []extra{{field: SSLWriteConn}}},
 	{ID: EnvCaccess, Name: "env_caccess", Label: "EVT", Doc: "An environment variable was read or changed.", Fields: []Field{
 		EnvCaccessOp:  {"op", Text, Derived, "function: getenv, setenv, ..."},
-		EnvCaccessKey: {"key", Text, Text1, "the variable's name, never its value"},
+		EnvCaccessKey: {"key", Text, Text0, "the variable's name, never its value"},
 	}, text: textEnv, derive: deriveEnv},
 }
 
