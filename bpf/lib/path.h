@@ -109,12 +109,14 @@ __noinline int walk_path(struct walked *r, struct room *room)
 		.root_mnt = task->fs->root.mnt,
 		.pos = PATH_MAX + unknown_zero,
 	};
+	struct vfsmount *mnt;
 
 	if (!r || !room)
 		return 0;
+	mnt = r->mnt;
 	w.dentry = r->dentry;
-	w.mnt = r->mnt;
-	w.mnt_root = LOAD(w.mnt, mnt_root);
+	w.mnt = mnt;
+	w.mnt_root = LOAD(mnt, mnt_root);
 	if (bpf_loop(PATH_STEPS, walk_step, &w, 0) == PATH_STEPS)
 		w.flags |= VIV_TRUNCATED;
 	if (w.pos >= PATH_MAX) {
