@@ -12,6 +12,7 @@ import (
 	"vivarium/pkg/cli"
 	"vivarium/pkg/otlp"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 )
 
 const doc = `Exports the spans and events of a viv stream as OTLP.
@@ -127,7 +128,7 @@ func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 			return nil // only to send what is in the spool
 		}
 	}
-	r := stream.NewReader(in)
+	r := stream.NewReader(in, vivraw.Format)
 	c := otlp.NewConverter(opt, emit)
 	for err == nil {
 		var rec *stream.Record

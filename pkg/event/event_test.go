@@ -266,10 +266,10 @@ func TestPayloadRoundTrip(t *testing.T) {
 
 func TestExportKeepsPayload(t *testing.T) {
 	ev := with(PathOpen, "path", "/other")
-	ev.Payload = bytes.Repeat([]byte("payload."), PayloadSize/8)
+	ev.Origin = bytes.Repeat([]byte("payload."), PayloadSize/8)
 	got := make([]byte, PayloadSize)
 	ev.Kind.Export(ev, got)
-	if !bytes.Equal(got, ev.Payload) {
+	if !bytes.Equal(got, ev.Origin) {
 		t.Errorf("the payload became %q", got)
 	}
 	ev.Kind.Export(ev, nil) // must not panic
@@ -311,7 +311,7 @@ func FuzzPayload(f *testing.F) {
 			}
 		}
 		if keep {
-			ev.Payload = payload
+			ev.Origin = payload
 		}
 		checkText(t, AppendText(nil, &ev))
 		out := make([]byte, PayloadSize)
@@ -346,7 +346,7 @@ func BenchmarkText(b *testing.B) {
 	exec := with(ProcExec, "path", "/bin/sh", "argv", []string{"sh", "-c", "cat /etc/passwd | wc -l"}, "argc", 3)
 	connect := with(SockConnect, "family", 10, "addr", "2001:db8::1", "port", 443)
 	raw := with(PathOpen, "path", "/usr/lib/x86_64-linux-gnu/libcrypto.so.3")
-	raw.Payload = make([]byte, PayloadSize)
+	raw.Origin = make([]byte, PayloadSize)
 	for name, ev := range map[string]*Event{"open": open, "exec": exec, "connect6": connect, "payload": raw} {
 		b.Run(name, func(b *testing.B) {
 			buf := make([]byte, 0, 4096)
@@ -369,7 +369,7 @@ func TestTextAllocates(t *testing.T) {
 			if n := testing.AllocsPerRun(100, func() { buf = AppendText(buf[:0], &ev) }); n > 0 {
 				t.Errorf("%s: %v allocations", ev.Kind.Name, n)
 			}
-			ev.Payload = payload
+			ev.Origin = payload
 		}
 	}
 }

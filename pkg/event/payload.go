@@ -62,8 +62,8 @@ func (k *Kind) Export(ev *Event, payload []byte) {
 	if len(payload) != PayloadSize {
 		return
 	}
-	if len(ev.Payload) == PayloadSize {
-		copy(payload, ev.Payload)
+	if len(ev.Origin) == PayloadSize {
+		copy(payload, ev.Origin)
 		return
 	}
 	clear(payload)

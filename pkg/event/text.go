@@ -18,12 +18,12 @@ const hexLower = "0123456789abcdef"
 // payload.
 func AppendText(b []byte, ev *Event) []byte {
 	at := len(b)
-	k, raw := ev.Kind, len(ev.Payload) == PayloadSize
+	k, raw := ev.Kind, len(ev.Origin) == PayloadSize
 	switch {
 	case k != nil:
 		b = k.text(b, ev)
 	case raw:
-		b = AppendQuote(b, cString(ev.Payload))
+		b = AppendQuote(b, cString(ev.Origin))
 	}
 	if raw {
 		return b
@@ -120,14 +120,14 @@ func (ev *Event) hex(b []byte, key string, field int) []byte {
 }
 
 // dump shows a payload that cannot be read as its kind's.
-func dump(b []byte, ev *Event) []byte { return AppendQuote(b, ev.Payload) }
+func dump(b []byte, ev *Event) []byte { return AppendQuote(b, ev.Origin) }
 
 func textPath(b []byte, ev *Event) []byte { return ev.quote(b, "", 0) }
 
 func textConnect(b []byte, ev *Event) []byte {
 	family, addr, port := ev.Fields[0].Num, ev.Fields[1].Text, ev.Fields[2].Num
-	if len(ev.Payload) == PayloadSize {
-		port = uint64(binary.BigEndian.Uint16(ev.Payload[2:]))
+	if len(ev.Origin) == PayloadSize {
+		port = uint64(binary.BigEndian.Uint16(ev.Origin[2:]))
 	}
 	switch {
 	case family == afInet && len(addr) > 0:
@@ -136,8 +136,8 @@ func textConnect(b []byte, ev *Event) []byte {
 		return append(b, " (AF_INET)"...)
 	case family == afInet6 && len(addr) > 0:
 		b = append(b, '[')
-		if len(ev.Payload) == PayloadSize {
-			b = appendGroups(b, ev.Payload[4:20])
+		if len(ev.Origin) == PayloadSize {
+			b = appendGroups(b, ev.Origin[4:20])
 		} else if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
 			// The string lives no longer than the call, and spares an allocation per event.
 			g := a.As16()
@@ -188,14 +188,14 @@ func textDNS(b []byte, ev *Event) []byte {
 	if name := ev.Fields[0].Text; len(name) > 0 {
 		return appendFolded(b, name)
 	}
-	if len(ev.Payload) == PayloadSize {
+	if len(ev.Origin) == PayloadSize {
 		return dump(b, ev)
 	}
 	return append(b, '.')
 }
 
 func textFork(b []byte, ev *Event) []byte {
-	if p := ev.Payload; len(p) == PayloadSize {
+	if p := ev.Origin; len(p) == PayloadSize {
 		b = strconv.AppendUint(append(b, "child_pid="...), uint64(binary.LittleEndian.Uint32(p)), 10)
 		return strconv.AppendUint(append(b, " child_tid="...), uint64(binary.LittleEndian.Uint32(p[4:])), 10)
 	}
@@ -204,7 +204,7 @@ func textFork(b []byte, ev *Event) []byte {
 
 func textExec(b []byte, ev *Event) []byte {
 	path, argv := ev.Fields[0].Text, ev.Fields[1].List
-	if len(path) == 0 && len(argv) == 0 && len(ev.Payload) == PayloadSize {
+	if len(path) == 0 && len(argv) == 0 && len(ev.Origin) == PayloadSize {
 		return dump(b, ev)
 	}
 	b = ev.quote(b, "filename=", 0)
@@ -284,7 +284,7 @@ func textRename(b []byte, ev *Event) []byte {
 }
 
 func textUnlink(b []byte, ev *Event) []byte {
-	if p := ev.Payload; len(p) == PayloadSize {
+	if p := ev.Origin; len(p) == PayloadSize {
 		b = AppendQuote(append(b, "filename="...), cString(p[:128]))
 		if dir := cString(p[128:]); len(dir) > 0 {
 			b = AppendQuote(append(b, " parent_dir="...), dir)
@@ -315,7 +315,7 @@ func textTLS(b []byte, ev *Event) []byte {
 
 func textEnv(b []byte, ev *Event) []byte {
 	op, key := ev.Fields[0].Text, ev.Fields[1]
-	if len(op) == 0 && len(ev.Payload) == PayloadSize {
+	if len(op) == 0 && len(ev.Origin) == PayloadSize {
 		return dump(b, ev)
 	}
 	b = append(b, "op="...)

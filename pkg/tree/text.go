@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"encoding/json"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -35,7 +34,7 @@ func (d *text) paint(b []byte, c string) []byte {
 }
 
 // event makes a line of an event, but for its offset.
-func (d *text) event(b []byte, _ *stream.Record, ev *event.Event) []byte {
+func (d *text) event(b []byte, _ *stream.Record, ev *event.Event, p *stream.Policy) []byte {
 	high := ev.Severity() == event.High
 	b = append(padded(b, 4, func(b []byte) []byte { return append(b, ev.Label()...) }), ' ')
 	if high {
@@ -48,7 +47,7 @@ func (d *text) event(b []byte, _ *stream.Record, ev *event.Event) []byte {
 	b = append(b, " →  "...)
 	return padded(b, 30, func(b []byte) []byte {
 		at := len(b)
-		if b = event.AppendText(b, ev); len(b) == at {
+		if b = p.AppendText(b, ev); len(b) == at {
 			b = append(b, '-')
 		}
 		return b
@@ -80,17 +79,12 @@ func (d *text) session(w *output, s *session) {
 
 func appendHeader(b []byte, s *session) []byte {
 	b = append(b, "# vivarium session\n"...)
-	if s.header != nil {
-		b = append(b, "#   started  iso="...)
-		b = appendMeta(b, s.header["session_start_iso"])
-		b = append(b, "  ktime="...)
-		b = appendMeta(b, s.header["session_start_ktime"])
-		b = append(b, "\n#   stopped  iso="...)
-		b = appendMeta(b, s.header["session_stop_iso"])
-		b = append(b, "  ktime="...)
-		b = appendMeta(b, s.header["session_stop_ktime"])
-		b = append(b, "\n#   duration "...)
-		b = appendSeconds(b, number(s.header["session_stop_ktime"])-number(s.header["session_start_ktime"]))
+	if t := s.Policy.Times; t != nil {
+		b = event.AppendSafe(append(b, "#   started  iso="...), []byte(t.StartISO))
+		b = event.AppendSafe(append(b, "  ktime="...), []byte(t.StartKtime))
+		b = event.AppendSafe(append(b, "\n#   stopped  iso="...), []byte(t.StopISO))
+		b = event.AppendSafe(append(b, "  ktime="...), []byte(t.StopKtime))
+		b = appendSeconds(append(b, "\n#   duration "...), t.DurationNS)
 		return append(b, '\n')
 	}
 	b = append(b, "#   started  iso="...)
@@ -111,23 +105,6 @@ func appendHeader(b []byte, s *session) []byte {
 
 func appendTime(b []byte, unixNS int64) []byte {
 	return time.Unix(0, unixNS).UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
-}
-
-// appendMeta shows a value of a capture's header as it is there.
-func appendMeta(b []byte, v json.RawMessage) []byte {
-	var s string
-	if json.Unmarshal(v, &s) == nil { // null is an empty text, too
-		return event.AppendSafe(b, []byte(s))
-	}
-	return event.AppendSafe(b, v)
-}
-
-func number(v json.RawMessage) int64 {
-	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
-		return n
-	}
-	f, _ := strconv.ParseFloat(string(v), 64)
-	return int64(f)
 }
 
 // node draws n and what is under it. host is the innermost span around.

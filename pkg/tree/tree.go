@@ -4,7 +4,6 @@ package tree
 
 import (
 	"cmp"
-	"encoding/json"
 	"io"
 	"slices"
 	"strconv"
@@ -35,7 +34,7 @@ func DrawJSON(w io.Writer, r *stream.Reader) (Result, error) {
 // renderer writes trees in one format.
 type renderer interface {
 	// event appends what is kept of an event until its session is drawn.
-	event(b []byte, rec *stream.Record, ev *event.Event) []byte
+	event(b []byte, rec *stream.Record, ev *event.Event, p *stream.Policy) []byte
 	// record does so for another record.
 	record(b []byte, rec *stream.Record) []byte
 	session(w *output, s *session)
@@ -113,9 +112,8 @@ func draw(w io.Writer, r *stream.Reader, to renderer) (res Result, err error) {
 type session struct {
 	stream.Session
 	to      renderer
-	head    []byte                     // what the renderer made of the session record
-	tail    []byte                     // and of the end record
-	header  map[string]json.RawMessage // of a capture
+	head    []byte // what the renderer made of the session record
+	tail    []byte // and of the end record
 	end     stream.End
 	ended   bool
 	newest  uint64 // ktime of what was read so far
@@ -168,8 +166,8 @@ type node struct {
 	lost  stream.Lost
 	proc  *proc // of a process; of an event or span: whose it is
 	open  bool  // of a span: its end is not known
-	// behind says of a loss in a capture that vivarium shows it, too. It does so
-	// behind the event before it, and at the same time.
+	// behind says of a loss that it is shown behind the event before it, and at
+	// the same time (stream.Policy).
 	behind bool
 	shown  []mark // of a span with losses: the events that it shows outside other spans
 	top    bool   // of a method: it is an outermost one of its thread
@@ -223,19 +221,10 @@ func newSession(head stream.Session, to renderer) *session {
 		Session: head, to: to, newest: head.StartKtimeNS,
 		spans: map[uint64]spanRef{}, byTID: map[uint32]*thread{}, byPID: map[uint32]*proc{}, forks: map[uint32][]*fork{},
 	}
-	if head.Header != nil {
-		json.Unmarshal(head.Header, &s.header) // the Reader has checked it
-	}
-	targets := head.Targets
-	if len(targets) == 0 && head.ObserverPID != 0 && head.Header != nil {
-		targets = []uint32{head.ObserverPID}
-	}
-	for _, pid := range targets {
+	for _, pid := range head.Targets {
 		if s.byPID[pid] == nil {
 			p := s.newProc(pid)
-			if head.Header != nil {
-				p.comm = "ruby" // the only thing that vivarium watches
-			}
+			p.comm = head.Policy.Command
 			s.roots = append(s.roots, p.node)
 		}
 	}
@@ -482,7 +471,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	shown := !ev.Hidden && !start && !stop
 	for _, n := range s.waiting {
 		n.proc = t.proc
-		n.behind = shown && s.header != nil
+		n.behind = shown && s.Policy.LossAfterEvent
 		host.own = append(host.own, n)
 	}
 	s.waiting = s.waiting[:0]
@@ -492,7 +481,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	}
 	n := s.newNode(kindEvent)
 	n.proc, n.start = t.proc, ev.KtimeNS
-	n.text = s.kept(func(b []byte) []byte { return s.to.event(b, rec, ev) })
+	n.text = s.kept(func(b []byte) []byte { return s.to.event(b, rec, ev, &s.Policy) })
 	host.own = append(host.own, n)
 	if is(ev, event.ProcFork) {
 		f := &fork{
@@ -507,7 +496,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	}
 }
 
-// begin is for a capture that does not say when it began: with its first event.
+// begin is for a session that does not say when it began: with its first event.
 func (s *session) begin(ktime uint64) {
 	s.StartKtimeNS = ktime
 	for _, t := range s.threads {
