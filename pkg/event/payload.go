@@ -63,7 +63,7 @@ var spanSlots = []slot{{SpanName, 0, 128}, {SpanFile, 128, 120}, {SpanLine, 248,
 // which they alias where they can. Fields that a payload does not have stay
 // as they are; a payload of another size than PayloadSize is left alone. What
 // is derived from them is Event.Derive's business, the summary of an ssl_write
-// the TLSDecoder's.
+// the one of httpsummary.Decoder.
 func (k *Kind) Import(ev *Event, payload []byte) {
 	if k == nil || len(payload) != PayloadSize {
 		return

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/httpsummary"
 )
 
 // A vivarium-raw v2 capture is one line of JSON and then records of 352 bytes,
@@ -50,7 +51,7 @@ type capture struct {
 	step int // 0: session, then the events, then the end
 	lost uint64
 	gave bool // the lost record in front of the event was handed out
-	tls  event.TLSDecoder
+	tls  httpsummary.Decoder
 	ev   event.Event
 	raw  event.Raw // storage of derived texts
 	text []byte    // a summary
