@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/httpsummary"
 	"vivarium/pkg/stream"
 )
 
@@ -25,8 +26,9 @@ type capture struct {
 	lost     uint64 // so far
 	lostSent bool   // the lost record in front of the event was handed out
 	newest   uint64 // ktime of the last event, ns
-	tls      event.TLSDecoder
+	tls      httpsummary.Decoder
 	ev       event.Event
+	derived  event.Raw // storage of its derived texts
 	summary  []byte
 	out      [2]stream.Writer // by turns: the Reader holds two records
 	turn     int
@@ -208,6 +210,8 @@ func (c *capture) writeEvent(w *stream.Writer, i int) {
 	ev.Origin = rec[atPayload:atLost]
 	if ev.Kind = event.Lookup(ev.Name); ev.Kind != nil {
 		ev.Kind.Import(ev, ev.Origin)
+		c.derived.Buf = c.derived.Buf[:0]
+		ev.Derive(&c.derived)
 		c.summarize(ev)
 	}
 	var keys [2]stream.Set
@@ -225,9 +229,9 @@ func (c *capture) writeEvent(w *stream.Writer, i int) {
 // header compression has a state. A capture does not name the connection.
 func (c *capture) summarize(ev *event.Event) {
 	if ev.Kind == &event.Kinds[event.SSLWrite] {
-		length, data := ev.Get("len").Num, ev.Get("data").Text
+		length, data := ev.Fields[event.SSLWriteLen].Num, ev.Fields[event.SSLWriteData].Text
 		c.summary = c.tls.AppendSummary(c.summary[:0], ev.PID, 0, length, data)
-		ev.Fields[2] = event.Value{Type: event.Text, Text: c.summary}
+		ev.Fields[event.SSLWriteSummary] = event.Value{Type: event.Text, Text: c.summary}
 	}
 }
 
