@@ -14,6 +14,7 @@ import (
 
 	"vivarium/pkg/cli"
 	"vivarium/pkg/event"
+	"vivarium/pkg/private"
 	"vivarium/pkg/probe"
 )
 
@@ -62,7 +63,7 @@ func (f *flags) run() error {
 	}
 	out := os.Stdout
 	if f.Output != "" {
-		if out, err = probe.Create(f.Output); err != nil {
+		if out, err = private.Create(f.Output); err != nil {
 			return &cli.Exit{Status: f.failed(), Err: err}
 		}
 		opt.CommandStdout = os.Stdout
