@@ -19,10 +19,22 @@ import (
 // field is the number of a protobuf field.
 type field = protowire.Number
 
-// appendTag is protowire.AppendTag for fields below 16, whose tags are a byte:
-// it is inlined, which makes a span an eighth cheaper.
+// appendTag and appendVarint1 are protowire.AppendTag and AppendVarint for what
+// is nearly always one byte. They are inlined, which makes a span an eighth
+// cheaper.
 func appendTag(b []byte, f field, t protowire.Type) []byte {
 	return append(b, byte(protowire.EncodeTag(f, t)))
+}
+
+func appendVarint1(b []byte, v uint64) []byte {
+	if v < 0x80 {
+		return append(b, byte(v))
+	}
+	return protowire.AppendVarint(b, v)
+}
+
+func appendString(b []byte, v string) []byte {
+	return append(appendVarint1(b, uint64(len(v))), v...)
 }
 
 // begin appends the head of a nested message; end, with the place that begin
@@ -47,7 +59,7 @@ func end(b []byte, body int) []byte {
 }
 
 func appendVarint(b []byte, f field, v uint64) []byte {
-	return protowire.AppendVarint(appendTag(b, f, protowire.VarintType), v)
+	return appendVarint1(appendTag(b, f, protowire.VarintType), v)
 }
 
 func appendFixed64(b []byte, f field, v uint64) []byte {
@@ -67,7 +79,7 @@ func appendSpanID(b []byte, f field, id uint64) []byte {
 // appendText appends text. A byte that is not UTF-8, which protobuf and JSON
 // forbid, becomes U+FFFD.
 func appendText(b []byte, f field, v string) []byte {
-	return protowire.AppendString(appendTag(b, f, protowire.BytesType), valid(v))
+	return appendString(appendTag(b, f, protowire.BytesType), valid(v))
 }
 
 func valid(v string) string {
@@ -87,15 +99,15 @@ func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len
 func attrKey(b []byte, f field, key string, value int) []byte {
 	const tag = 1 // bytes of the tags of key and value
 	b = appendTag(b, f, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(tag+protowire.SizeBytes(len(key))+tag+protowire.SizeBytes(value)))
-	b = protowire.AppendString(appendTag(b, 1, protowire.BytesType), key)
-	return protowire.AppendVarint(appendTag(b, 2, protowire.BytesType), uint64(value))
+	b = appendVarint1(b, uint64(tag+protowire.SizeBytes(len(key))+tag+protowire.SizeBytes(value)))
+	b = appendString(appendTag(b, 1, protowire.BytesType), key)
+	return appendVarint1(appendTag(b, 2, protowire.BytesType), uint64(value))
 }
 
 func attrText(b []byte, f field, key, v string) []byte {
 	v = valid(v)
 	b = attrKey(b, f, key, protowire.SizeTag(1)+protowire.SizeBytes(len(v)))
-	return protowire.AppendString(appendTag(b, 1, protowire.BytesType), v)
+	return appendString(appendTag(b, 1, protowire.BytesType), v)
 }
 
 func attrBool(b []byte, f field, key string, v bool) []byte {
