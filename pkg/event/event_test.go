@@ -14,6 +14,9 @@ import (
 func TestCatalogue(t *testing.T) {
 	for id := range Kinds {
 		k := &Kinds[id]
+		if k.ID != ID(id) {
+			t.Errorf("%s: a row is missing, or is not at its ID", k.Name)
+		}
 		if Lookup([]byte(k.Name)) != k {
 			t.Errorf("%s: Lookup does not find it", k.Name)
 		}
@@ -26,7 +29,7 @@ func TestCatalogue(t *testing.T) {
 		if len(k.Name) > 16 {
 			t.Errorf("%s: longer than a record of vivarium takes", k.Name)
 		}
-		for _, s := range k.slots {
+		for _, s := range layouts[id].slots {
 			if s.at+s.size > PayloadSize {
 				t.Errorf("%s.%s lies outside the payload", k.Name, k.Fields[s.field].Name)
 			}
@@ -251,6 +254,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 		ev.Kind.Export(ev, payload)
 		got := &Event{Kind: ev.Kind, Name: ev.Name}
 		got.Kind.Import(got, payload)
+		got.Derive(&Raw{})
 		for i, f := range ev.Kind.Fields {
 			a, b := ev.Fields[i], got.Fields[i]
 			if a.Type == None && len(b.Text) == 0 && b.Num == 0 {

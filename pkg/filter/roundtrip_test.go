@@ -176,7 +176,7 @@ func live(rng *rand.Rand, id event.ID) *event.Event {
 			}
 		}
 	}
-	ev.Derive()
+	ev.Derive(&event.Raw{})
 	return ev
 }
 

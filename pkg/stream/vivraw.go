@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/httpsummary"
 )
 
 // A vivarium-raw v2 capture is one line of JSON and then records of 352 bytes,
@@ -50,8 +51,9 @@ type capture struct {
 	step int // 0: session, then the events, then the end
 	lost uint64
 	gave bool // the lost record in front of the event was handed out
-	tls  event.TLSDecoder
+	tls  httpsummary.Decoder
 	ev   event.Event
+	raw  event.Raw // storage of derived texts
 	text []byte    // a summary
 	out  [2]Writer // by turns: the Reader holds two records
 	turn int
@@ -355,6 +357,8 @@ func (c *capture) event(w *Writer, i int) {
 	ev.Payload = rec[rawHead+rawNames:][:rawPayload]
 	if ev.Kind = event.Lookup(ev.Name); ev.Kind != nil {
 		ev.Kind.Import(ev, ev.Payload)
+		c.raw.Buf = c.raw.Buf[:0]
+		ev.Derive(&c.raw)
 		c.summary(ev)
 	}
 	k := w.eventKeys(ev)
@@ -374,7 +378,7 @@ func (c *capture) summary(ev *event.Event) {
 	if ev.Kind == &event.Kinds[event.SSLWrite] {
 		length, data := ev.Get("len").Num, ev.Get("data").Text
 		c.text = c.tls.AppendSummary(c.text[:0], ev.PID, 0, length, data)
-		ev.Fields[2] = event.Value{Type: event.Text, Text: c.text}
+		ev.Fields[event.SSLWriteSummary] = event.Value{Type: event.Text, Text: c.text}
 	}
 }
 
