@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,7 +29,7 @@ import (
 func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
-	WaitToStart()
+	launch.WaitToStart()
 	if arg := os.Getenv(recordChild); arg != "" {
 		if err := recordUnprivileged(arg); err != nil {
 			fmt.Println(err)

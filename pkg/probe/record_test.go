@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
 	"github.com/cilium/ebpf"
@@ -200,7 +201,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		p, err := New(opt)
 		if how == "not found" {
-			var e *CommandError
+			var e *launch.Error
 			if !errors.As(err, &e) || e.Status != 127 {
 				t.Errorf("%s: %v", how, err)
 			}

@@ -67,9 +67,9 @@ type Policy struct {
 	// MethodsEndKtimeNS is when method spans end that are open at the exit of
 	// their thread, ns; 0: at the exit.
 	MethodsEndKtimeNS uint64
-	// LossAfterEvent says that a loss shown beside an event stands behind the
-	// event before it, not in front of the one that reports it.
-	LossAfterEvent bool
+	// LossAtPreviousEvent says that a loss is shown with the time of the event
+	// before it, not with its own.
+	LossAtPreviousEvent bool
 }
 
 // Times are when a session began and ended as another format writes it.

@@ -138,7 +138,7 @@ func toUint(v json.RawMessage) (uint64, bool) {
 // policy is vivarium's: how a session with this JSON line is to be read. Of a
 // line that no capture begins with it takes what it can.
 func policy(line []byte) stream.Policy {
-	p := stream.Policy{Text: AppendText, Command: "ruby", MainThreadStays: true, LossAfterEvent: true}
+	p := stream.Policy{Text: AppendText, Command: "ruby", MainThreadStays: true, LossAtPreviousEvent: true}
 	var values map[string]json.RawMessage
 	if json.Unmarshal(line, &values) != nil {
 		return p
