@@ -10,6 +10,7 @@ import (
 	"vivarium/pkg/otlp"
 	"vivarium/pkg/private"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 )
 
 // write exports into a file.
@@ -87,7 +88,7 @@ func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 			return nil // only to send what is in the spool
 		}
 	}
-	r := stream.NewReader(in)
+	r := stream.NewReader(in, vivraw.Format)
 	c := otlp.NewConverter(opt, emit)
 	for err == nil {
 		var rec *stream.Record

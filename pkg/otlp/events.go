@@ -74,7 +74,7 @@ func (c *Converter) event(ev *event.Event) error {
 	if cap(c.target) > maxBytes { // a giant came by
 		c.target = nil
 	}
-	c.target = appendTarget(c.target[:0], ev)
+	c.target = appendTarget(c.target[:0], ev, &c.session.Policy)
 	return c.put(o, ev.PID, happening{ev.KtimeNS, name, severity, c.target}, func(b []byte, f field) []byte {
 		return appendEventAttrs(b, f, ev, c.target)
 	})
@@ -158,14 +158,11 @@ func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs f
 }
 
 // appendTarget appends the event's text, in the form that vivarium exports.
-func appendTarget(b []byte, ev *event.Event) []byte {
+func appendTarget(b []byte, ev *event.Event, p *stream.Policy) []byte {
 	if ev.Kind != &event.Kinds[event.SSLWrite] {
-		return event.AppendText(b, ev)
+		return p.AppendText(b, ev)
 	}
 	length, captured := ev.Get("len").Num, ev.Get("captured").Num
-	if ev.Payload != nil {
-		captured = min(captured, 248) // what a record of a capture holds
-	}
 	b = strconv.AppendUint(append(b, "data_len="...), length, 10)
 	return strconv.AppendUint(append(b, " cap_len="...), captured, 10)
 }

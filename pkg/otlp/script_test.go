@@ -8,6 +8,7 @@ import (
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -31,7 +32,7 @@ func export(t testing.TB, in []byte, opt Options, emit func(Batch) error) *Conve
 
 func convert(in []byte, opt Options, emit func(Batch) error) (*Converter, error) {
 	c := NewConverter(opt, emit)
-	for r := stream.NewReader(bytes.NewReader(in)); ; {
+	for r := stream.NewReader(bytes.NewReader(in), vivraw.Format); ; {
 		rec, err := r.Next()
 		if err == io.EOF || isIncomplete(err) {
 			return c, c.Close()
