@@ -10,7 +10,7 @@ import (
 // This file is a cursor over msgpack bytes: a filter wants to know where the
 // values of a record lie, not the values. value.go reads single values, append.go
 // writes them. The library's Decoder and Encoder would do all that for events and
-// spans too, at two to four times the cost (BenchmarkTags); it does it for the
+// spans too, at four to eight times the cost (BenchmarkTags); it does it for the
 // records that are rare (tagged.go).
 
 // MaxRecord is how long a record may be, bytes.
