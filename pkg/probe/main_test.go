@@ -19,6 +19,7 @@ import (
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/event/eventtest"
+	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,7 +30,7 @@ import (
 func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
-	WaitToStart()
+	launch.WaitToStart()
 	if arg := os.Getenv(recordChild); arg != "" {
 		if err := recordUnprivileged(arg); err != nil {
 			fmt.Println(err)

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/signal"
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
 	"github.com/cilium/ebpf"
@@ -55,9 +55,9 @@ type Probe struct {
 	session  stream.Session
 	noLSM    map[string]error // by event: why it does not come from the LSM hook that it has
 	targets  []target
-	watched  []int    // the processes that are watched from the start
-	cmd      *Command // nil with PIDs
-	released bool     // the command has been let go
+	watched  []int           // the processes that are watched from the start
+	cmd      *launch.Command // nil with PIDs
+	released bool            // the command has been let go
 }
 
 // New starts the command or finds the processes, loads the programs and
@@ -82,7 +82,7 @@ func New(opt Options) (_ *Probe, err error) {
 			}
 			env = p.ruby.environ(env)
 		}
-		if p.cmd, err = startCommand(opt.Command, opt.User, opt.CommandStdout, env); err != nil {
+		if p.cmd, err = launch.Start(opt.Command, opt.User, opt.CommandStdout, env); err != nil {
 			return nil, err
 		}
 		opt.PIDs = []int{p.cmd.PID()}
@@ -183,8 +183,8 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	r := p.newRecording(out)
 	err := r.w.Session(&p.session)
 	if p.cmd != nil {
-		defer p.forwardSignals()()
-		if err := p.cmd.release(); err != nil {
+		defer p.cmd.ForwardSignals()()
+		if err := p.cmd.Release(); err != nil {
 			return Result{}, err
 		}
 		p.released = true
@@ -230,25 +230,6 @@ func (p *Probe) newRecording(out *os.File) *recording {
 	return r
 }
 
-// forwardSignals makes the signals that come in the command's.
-func (p *Probe) forwardSignals() (stop func()) {
-	c := make(chan os.Signal, 16)
-	for _, s := range ForwardedSignals {
-		if !signal.Ignored(s) {
-			signal.Notify(c, s)
-		}
-	}
-	go func() {
-		for s := range c {
-			p.cmd.Forward(s)
-		}
-	}()
-	return func() {
-		signal.Stop(c)
-		close(c)
-	}
-}
-
 // running says whether any watched process of a command may be alive, and so
 // start a Ruby that needs our files.
 func (p *Probe) running() bool {
@@ -288,8 +269,7 @@ func (p *Probe) Close() error {
 		err = errors.Join(err, unix.Close(t.pidfd))
 	}
 	if p.cmd != nil {
-		p.cmd.said.Close()
-		p.cmd.let.Close()
+		p.cmd.Close()
 	}
 	return err
 }

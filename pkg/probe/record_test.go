@@ -13,6 +13,7 @@ import (
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/event/eventtest"
+	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
 	"github.com/cilium/ebpf"
@@ -201,7 +202,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		p, err := New(opt)
 		if how == "not found" {
-			var e *CommandError
+			var e *launch.Error
 			if !errors.As(err, &e) || e.Status != 127 {
 				t.Errorf("%s: %v", how, err)
 			}

@@ -10,6 +10,7 @@ import (
 	"vivarium/bpf"
 	"vivarium/pkg/event"
 	"vivarium/pkg/mask"
+	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/probe/wire"
 	"vivarium/pkg/stream"
 
@@ -37,9 +38,9 @@ type recording struct {
 	counts  *ebpf.Map // what did not fit into the ring
 	tasks   *marker
 	targets []target
-	cmd     *Command   // nil: processes that ran already
-	sites   *siteSet   // nil: no probes in files are wanted
-	libs    *libraries // nil: no event needs it
+	cmd     *launch.Command // nil: processes that ran already
+	sites   *siteSet        // nil: no probes in files are wanted
+	libs    *libraries      // nil: no event needs it
 
 	w            *stream.Writer
 	out          *os.File
