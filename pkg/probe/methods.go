@@ -17,7 +17,7 @@ const (
 // methodThreads knows in which methods of Ruby, of those that are written in C,
 // each thread is. Probes tell when one begins, when it returns, and when the
 // thread sets its stack pointer back and so leaves all methods below it
-// (bpf/usdt.h). A thread that is seen on another stack runs another fiber: the
+// (bpf/hooks/usdt.h). A thread that is seen on another stack runs another fiber: the
 // spans of the one before end, and those of the other begin again.
 type methodThreads map[uint32]*methodThread // by thread id
 

@@ -11,7 +11,6 @@ import (
 	"vivarium/pkg/event"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 )
 
 //go:generate go test -run ^TestReference$ -count=1 . -write
@@ -119,7 +118,7 @@ func reference() []byte {
 		ev := &event.Event{Kind: k}
 		for i, f := range k.Fields {
 			b = fmt.Appendf(b, "| `%s` | %s | %s |\n", f.Name, types[f.Type], f.Doc)
-			ev.Fields[i] = example(k, f)
+			ev.Fields[i] = example(f)
 		}
 		b = append(b, '\n')
 		if hasLSM(id) {
@@ -141,38 +140,20 @@ func reference() []byte {
 	return b
 }
 
-// example is a value of a field, of the kind of event if it differs between kinds.
-func example(k *event.Kind, f event.Field) event.Value {
-	texts := map[string]string{
-		"path": "/srv/app/config.yml", "old_path": "/srv/app/config.new", "target": "config.yml", "addr": "192.0.2.7",
-		"qname": "www.example.org", "qtype": "AAAA", "dev": "tmpfs", "fstype": "tmpfs", "id_name": "kernel-module",
-		"sig_name": "TERM", "old_ids": "1000,1000,1000,1000", "new_ids": "1000,0,0,0", "cap_name": "CAP_SYS_ADMIN",
-		"op": "getenv", "key": "HOME", "name": "Order#save", "file": "order.rb", "source": "usdt", "error": "IOError",
-		"message": "closed stream", "summary": "GET /index.html HTTP/1.1",
-		"proc_exec.path": "/usr/bin/git", "mmap_exec.path": "/usr/lib/libssl.so.3", "dlopen.path": "libssl.so.3",
-		"sb_mount.path": "/mnt", "kernel_read_file.path": "/lib/modules/dummy.ko", "bprm_creds.path": "/usr/bin/sudo",
-		"file_getdents.path": "/srv/app",
-	}
-	nums := map[string]uint64{
-		"family": unix.AF_INET, "port": 443, "socktype": unix.SOCK_RAW, "child_pid": 4712, "child_tid": 4712, "argc": 2,
-		"child_span_id": 0x1f2e3d4c5b6a7988, "target_pid": 4712, "mode": 0o644, "flags": 0, "id": 2, "contents": 1, "sig": 15,
-		"cap": unix.CAP_SYS_ADMIN, "has_file": 1, "setuid": 1, "setgid": 0, "fd": 3, "count": 32768, "len": 78, "captured": 78, "conn": 1, "line": 12,
-		"odd_socket.family": unix.AF_INET, "protocol": 1, "exit_code": 1, "ptrace_check.mode": 18, "setid_change.flags": 2, "group": 0,
-	}
-	name := f.Name
-	for _, key := range []string{k.Name + "." + name, name} {
-		if f.Type == event.List {
-			return event.Value{Type: event.List, List: [][]byte{[]byte("git"), []byte("status")}}
-		}
-		if s, ok := texts[key]; ok && f.Type == event.Text && key != "data" {
-			if k.Name == "sock_connect" && name == "path" {
-				return event.Value{}
-			}
-			return event.Value{Type: event.Text, Text: []byte(s)}
-		}
-		if n, ok := nums[key]; ok && f.Type != event.Text {
-			return event.Value{Type: f.Type, Num: n}
+// example is the value of a field that the catalogue has for it.
+func example(f event.Field) event.Value {
+	v := event.Value{Type: f.Type}
+	switch e := f.Example.(type) {
+	case nil:
+		return event.Value{}
+	case string:
+		v.Text = []byte(e)
+	case int:
+		v.Num = uint64(e)
+	case []string:
+		for _, s := range e {
+			v.List = append(v.List, []byte(s))
 		}
 	}
-	return event.Value{}
+	return v
 }
