@@ -57,6 +57,14 @@ SYSCALLS(names_exit)
 		pend_names(c, r);
 		p = pended();
 	}
+	if (p && c->nums && !(p->nums & 1)) { /* which the LSM hook is not told */
+		struct texts *s = get_texts();
+
+		if (s) {
+			pick_args(s, r);
+			pend_num(p, 0, number_of(c, s));
+		}
+	}
 	return p ? emit_pending(t, p, ret, 0) : 0;
 }
 

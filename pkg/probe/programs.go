@@ -199,6 +199,9 @@ func (a *attachment) attachEvent(id event.ID, choice Hooks) (at []string, noLSM,
 	if choice != HooksTracepoint {
 		if noLSM = a.attachAll(id, lsm); noLSM == nil {
 			use = lsm
+			if err := a.attachAll(id, lsmLater); err != nil && !errors.Is(err, ebpf.ErrNotSupported) {
+				return nil, noLSM, err
+			}
 		} else if choice == HooksLSM {
 			return nil, noLSM, noLSM
 		}
@@ -207,7 +210,8 @@ func (a *attachment) attachEvent(id event.ID, choice Hooks) (at []string, noLSM,
 		return nil, noLSM, err
 	}
 	for _, h := range hooks {
-		if h.event == id && (h.backend == both || h.backend == use) && !slices.Contains(at, h.place) {
+		used := h.backend == both || h.backend == use || h.backend == lsmLater && a.links[h.program] != nil
+		if h.event == id && used && !slices.Contains(at, h.place) {
 			at = append(at, h.place)
 		}
 	}

@@ -82,12 +82,17 @@ func hookText(id event.ID, use backend) string {
 		}
 	}
 	for _, h := range hooks {
-		if h.event != id || h.backend != both && h.backend != use {
+		later := h.backend == lsmLater && use == lsm
+		if h.event != id || h.backend != both && h.backend != use && !later {
 			continue
 		}
 		if h.calls == nil {
 			kind, name, _ := strings.Cut(h.place, ":")
-			add(map[string]string{"btf": "tracepoint ", "lsm": "LSM hook "}[kind] + name)
+			text := map[string]string{"btf": "tracepoint ", "lsm": "LSM hook "}[kind] + name
+			if later {
+				text += " where the kernel has it"
+			}
+			add(text)
 		}
 		for _, c := range h.calls {
 			add(c.name)
