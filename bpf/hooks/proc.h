@@ -39,18 +39,17 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 /* bprm_creds where no LSM hook saw the credentials being made. */
 bool exec_creds = false;
 
-static __always_inline void exec_creds_record(struct task *t, struct texts *s, struct linux_binprm *bprm)
+static __always_inline void exec_creds_record(struct out *o, struct task *t, struct texts *s, struct linux_binprm *bprm)
 {
 	struct file *file = bprm->file;
 	__u16 mode = file->f_inode->i_mode;
-	struct out o;
 
-	begin(&o, t, VIV_BPRM_CREDS, 0);
-	set_num(&o, 0, 1);
-	set_num(&o, 1, !!(mode & S_ISUID));
-	set_num(&o, 2, !!(mode & S_ISGID));
-	set_file_path(&o, 0, s, file);
-	emit(&o);
+	begin(o, t, VIV_BPRM_CREDS, 0);
+	set_num(o, 0, 1);
+	set_num(o, 1, !!(mode & S_ISUID));
+	set_num(o, 2, !!(mode & S_ISGID));
+	set_file_path(o, 0, s, file);
+	emit(o);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -87,7 +86,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 		emit(&o);
 	}
 	if (exec_creds)
-		exec_creds_record(t, s, bprm);
+		exec_creds_record(&o, t, s, bprm);
 	return 0;
 }
 
