@@ -623,7 +623,7 @@ var scenarios = []struct {
 	},
 	{
 		name: "a late parent under a thread that was forgotten could make a circle",
-		max:  bounds{gone: 1},
+		max:  bounds{ended: 1},
 		in: `session 1
 			20 2 open
 			21 4^2 open
@@ -840,7 +840,7 @@ func build(in []byte, perMethod bool, max bounds) ([]byte, Stats, error) {
 	for _, m := range []struct {
 		bound *int
 		to    int
-	}{{&b.max.open, max.open}, {&b.max.perThread, max.perThread}, {&b.max.gone, max.gone}} {
+	}{{&b.max.open, max.open}, {&b.max.perThread, max.perThread}, {&b.max.ended, max.ended}} {
 		if m.to != 0 {
 			*m.bound = m.to
 		}
