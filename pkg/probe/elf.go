@@ -270,7 +270,7 @@ func text(table *elf.Section, at uint32, size int) string {
 	}
 	b := make([]byte, min(uint64(size), table.FileSize-uint64(at)))
 	n, _ := table.ReadAt(b, int64(at)) // what the file does not have is not there
-	return string(cutNUL(b[:n]))
+	return unix.ByteSliceToString(b[:n])
 }
 
 // interpreter is the path of the loader that the file asks for; "": none.
@@ -279,7 +279,7 @@ func interpreter(f *elf.File) string {
 		if p.Type == elf.PT_INTERP && p.Filesz < 4096 {
 			b, err := io.ReadAll(p.Open())
 			if err == nil {
-				return string(cutNUL(b))
+				return unix.ByteSliceToString(b)
 			}
 		}
 	}

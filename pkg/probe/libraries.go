@@ -678,17 +678,6 @@ func (l *libraries) fail(err error) {
 	}
 }
 
-// envOps are the names of the calls of env_caccess.
-var envOps = map[bpf.VivCall][]byte{}
-
-func init() {
-	for _, fn := range libraryFunctions {
-		if fn.event == event.EnvCaccess {
-			envOps[fn.call] = []byte(fn.name)
-		}
-	}
-}
-
 // watchesLibraries reports whether a chosen event comes from libraries.
 func (p *Probe) watchesLibraries() bool {
 	return slices.ContainsFunc(libraryEvents, func(id event.ID) bool { return p.opt.Events[id] })
@@ -713,7 +702,8 @@ func (p *Probe) attachLibraries() error {
 		}
 		name := event.Kinds[fn.event].Name
 		if err := p.bpf.load(fn.program); err != nil {
-			if missing := explain(err); missing != err {
+			var missing *PrivilegeError
+			if errors.As(explain(err), &missing) {
 				return missing
 			}
 			p.session.Missing[name] = err.Error()
@@ -736,10 +726,7 @@ func (p *Probe) attachLibraries() error {
 
 // attachMaps attaches what says that a process can have mapped another file.
 func (p *Probe) attachMaps() error {
-	for _, h := range []hook{
-		{event.NumKinds, both, "sched_process_exec", "btf:sched_process_exec", nil},
-		{event.NumKinds, both, "mmap_exit", sysExit, []uint32{unix.SYS_MMAP}},
-	} {
+	for _, h := range mapped {
 		if err := p.bpf.attach(h); err != nil {
 			return fmt.Errorf("%s: %w", h.place, err)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"vivarium/bpf"
 	"vivarium/pkg/event"
+	"vivarium/pkg/probe/wire"
 	"vivarium/pkg/usdt"
 
 	"github.com/cilium/ebpf"
@@ -25,7 +26,7 @@ import (
 
 // The bounds of what is attached to files.
 const (
-	maxSites = 4096  // sites of bpf/usdt.h
+	maxSites = 4096  // sites of bpf/hooks/usdt.h
 	maxOfOne = 128   // sites of a file; libraries have a dozen
 	maxFiles = 16384 // that are remembered as looked at
 	maxHolds = 4096  // processes' files whose semaphores are raised
@@ -45,7 +46,7 @@ type fileID struct{ dev, ino uint64 }
 // A site is attached once for all processes, and the programs leave those that
 // are not watched: so nothing is missed in a process that was just forked. A
 // semaphore, which makes code come by at a site, is raised in watched processes
-// only (see hold in bpf/usdt.h).
+// only (see hold in bpf/hooks/usdt.h).
 type siteSet struct {
 	p        *Probe
 	multi    bool // the kernel takes many sites at once
@@ -629,17 +630,18 @@ func (s *siteSet) changed(pid, parent int, ktime uint64) {
 
 // see completes the events of sites, and decides about the methods that the
 // list does not have yet. It reports whether the event is to be recorded.
-func (s *siteSet) see(d *decoder, ev *event.Event) bool {
-	if d.id != event.SpanStart && d.id != event.SpanStop {
+func (s *siteSet) see(m *wire.Message) bool {
+	if m.ID != event.SpanStart && m.ID != event.SpanStop {
 		return true
 	}
-	if d.function != 0 {
-		setText(ev, "name", s.name(d.function))
+	name := &m.Event.Fields[event.SpanName]
+	if m.Function.Site != 0 {
+		*name = textValue(s.name(m.Function.Site))
 	}
-	return !d.asks || s.list.decide(string(ev.Fields[0].Text), s.p.coll.Maps["methods"])
+	return !m.Undecided || s.list.decide(string(name.Text), s.p.coll.Maps["methods"])
 }
 
-// name is that of a function, as decoder.function has it.
+// name is that of a function, as wire.Function has it.
 func (s *siteSet) name(function uint64) []byte {
 	if function == 0 || function > uint64(len(s.names)) {
 		return nil

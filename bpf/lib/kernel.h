@@ -9,7 +9,6 @@
 
 #include <linux/types.h>
 #include <linux/bpf.h>
-#include <asm/unistd.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Tasks: which are watched, and their forks, execs and exits. */
+/* Tasks: their forks, execs and exits. */
 #ifndef VIV_PROC_H
 #define VIV_PROC_H
 
-#include "library.h"
-#include "pending.h"
+#include "../lib/library.h"
+#include "../lib/lsm.h"
 
 #define ARGC_MAX (1 << 17) /* pointers of argv that are counted */
 
-const volatile bool follow = true;
 const volatile bool emit_exec = true;
 
 SEC("tp_btf/sched_process_fork")
@@ -33,25 +32,24 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	set_num(&o, 1, own_level ? own_id(child) : child->pid);
 	emit(&o);
 	if (child->tgid != parent->tgid)
-		tell_library(t, child, parent->group_leader, false);
+		library_changed(t, child, parent->group_leader, false);
 	return 0;
 }
 
 /* bprm_creds where no LSM hook saw the credentials being made. */
 bool exec_creds = false;
 
-static __always_inline void exec_creds_record(struct task *t, struct texts *s, struct linux_binprm *bprm)
+static __always_inline void exec_creds_record(struct out *o, struct task *t, struct texts *s, struct linux_binprm *bprm)
 {
 	struct file *file = bprm->file;
 	__u16 mode = file->f_inode->i_mode;
-	struct out o;
 
-	begin(&o, t, VIV_BPRM_CREDS, 0);
-	set_num(&o, 0, 1);
-	set_num(&o, 1, !!(mode & S_ISUID));
-	set_num(&o, 2, !!(mode & S_ISGID));
-	set_file_path(&o, 0, s, file);
-	emit(&o);
+	begin(o, t, VIV_BPRM_CREDS, 0);
+	set_num(o, 0, 1);
+	set_num(o, 1, !!(mode & S_ISUID));
+	set_num(o, 2, !!(mode & S_ISGID));
+	set_file_path(o, 0, s, file);
+	emit(o);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -65,7 +63,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 	if (!t)
 		return 0;
 	t->methods = 0;
-	tell_library(t, task, 0, true);
+	library_changed(t, task, 0, true);
 	s = get_texts();
 	if (!s)
 		return 0;
@@ -79,16 +77,16 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 		len = task->mm->arg_end - start;
 		if (len > ARGS_MAX) {
 			len = ARGS_MAX;
-			o.rec.flags |= VIV_TRUNCATED;
+			set_flags(&o, VIV_TRUNCATED);
 		}
 		if (len && !bpf_probe_read_user(s->args, len, (void *)start))
 			set_text(&o, 1, s->args, len);
 		else if (len)
-			o.rec.flags |= VIV_TRUNCATED;
+			set_flags(&o, VIV_TRUNCATED);
 		emit(&o);
 	}
 	if (exec_creds)
-		exec_creds_record(t, s, bprm);
+		exec_creds_record(&o, t, s, bprm);
 	return 0;
 }
 
@@ -140,25 +138,36 @@ SYSCALLS(exec_exit)
 	s = get_texts();
 	if (!s)
 		return 0;
+	pick_args(s, r);
 	begin(&o, t, VIV_PROC_EXEC, ret);
 	w.buf = s->args;
 	w.len = unknown_zero;
 	w.argc = unknown_zero;
 	w.cut = unknown_zero;
-	w.argv = (void *)(nr == __NR_execve ? ARG2(r) : ARG3(r));
+	w.argv = (void *)PICKED(s, c->extra);
 	if (bpf_loop(ARGC_MAX, argv_step, &w, 0) == ARGC_MAX)
 		w.cut = true;
 	if (w.cut)
-		o.rec.flags |= VIV_TRUNCATED;
+		set_flags(&o, VIV_TRUNCATED);
 	set_num(&o, 0, w.argc);
-	set_name_path(&o, 0, s, nr == __NR_execve ? AT_FDCWD : (int)ARG1(r),
-		      (void *)(nr == __NR_execve ? ARG1(r) : ARG2(r)), NAME_USER);
+	set_name_path(&o, 0, s, PICKED(s, c->dfd[0]), (void *)PICKED(s, c->name[0]), NAME_USER);
 	if (w.len <= ARGS_MAX)
 		set_text(&o, 1, s->args, w.len);
 	else
-		o.rec.flags |= VIV_TRUNCATED;
+		set_flags(&o, VIV_TRUNCATED);
 	emit(&o);
 	return 0;
+}
+
+LSM(bprm_creds_from_file, VIV_BPRM_CREDS, file, struct linux_binprm *bprm, struct file *file)
+{
+	struct inode *inode = LOAD(file, f_inode);
+	__u16 mode = LOAD(inode, i_mode);
+
+	pend_num(p, 0, 1);
+	pend_num(p, 1, !!(mode & S_ISUID));
+	pend_num(p, 2, !!(mode & S_ISGID));
+	pend_path(p, 0, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
 }
 
 SEC("tp_btf/sched_process_exit")
@@ -176,88 +185,6 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	if (code & 0x7f)
 		set_num(&o, 1, code & 0x7f);
 	emit(&o);
-	return 0;
-}
-
-/*
- * Marks what exists already. User space runs this iterator over all tasks
- * until a pass marks none: whoever is a target, a thread of a marked process
- * or a child of a marked task. The fork hook is attached before, so nobody
- * slips between. It writes the ids of the watched processes.
- */
-struct target {
-	__u8 found;
-	__u8 leader_only; /* the command before its exec: its runtime's threads are ours, not its */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32); /* process id */
-	__type(value, struct target);
-} targets SEC(".maps");
-
-__u32 seeded = 0; /* tasks that the last pass marked */
-__u32 alive = 0;  /* watched processes beside the targets that the last pass saw running */
-
-/* A process's first thread stays until the last has ended. */
-static __always_inline bool has_ended(struct task_struct *task)
-{
-	struct signal_struct *signal = task->signal;
-
-	return task->exit_state && (task->pid != task->tgid || !signal || LOAD(signal, live.counter) <= 0);
-}
-
-SEC("iter/task")
-int seed_tasks(struct bpf_iter__task *ctx)
-{
-	struct task_struct *task = ctx->task, *leader, *up;
-	struct task *t, *by = 0;
-	struct target *target;
-	__u64 parent = 0; /* a target's own: viv-spans hangs it under the session */
-	__u32 tgid, pid;
-
-	if (!task)
-		return 0;
-	leader = task->group_leader;
-	if (!leader)
-		return 0;
-	tgid = task->tgid;
-	pid = own_id(leader);
-	target = bpf_map_lookup_elem(&targets, &pid);
-	t = bpf_task_storage_get(&tasks, task, 0, 0);
-	if (t) {
-		if (task->pid == tgid && !has_ended(task)) {
-			if (!target)
-				alive++;
-			bpf_seq_write(ctx->meta->seq, &pid, sizeof(pid));
-		}
-		return 0;
-	}
-	/* A watched shell may have started viv-probe itself. */
-	if (tgid == bpf_get_current_pid_tgid() >> 32 || has_ended(task))
-		return 0;
-	if (target) {
-		if (target->leader_only && task->pid != tgid)
-			return 0;
-		target->found = 1;
-	} else {
-		up = task->real_parent;
-		if (task->pid != tgid)
-			by = bpf_task_storage_get(&tasks, leader, 0, 0);
-		else if (follow && up)
-			by = bpf_task_storage_get(&tasks, up, 0, 0);
-		if (!by)
-			return 0;
-		parent = by->span;
-	}
-	t = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!t)
-		return 0;
-	t->span = new_span_id();
-	t->parent = parent;
-	t->tid = own_level ? own_id(task) : 0;
-	seeded++;
 	return 0;
 }
 

@@ -83,27 +83,40 @@ static long walk_step(__u32 i, struct walk *w)
 	return 0;
 }
 
-/* Where a walk ended: the path is buf[pos..PATH_MAX). */
+/* Where a walk begins, and where it ended: the path is room[pos..PATH_MAX). */
 struct walked {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
 	__u32 pos;
 	__u32 flags; /* enum flag */
 	__u64 ino;   /* with VIV_PSEUDO */
 };
 
-/* Walks from (mnt, dentry) to the current task's root. buf has TEXT_ROOM. */
-static __noinline int walk_path(struct walked *r, char *buf, struct vfsmount *mnt, struct dentry *dentry)
+/*
+ * Walks from r's file to the current task's root.
+ *
+ * Functions that are not static the verifier goes through once for each
+ * program, and not once for each call and state. Such a function cannot take
+ * kernel objects, but memory, of whole types, that has them.
+ */
+__noinline int walk_path(struct walked *r, struct room *room)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	char *buf = (char *)room;
 	struct walk w = {
 		.buf = buf,
-		.dentry = dentry,
-		.mnt = mnt,
-		.mnt_root = LOAD(mnt, mnt_root),
 		.root_dentry = task->fs->root.dentry,
 		.root_mnt = task->fs->root.mnt,
 		.pos = PATH_MAX + unknown_zero,
 	};
+	struct vfsmount *mnt;
 
+	if (!r || !room)
+		return 0;
+	mnt = r->mnt;
+	w.dentry = r->dentry;
+	w.mnt = mnt;
+	w.mnt_root = LOAD(mnt, mnt_root);
 	if (bpf_loop(PATH_STEPS, walk_step, &w, 0) == PATH_STEPS)
 		w.flags |= VIV_TRUNCATED;
 	if (w.pos >= PATH_MAX) {
@@ -150,10 +163,10 @@ static __always_inline bool start_of(int dfd, struct vfsmount **mnt, struct dent
 /* Text i of o becomes the whole path of an open file. */
 static __always_inline void set_file_path(struct out *o, int i, struct texts *s, struct file *file)
 {
-	struct walked r;
+	struct walked r = { .mnt = LOAD(file, f_path.mnt), .dentry = LOAD(file, f_path.dentry) };
 
-	walk_path(&r, s->path, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
-	o->rec.flags |= r.flags;
+	walk_path(&r, (struct room *)s->path);
+	set_flags(o, r.flags);
 	if (r.flags & VIV_PSEUDO)
 		set_num(o, 3, r.ino);
 	set_text(o, i, s->path + (r.pos & (PATH_MAX - 1)), PATH_MAX - (r.pos & (PATH_MAX - 1)));
@@ -178,22 +191,24 @@ static __always_inline long read_str(char *to, __u32 size, const void *str, bool
 #define NAME_IN_ROOT 2
 
 struct named {
+	const void *str;
 	__u32 from, len;
-	__u32 flags;
+	__u32 flags, pad;
 };
 
-static __noinline int name_path(struct named *n, struct texts *s, int dfd, const void *str, __u32 how)
+__noinline int name_path(struct named *n, struct texts *s, int dfd, __u32 how)
 {
-	char *name = s->path + PATH_MAX + 1;
-	struct vfsmount *mnt;
-	struct dentry *dentry;
-	struct walked r;
+	struct walked r = {};
+	char *name;
 	long len;
 
+	if (!n || !s)
+		return 0;
+	name = s->path + PATH_MAX + 1;
 	n->from = PATH_MAX + 1;
 	n->len = 0;
 	n->flags = 0;
-	len = read_str(name, PATH_MAX, str, how & NAME_USER);
+	len = read_str(name, PATH_MAX, n->str, how & NAME_USER);
 	if (len <= 0) { /* no such memory; the call failed with EFAULT then */
 		n->flags = VIV_TRUNCATED;
 		return 0;
@@ -201,9 +216,9 @@ static __noinline int name_path(struct named *n, struct texts *s, int dfd, const
 	if (len == PATH_MAX)
 		n->flags = VIV_TRUNCATED;
 	n->len = (len - 1) & (PATH_MAX - 1);
-	if ((name[0] == '/' && !(how & NAME_IN_ROOT)) || !start_of(dfd, &mnt, &dentry))
+	if ((name[0] == '/' && !(how & NAME_IN_ROOT)) || !start_of(dfd, &r.mnt, &r.dentry))
 		return 0;
-	walk_path(&r, s->path, mnt, dentry);
+	walk_path(&r, (struct room *)s->path);
 	n->flags |= r.flags & ~VIV_PSEUDO;
 	s->path[PATH_MAX] = '/';
 	n->from = r.pos;
@@ -216,10 +231,10 @@ static __noinline int name_path(struct named *n, struct texts *s, int dfd, const
 /* Text i of o becomes such a path. */
 static __always_inline void set_name_path(struct out *o, int i, struct texts *s, int dfd, const void *str, __u32 how)
 {
-	struct named n;
+	struct named n = { .str = str };
 
-	name_path(&n, s, dfd, str, how);
-	o->rec.flags |= n.flags;
+	name_path(&n, s, dfd, how);
+	set_flags(o, n.flags);
 	if (n.from <= PATH_MAX + 1 && n.len <= 2 * PATH_MAX - 2)
 		set_text(o, i, s->path + n.from, n.len);
 }

@@ -15,6 +15,9 @@
 /* Room for a record in front of its first text, so that both go to the ring in
  * one piece. */
 #define RECORD_ROOM 128
+struct room {
+	char text[TEXT_ROOM];
+};
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits in front of its text");
 
 /*
@@ -29,6 +32,7 @@ struct texts {
 	char room[RECORD_ROOM];
 	char path[3 * PATH_MAX];
 	char args[ARGS_MAX];
+	__u64 arg[8]; /* of the call, see pick_args */
 };
 
 struct {
@@ -62,7 +66,7 @@ struct out {
 
 /* Who does it, and when. Loads, because a helper's call for each costs the
  * watched program more. */
-static __always_inline void set_task(struct record *r, struct task *t)
+static __always_inline void set_task(struct head *r, struct task *t, __u32 kind)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
@@ -80,20 +84,25 @@ static __always_inline void set_task(struct record *r, struct task *t)
 	r->uid = task->cred->uid.val;
 	r->gid = task->cred->gid.val;
 	__builtin_memcpy(r->comm, task->comm, sizeof(r->comm));
+	r->kind = kind;
 }
 
-static __always_inline void begin(struct out *o, struct task *t, enum kind kind, long ret)
+static __always_inline void begin(struct out *o, struct task *t, __u32 kind, long ret)
 {
 	__builtin_memset(o, 0, sizeof(*o));
-	set_task(&o->rec, t);
-	o->rec.kind = kind;
+	set_task(&o->rec.head, t, kind);
 	o->rec.ret = ret < 0 ? ret : 0;
 }
 
 static __always_inline void set_num(struct out *o, int i, __u64 v)
 {
 	o->rec.num[i] = v;
-	o->rec.nums |= 1 << i;
+	o->rec.head.nums |= 1 << i;
+}
+
+static __always_inline void set_flags(struct out *o, __u8 flags)
+{
+	o->rec.head.flags |= flags;
 }
 
 /* text must have room for len bytes, and text 0 RECORD_ROOM in front of it,
@@ -117,6 +126,43 @@ static __always_inline void lose(void)
 
 #define LOOK_EVERY 64 /* records between two looks at how full the ring is */
 
+/* The count of this CPU, with the losses in front of the record put into it. */
+static __always_inline struct count *start_output(struct head *h)
+{
+	__u32 zero = 0;
+	struct count *c = bpf_map_lookup_elem(&counts, &zero);
+
+	if (c)
+		h->lost = c->lost > ~0U ? ~0U : c->lost;
+	return c;
+}
+
+/* How to send a record: the reader looks again and again by itself, and is
+ * only woken when the ring fills. */
+static __always_inline __u64 wake_reader(struct count *c)
+{
+	if (!(++c->emitted & (LOOK_EVERY - 1)) && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void end_output(struct count *c, struct head *h, long err)
+{
+	if (err)
+		c->lost++;
+	else
+		c->lost -= h->lost;
+}
+
+/* Sends a record that begins with h, of a size that is known; now: it wakes the reader. */
+static __always_inline void send(struct head *h, __u64 size, bool now)
+{
+	struct count *c = start_output(h);
+
+	if (c)
+		end_output(c, h, bpf_ringbuf_output(&events, h, size, now ? BPF_RB_FORCE_WAKEUP : wake_reader(c)));
+}
+
 /* In one piece: the record is put in front of its text. */
 static __always_inline long output_text(struct out *o, __u64 head, __u64 wake)
 {
@@ -129,7 +175,8 @@ static __always_inline long output_text(struct out *o, __u64 head, __u64 wake)
 	return bpf_ringbuf_output(&events, to, head + o->len[0], wake);
 }
 
-/* Texts that lie apart: a dynptr takes just the record's size of the ring. */
+/* Texts that lie apart: a dynptr takes just the record's size of the ring.
+ * Nothing here can fault or sleep, so the ring is not held up. */
 static __always_inline long output_pieces(struct out *o, __u64 head, __u64 wake)
 {
 	struct bpf_dynptr ring;
@@ -149,30 +196,23 @@ static __always_inline long output_pieces(struct out *o, __u64 head, __u64 wake)
 
 static __always_inline void emit(struct out *o)
 {
-	__u64 head = offsetof(struct record, num);
-	__u32 zero = 0;
-	struct count *c = bpf_map_lookup_elem(&counts, &zero);
-	__u64 wake = BPF_RB_NO_WAKEUP;
+	__u64 head = offsetof(struct record, num), wake;
+	struct count *c = start_output(&o->rec.head);
 	long err;
 
 	if (!c)
 		return;
 	for (int i = 0; i < VIV_NUMS; i++)
-		if (o->rec.nums >> i)
+		if (o->rec.head.nums >> i)
 			head += sizeof(o->rec.num[0]);
-	o->rec.lost = c->lost > ~0U ? ~0U : c->lost;
-	if (!(++c->emitted & (LOOK_EVERY - 1)) && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
-		wake = BPF_RB_FORCE_WAKEUP;
+	wake = wake_reader(c);
 	if (o->len[1])
 		err = output_pieces(o, head, wake);
 	else if (o->len[0])
 		err = output_text(o, head, wake);
 	else
 		err = bpf_ringbuf_output(&events, &o->rec, head, wake);
-	if (err)
-		c->lost++;
-	else
-		c->lost -= o->rec.lost;
+	end_output(c, &o->rec.head, err);
 }
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef VIV_NET_H
 #define VIV_NET_H
 
-#include "pending.h"
+#include "../lib/lsm.h"
 
 #define DNS_PORT 53
 #define DNS_MAX 512	/* bytes of a DNS message that a record holds */
@@ -83,8 +83,9 @@ static __always_inline void set_ip(struct out *o, int i, struct address *a)
 
 /* The record of a connection of sk, which is 0 if there is no such socket, to
  * the address at name. */
-static __noinline int connected(struct task *t, struct sock *sk, __u64 name, __u32 namelen, long ret)
+__noinline int connected(struct task *t, __u64 socket, __u64 name, __u32 namelen, long ret)
 {
+	struct sock *sk = (void *)socket;
 	struct texts *s = get_texts();
 	struct address *a, *peer;
 	struct out o;
@@ -116,7 +117,25 @@ SYSCALLS(connect_exit)
 
 	if (p)
 		return emit_pending(t, p, ret, 0);
-	return connected(t, fd_sock(ARG1(r)), ARG2(r), ARG3(r), ret);
+	return connected(t, (__u64)fd_sock(ARG1(r)), ARG2(r), ARG3(r), ret);
+}
+
+LSM(socket_connect, VIV_SOCK_CONNECT, true, struct socket *sock, struct sockaddr *address, int addrlen)
+{
+	struct address *a = (void *)p->text[0]; /* moved to where it belongs below */
+	__u32 len = addrlen, size = len > sizeof(*a) ? sizeof(*a) : len;
+
+	__builtin_memset(a, 0, sizeof(*a));
+	bpf_probe_read_kernel(a, size, address);
+	pend_num(p, 0, a->family);
+	if (a->family == AF_INET || a->family == AF_INET6) {
+		pend_num(p, 1, bpf_ntohs(a->port));
+		p->len[0] = a->family == AF_INET ? sizeof(a->v4) : sizeof(a->v6);
+		bpf_probe_read_kernel(p->text[0], p->len[0] & 31, a->family == AF_INET ? a->v4 : a->v6);
+	} else if (a->family == AF_UNIX && len > 2) {
+		p->len[1] = sun_path_len(len);
+		bpf_probe_read_kernel(p->text[1], SUN_PATH, &a->port);
+	}
 }
 
 /* SOCK_CLOEXEC and SOCK_NONBLOCK are no part of a type. */
@@ -142,6 +161,14 @@ SYSCALLS(socket_exit) /* and socketpair */
 	return 0;
 }
 
+LSM(socket_create, VIV_ODD_SOCKET, !kern && is_odd(family, type & SOCK_TYPE_MASK), int family, int type, int protocol,
+    int kern)
+{
+	pend_num(p, 0, family);
+	pend_num(p, 1, type & SOCK_TYPE_MASK);
+	pend_num(p, 2, protocol);
+}
+
 /* Is this a message to a DNS server? Fills the server's address. */
 static __always_inline bool dns_server(struct address *a, struct sock *sk, __u64 name, __u32 namelen)
 {
@@ -156,7 +183,7 @@ struct dns_buffer {
 	const struct iovec_user *pieces; /* not 0: len of them, of which most are looked at */
 	__u64 most;
 	__u64 name;			 /* of the address, 0: the peer's */
-	__u32 namelen;
+	__u32 namelen, pad;
 };
 
 struct dns_text {
@@ -182,15 +209,16 @@ static long dns_piece(__u32 i, struct dns_text *m)
 
 /* A record of a message, if it is for a DNS server: the one at name, or the
  * socket's peer. */
-static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_buffer *b, long ret)
+__noinline int dns_message(struct task *t, __u64 socket, struct dns_buffer *b, long ret)
 {
+	struct sock *sk = (void *)socket;
 	struct texts *s = get_texts();
 	struct address *a;
 	__u64 len;
 	bool cut = false;
 	struct out o;
 
-	if (!s || !t || !sk || !emit_dns)
+	if (!s || !t || !sk || !b || !emit_dns)
 		return 0;
 	a = (void *)s->path;
 	if (!dns_server(a, sk, b->name, b->namelen))
@@ -211,7 +239,7 @@ static __noinline int dns_message(struct task *t, struct sock *sk, struct dns_bu
 		return 0;
 	begin(&o, t, VIV_DNS_REQ, ret);
 	if (cut)
-		o.rec.flags |= VIV_TRUNCATED;
+		set_flags(&o, VIV_TRUNCATED);
 	set_num(&o, 0, BPF_CORE_READ(sk, sk_type)); /* SOCK_STREAM: the message has a length in front */
 	set_text(&o, 0, s->args, len);
 	set_ip(&o, 1, a);
@@ -235,11 +263,10 @@ static long dns_vector(__u32 i, struct dns_messages *v)
 		return 1;
 	struct dns_buffer b = { .len = h.iovlen, .pieces = (void *)h.iov, .most = v->most, .name = h.name, .namelen = h.namelen };
 
-	dns_message(v->t, v->sk, &b, v->ret);
+	dns_message(v->t, (__u64)v->sk, &b, v->ret);
 	return 0;
 }
 
-/* The verifier follows each call of dns_message and connected: few are written. */
 SYSCALLS(send_exit)
 {
 	struct sock *sk = fd_sock(ARG1(r));
@@ -249,20 +276,20 @@ SYSCALLS(send_exit)
 
 	if (!sk)
 		return 0;
-	switch (nr) {
-	case __NR_sendto:
+	switch (c->form) {
+	case FORM_SENDTO:
 		b.name = ARG5(r);
 		b.namelen = ARG6(r);
 		flags = ARG4(r);
 		break;
-	case __NR_writev: /* the C library, over TCP */
+	case FORM_VECTOR: /* the C library, over TCP */
 		b.pieces = (void *)b.base;
 		break;
-	case __NR_sendmsg:
+	case FORM_MESSAGE:
 		flags = ARG3(r);
 		messages = 1;
 		break;
-	case __NR_sendmmsg: /* what was sent; a failed call sent none, and shows its first */
+	case FORM_MESSAGES: /* what was sent; a failed call sent none, and shows its first */
 		flags = ARG4(r);
 		messages = ret <= 0 ? 1 : ret < DNS_MESSAGES ? ret : DNS_MESSAGES;
 		if (messages > 1)
@@ -276,12 +303,12 @@ SYSCALLS(send_exit)
 			bpf_probe_read_user(&b.namelen, sizeof(b.namelen), &v.m->hdr.namelen);
 		}
 		if (b.name)
-			connected(t, sk, b.name, b.namelen, ret);
+			connected(t, (__u64)sk, b.name, b.namelen, ret);
 	}
 	if (messages)
 		bpf_loop(messages, dns_vector, &v, 0);
 	else
-		dns_message(t, sk, &b, ret);
+		dns_message(t, (__u64)sk, &b, ret);
 	return 0;
 }
 

@@ -11,7 +11,7 @@
 #ifndef VIV_USDT_H
 #define VIV_USDT_H
 
-#include "emit.h"
+#include "../lib/emit.h"
 
 #define NO_REG 0xffff
 
@@ -239,18 +239,18 @@ int usdt(struct pt_regs *ctx)
 	}
 	begin(&o, t, site->kind, 0);
 	if (!verdict)
-		o.rec.flags |= VIV_UNDECIDED;
+		set_flags(&o, VIV_UNDECIDED);
 	len = TEXT_ARG(s->name, NAME_MAX, ctx, site, ROLE_NAME, ROLE_NAME_LEN);
 	n = len > 0 ? len & (NAME_MAX - 1) : 0;
 	if (n == NAME_MAX - 1 || len < 0)
-		o.rec.flags |= VIV_TRUNCATED;
+		set_flags(&o, VIV_TRUNCATED);
 	if (site->arg[ROLE_METHOD].kind) {
 		/* A raise's message follows behind a NUL. */
 		s->name[n] = site->kind == VIV_SPAN_RAISE ? 0 : '#';
 		n++;
 		len = TEXT_ARG(s->name + n, NAME_MAX, ctx, site, ROLE_METHOD, ROLE_METHOD_LEN);
 		if (len == NAME_MAX - 1 || len < 0)
-			o.rec.flags |= VIV_TRUNCATED;
+			set_flags(&o, VIV_TRUNCATED);
 		if (len > 0)
 			n += len & (NAME_MAX - 1);
 	}
@@ -263,40 +263,33 @@ int usdt(struct pt_regs *ctx)
 	if (site->arg[ROLE_LINE].kind)
 		set_num(&o, 0, arg_value(ctx, &site->arg[ROLE_LINE]));
 	if (site->flags & SITE_IN_METHOD)
-		set_num(&o, 1, 1);
+		set_flags(&o, VIV_IN_METHOD);
 	emit(&o);
 	return 0;
 }
 
-static __always_inline void begin_function(struct out *o, struct task *t, enum kind kind, __u64 site)
+static __always_inline int function(struct pt_regs *ctx, bool left)
 {
-	begin(o, t, kind, 0);
-	o->rec.flags |= VIV_FUNCTION;
-	set_num(o, 0, site); /* user space knows its name */
-}
-
-static __always_inline int function(struct pt_regs *ctx, enum kind kind)
-{
+	struct function_record r = { .site = bpf_get_attach_cookie(ctx), .left = left };
 	struct task *t = watched();
-	struct out o;
 
 	if (!t)
 		return 0;
-	begin_function(&o, t, kind, bpf_get_attach_cookie(ctx));
-	emit(&o);
+	set_task(&r.head, t, VIV_FUNCTION);
+	send(&r.head, sizeof(r), false);
 	return 0;
 }
 
 SEC("uprobe.s")
 int func_entry(struct pt_regs *ctx)
 {
-	return function(ctx, VIV_SPAN_START);
+	return function(ctx, false);
 }
 
 SEC("uretprobe.s")
 int func_return(struct pt_regs *ctx)
 {
-	return function(ctx, VIV_SPAN_STOP);
+	return function(ctx, true);
 }
 
 /*
@@ -338,9 +331,9 @@ int method_entry(struct pt_regs *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct frame f = { .tid = task->pid };
+	struct function_record r = {};
 	struct stack stack = {};
 	struct task *t = watched();
-	struct out o;
 	__u64 site;
 
 	if (!t)
@@ -354,14 +347,15 @@ int method_entry(struct pt_regs *ctx)
 		lose();
 		return 0;
 	}
-	begin_function(&o, t, VIV_SPAN_START, site);
-	o.rec.sp = f.sp;
+	set_task(&r.head, t, VIV_FUNCTION);
+	r.head.sp = f.sp;
+	r.site = site;
 	/* Not while the process changes its mappings: then it is the same as before. */
 	if (!bpf_find_vma(task, f.sp, stack_of, &stack, 0)) {
-		set_num(&o, 1, stack.from);
-		set_num(&o, 2, stack.to);
+		r.stack_from = stack.from;
+		r.stack_to = stack.to;
 	}
-	emit(&o);
+	send(&r.head, sizeof(r), false);
 	return 0;
 }
 
@@ -369,8 +363,8 @@ SEC("uprobe.s")
 int method_return(struct pt_regs *ctx)
 {
 	struct frame f = { .sp = ctx->sp, .tid = bpf_get_current_task_btf()->pid };
+	struct function_record r = { .left = true };
 	struct task *t = watched();
-	struct out o;
 	__u64 *site;
 
 	if (!t || !t->methods)
@@ -378,8 +372,9 @@ int method_return(struct pt_regs *ctx)
 	site = bpf_map_lookup_elem(&frames, &f);
 	if (!site)
 		return 0;
-	begin_function(&o, t, VIV_SPAN_STOP, *site);
-	emit(&o);
+	set_task(&r.head, t, VIV_FUNCTION);
+	r.site = *site;
+	send(&r.head, sizeof(r), false);
 	bpf_map_delete_elem(&frames, &f);
 	t->methods--;
 	return 0;
@@ -389,12 +384,12 @@ SEC("uprobe.s")
 int method_jump(struct pt_regs *ctx)
 {
 	struct task *t = watched();
-	struct out o;
+	struct head h = {};
 
 	if (!t || !t->methods)
 		return 0;
-	begin(&o, t, VIV_METHOD_JUMP, 0);
-	emit(&o);
+	set_task(&h, t, VIV_METHOD_JUMP);
+	send(&h, sizeof(h), false);
 	return 0;
 }
 

@@ -22,6 +22,9 @@ struct {
 	__type(value, struct task);
 } tasks SEC(".maps");
 
+/* What tasks make is watched too. */
+const volatile bool follow = true;
+
 /* The current task's mark, if it is watched. Most tasks of a machine have no
  * storage at all, and that is seen without a helper's call: this runs at every
  * system call of everybody. */
@@ -39,16 +42,6 @@ static __always_inline struct task *watched(void)
  */
 const volatile __u32 own_level = 0;
 const volatile __u32 own_namespace = 0; /* its inode */
-
-/* Run before the others are loaded: user space cannot see the level. */
-__u32 found_level = 0;
-
-SEC("raw_tp")
-int find_level(void *ctx)
-{
-	found_level = bpf_get_current_task_btf()->thread_pid->level;
-	return 0;
-}
 
 /* Where pid has its id of our level, which it must have. */
 static __always_inline struct upid *own_upid(struct pid *pid)

@@ -7,7 +7,7 @@
 #ifndef VIV_MARKERS_H
 #define VIV_MARKERS_H
 
-#include "syscall.h"
+#include "../lib/calls.h"
 
 static const char marker_scheme[6] = { 'v', 'i', 'v', ':', '/', '/' };
 
@@ -19,15 +19,7 @@ SYSCALLS(marker_exit)
 	struct out o;
 	long n;
 
-	switch (nr) {
-	case __NR_stat:
-	case __NR_lstat:
-	case __NR_access:
-		path = (void *)ARG1(r);
-		break;
-	default:
-		path = (void *)ARG2(r);
-	}
+	path = (void *)(c->name[0] == 1 ? ARG1(r) : ARG2(r));
 	if (bpf_probe_read_user(head, sizeof(head), path))
 		return 0;
 	for (int i = 0; i < sizeof(head); i++)
@@ -37,15 +29,14 @@ SYSCALLS(marker_exit)
 	if (!s)
 		return 0;
 	/* Which event it is, and whether it is one, user space reads. */
-	begin(&o, t, VIV_SPAN_START, 0);
-	o.rec.flags |= VIV_MARKER;
+	begin(&o, t, VIV_MARKER, 0);
 	n = bpf_probe_read_user_str(s->path, PATH_MAX, path + sizeof(head));
 	if (n < 0)
 		return 0;
 	if (!n) /* so an older kernel says of an empty string */
 		n = 1;
 	if (n == PATH_MAX)
-		o.rec.flags |= VIV_TRUNCATED;
+		set_flags(&o, VIV_TRUNCATED);
 	set_text(&o, 0, s->path, (n - 1) & (PATH_MAX - 1));
 	emit(&o);
 	return 0;

@@ -9,7 +9,7 @@
 #ifndef VIV_PENDING_H
 #define VIV_PENDING_H
 
-#include "syscall.h"
+#include "calls.h"
 
 struct pending {
 	__u32 kind; /* enum kind + 1; 0: nothing is pending */
@@ -39,7 +39,7 @@ struct {
 	__type(value, struct pending);
 } asides SEC(".maps");
 
-static __always_inline struct pending *start_pending(struct pending *p, enum kind kind)
+static __always_inline struct pending *start_pending(struct pending *p, __u32 kind)
 {
 	if (!p) {
 		lose();
@@ -54,7 +54,7 @@ static __always_inline struct pending *start_pending(struct pending *p, enum kin
 	return p;
 }
 
-static __always_inline struct pending *pend(enum kind kind)
+static __always_inline struct pending *pend(__u32 kind)
 {
 	return start_pending(bpf_task_storage_get(&pendings, bpf_get_current_task_btf(), 0,
 						  BPF_LOCAL_STORAGE_GET_F_CREATE),
@@ -94,10 +94,10 @@ static __always_inline void pend_flags(struct pending *p, int i, __u32 flags)
 /* Text i becomes the whole path of (mnt, dentry). */
 static __always_inline void pend_path(struct pending *p, int i, struct vfsmount *mnt, struct dentry *dentry)
 {
-	struct walked r;
+	struct walked r = { .mnt = mnt, .dentry = dentry };
 	__u32 len;
 
-	walk_path(&r, p->text[i], mnt, dentry);
+	walk_path(&r, (struct room *)p->text[i]);
 	pend_flags(p, i, r.flags);
 	if (r.flags & VIV_PSEUDO)
 		pend_num(p, 3, r.ino);
@@ -110,10 +110,10 @@ static __always_inline void pend_path(struct pending *p, int i, struct vfsmount 
 /* Text i becomes the whole path meant by a string of the program's. */
 static __always_inline void pend_name(struct pending *p, int i, struct texts *s, int dfd, const void *str)
 {
-	struct named n;
+	struct named n = { .str = str };
 	__u32 len, from;
 
-	name_path(&n, s, dfd, str, NAME_USER);
+	name_path(&n, s, dfd, NAME_USER);
 	pend_flags(p, i, n.flags);
 	from = n.from;
 	len = n.len;
@@ -164,7 +164,7 @@ static __always_inline void pend_mount(struct pending *p, const void *dev, const
 		p->unread = 1;
 }
 
-static __noinline int emit_pending(struct task *t, struct pending *p, long ret, __u8 flags)
+__noinline int emit_pending(struct task *t, struct pending *p, long ret, __u32 flags)
 {
 	struct out o;
 
@@ -172,8 +172,8 @@ static __noinline int emit_pending(struct task *t, struct pending *p, long ret, 
 		return 0;
 	begin(&o, t, p->kind - 1, ret);
 	p->kind = 0;
-	o.rec.flags = p->flags | flags;
-	o.rec.nums = p->nums & ((1 << VIV_NUMS) - 1);
+	o.rec.head.flags = p->flags | flags;
+	o.rec.head.nums = p->nums & ((1 << VIV_NUMS) - 1);
 	for (int i = 0; i < VIV_NUMS; i++)
 		o.rec.num[i] = p->num[i];
 	for (int i = 0; i < VIV_TEXTS; i++) {

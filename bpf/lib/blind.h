@@ -9,16 +9,15 @@ static __always_inline void blind(struct task *t, enum blind what)
 {
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
 	struct task *l = leader ? bpf_task_storage_get(&tasks, leader, 0, 0) : 0;
-	struct out o;
+	struct blind_record r = { .what = what };
 
 	if (!l)
 		l = t;
 	if (l->told & what)
 		return;
 	l->told |= what;
-	begin(&o, t, VIV_BLIND, 0);
-	set_num(&o, 0, what);
-	emit(&o);
+	set_task(&r.head, t, VIV_BLIND);
+	send(&r.head, sizeof(r), false);
 }
 
 #endif

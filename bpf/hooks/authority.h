@@ -4,7 +4,7 @@
 #ifndef VIV_AUTHORITY_H
 #define VIV_AUTHORITY_H
 
-#include "pending.h"
+#include "../lib/lsm.h"
 
 #define PTRACE_ATTACH 16
 #define PTRACE_SEIZE 0x4206
@@ -45,7 +45,7 @@ SYSCALLS(ptrace_exit) /* and process_vm_readv, process_vm_writev */
 
 	if (p)
 		return emit_pending(t, p, ret, 0);
-	if (nr == __NR_ptrace) {
+	if (c->form == FORM_PTRACE) {
 		if (ARG1(r) != PTRACE_ATTACH && ARG1(r) != PTRACE_SEIZE)
 			return 0;
 		pid = (int)ARG2(r);
@@ -60,31 +60,23 @@ SYSCALLS(ptrace_exit) /* and process_vm_readv, process_vm_writev */
 	return 0;
 }
 
+LSM(ptrace_access_check, VIV_PTRACE_CHECK, true, struct task_struct *child, unsigned int mode)
+{
+	pend_num(p, 0, mode);
+	pend_process(p, 1, child);
+}
+
 /*
  * Signals. The target's pid as our namespace has it comes from the LSM hook,
  * or from the signal itself when it was sent; of a call that sent none
  * the pid that it named is looked up.
  */
-static __always_inline bool kill_call(void)
-{
-	switch (current_call()) {
-	case __NR_kill:
-	case __NR_tkill:
-	case __NR_tgkill:
-	case __NR_pidfd_send_signal:
-	case __NR_rt_sigqueueinfo:
-	case __NR_rt_tgsigqueueinfo:
-		return true;
-	}
-	return false;
-}
-
 SEC("tp_btf/signal_generate")
 int BPF_PROG(signal_generate, int sig, void *info, struct task_struct *to, int group, int result)
 {
 	struct pending *p;
 
-	if (!watched() || !kill_call() || pended())
+	if (!watched() || !pends(current_call(), VIV_TASK_KILL) || pended())
 		return 0;
 	p = pend(VIV_TASK_KILL);
 	if (p)
@@ -95,24 +87,17 @@ int BPF_PROG(signal_generate, int sig, void *info, struct task_struct *to, int g
 SYSCALLS(kill_exit)
 {
 	struct pending *p = pended();
-	long pid = (int)ARG1(r), sig;
+	long pid = (int)ARG1(r), sig = (int)(c->num == 3 ? ARG3(r) : ARG2(r));
+	bool named = c->extra; /* by its pid */
 
-	switch (nr) {
-	case __NR_tgkill:
-	case __NR_rt_tgsigqueueinfo:
-		sig = (int)ARG3(r);
-		break;
-	default:
-		sig = (int)ARG2(r);
-	}
 	if (!p) {
 		p = pend(VIV_TASK_KILL);
 		if (!p)
 			return 0;
-		if (nr != __NR_pidfd_send_signal && pid > 0 && given_pid(&pid))
+		if (named && pid > 0 && given_pid(&pid))
 			pend_num(p, 1, pid);
 	}
-	if (pid <= 0 && nr != __NR_pidfd_send_signal) { /* a group: its signals went to several */
+	if (pid <= 0 && named) { /* a group: its signals went to several */
 		p->nums = 0;
 		if (given_pid(&pid))
 			pend_num(p, 1, pid);
@@ -121,15 +106,18 @@ SYSCALLS(kill_exit)
 	return emit_pending(t, p, ret, 0);
 }
 
+LSM(task_kill, VIV_TASK_KILL, true, struct task_struct *to, void *info, int sig)
+{
+	pend_num(p, 0, sig);
+	pend_process(p, 1, to);
+}
+
 /* Old and new ids, real, effective, saved, fs, each four of text 0. */
 struct ids {
 	__u32 old[4], new[4];
 };
 
-#define LSM_SETID_ID 1
-#define LSM_SETID_RE 2
-#define LSM_SETID_RES 4
-#define LSM_SETID_FS 8
+#define LSM_SETID_FS 8 /* of a call's LSM_SETID_*, which are number 0 */
 
 static __always_inline void copy_uids(__u32 *to, const struct cred *c)
 {
@@ -167,42 +155,18 @@ static __always_inline void pend_ids(struct pending *p, __u64 flags, bool group,
 	p->len[0] = sizeof(*ids);
 }
 
-/* LSM_SETID_* of a call that sets ids, 0 for another. */
-static __always_inline __u64 setid_flags(int nr)
-{
-	switch (nr) {
-	case __NR_setuid:
-	case __NR_setgid:
-		return LSM_SETID_ID;
-	case __NR_setreuid:
-	case __NR_setregid:
-		return LSM_SETID_RE;
-	case __NR_setresuid:
-	case __NR_setresgid:
-		return LSM_SETID_RES;
-	case __NR_setfsuid:
-	case __NR_setfsgid:
-		return LSM_SETID_FS;
-	}
-	return 0;
-}
-
-static __always_inline bool setid_group(int nr)
-{
-	return nr == __NR_setgid || nr == __NR_setregid || nr == __NR_setresgid || nr == __NR_setfsgid;
-}
-
 SYSCALL_ENTRIES(setid_enter)
 {
-	const struct cred *c = bpf_get_current_task_btf()->cred;
+	const struct cred *cred = bpf_get_current_task_btf()->cred;
 
-	pend_ids(pend(VIV_SETID_CHANGE), setid_flags(nr), setid_group(nr), c, c);
+	pend_ids(pend(VIV_SETID_CHANGE), c->value, c->form == FORM_GROUP_IDS, cred, cred);
 	return 0;
 }
 
 SYSCALLS(setid_exit)
 {
-	const struct cred *c = bpf_get_current_task_btf()->cred;
+	const struct cred *cred = bpf_get_current_task_btf()->cred;
+	bool group = c->form == FORM_GROUP_IDS;
 	struct pending *p = pended();
 	struct ids *ids;
 
@@ -210,15 +174,25 @@ SYSCALLS(setid_exit)
 		p = pend(VIV_SETID_CHANGE);
 		if (!p)
 			return 0;
-		pend_ids(p, setid_flags(nr), setid_group(nr), c, c);
+		pend_ids(p, c->value, group, cred, cred);
 	}
 	ids = (void *)p->text[0];
-	if (setid_group(nr))
-		copy_gids(ids->new, c);
+	if (group)
+		copy_gids(ids->new, cred);
 	else
-		copy_uids(ids->new, c);
+		copy_uids(ids->new, cred);
 	/* setfsuid and setfsgid return the old id. */
-	return emit_pending(t, p, setid_flags(nr) == LSM_SETID_FS ? 0 : ret, 0);
+	return emit_pending(t, p, c->value == LSM_SETID_FS ? 0 : ret, 0);
+}
+
+LSM(task_fix_setuid, VIV_SETID_CHANGE, true, struct cred *new, const struct cred *old, int flags)
+{
+	pend_ids(p, flags, false, old, new);
+}
+
+LSM(task_fix_setgid, VIV_SETID_CHANGE, true, struct cred *new, const struct cred *old, int flags)
+{
+	pend_ids(p, flags, true, old, new);
 }
 
 /* The capabilities that let a process do anything to the machine. */
@@ -238,28 +212,29 @@ int BPF_PROG(cap_capable, const struct cred *cred, void *target_ns, void *capabl
 	t = watched();
 	if (!t)
 		return 0;
-	if (cap == CAP_SYS_ADMIN) {
-		/* The kernel's own estimate of free memory asks for it; no LSM hook shows that. */
-		switch (current_call()) {
-		case -1:
-		case __NR_mmap:
-		case __NR_munmap:
-		case __NR_mremap:
-		case __NR_mprotect:
-		case __NR_brk:
-		case __NR_madvise:
-		case __NR_shmat:
-		case __NR_clone:
-		case __NR_clone3:
-		case __NR_fork:
-		case __NR_vfork:
-		case __NR_execve:
-		case __NR_execveat:
-			return 0;
-		}
-	}
+	/* The kernel's own estimate of free memory asks for it; no LSM hook shows that. */
+	if (cap == CAP_SYS_ADMIN && (!in_call() || quiet(current_call(), VIV_CAPABLE_CHECK)))
+		return 0;
 	begin(&o, t, VIV_CAPABLE_CHECK, ret);
 	set_num(&o, 0, cap);
+	emit(&o);
+	return 0;
+}
+
+SEC("lsm/capable")
+int BPF_PROG(lsm_capable, const struct cred *cred, void *ns, int cap, unsigned int opts)
+{
+	struct task *t;
+	struct out o;
+
+	if (cap < 0 || cap > 63 || !(RISKY >> cap & 1))
+		return 0;
+	t = watched_worker();
+	if (!t)
+		return 0;
+	begin(&o, t, VIV_CAPABLE_CHECK, 0);
+	set_num(&o, 0, cap);
+	set_num(&o, 1, opts);
 	emit(&o);
 	return 0;
 }

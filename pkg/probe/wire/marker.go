@@ -1,64 +1,73 @@
-package probe
+package wire
 
 import (
 	"bytes"
 	"strconv"
 
+	"vivarium/bpf"
 	"vivarium/pkg/event"
 )
+
+// markerRecord makes the event that a marker says.
+func (m *Message) markerRecord(raw []byte) error {
+	r, texts, err := split(raw)
+	if err != nil {
+		return err
+	}
+	m.raw.Buf = m.raw.Buf[:0]
+	m.Event.Truncated = r.Head.Flags&uint8(bpf.VivFlagVIV_TRUNCATED) != 0
+	if !m.marker(texts[0]) {
+		m.Type = BadMarker
+	}
+	return nil
+}
 
 // marker makes the event that a marker says: raw is what follows viv:// in the
 // path that the program asked for (docs/markers.md). It reports false for what
 // is no marker.
-func (d *decoder) marker(raw []byte, ev *event.Event) bool {
+func (m *Message) marker(raw []byte) bool {
 	path, query, _ := bytes.Cut(raw, []byte{'?'})
 	verb, name, named := bytes.Cut(path, []byte{'/'})
 	switch string(verb) {
 	case "start":
-		d.id = event.SpanStart
+		m.ID = event.SpanStart
 	case "stop":
-		d.id = event.SpanStop
+		m.ID = event.SpanStop
 	case "raise":
-		d.id = event.SpanRaise
+		m.ID = event.SpanRaise
 	default:
 		return false
 	}
-	if (!named || len(name) == 0) && d.id != event.SpanStop {
+	if (!named || len(name) == 0) && m.ID != event.SpanStop {
 		return false
 	}
-	ev.Kind = &event.Kinds[d.id]
+	ev := &m.Event
+	ev.Kind = &event.Kinds[m.ID]
 	// All of it decoded is never longer than it is encoded.
-	if cap(d.text)-len(d.text) < len(raw) {
-		d.text = make([]byte, 0, len(raw)+64)
+	if cap(m.raw.Buf)-len(m.raw.Buf) < len(raw) {
+		m.raw.Buf = make([]byte, 0, len(raw)+64)
 	}
-	ev.Fields[0] = d.unescape(name)
+	ev.Fields[event.SpanName] = m.unescape(name) // or SpanRaiseError
 	for len(query) > 0 {
 		var pair []byte
 		pair, query, _ = bytes.Cut(query, []byte{'&'})
 		key, value, _ := bytes.Cut(pair, []byte{'='})
 		switch string(key) {
 		case "message":
-			if d.id == event.SpanRaise {
-				setField(ev, "message", d.unescape(value))
+			if m.ID == event.SpanRaise {
+				setField(ev, "message", m.unescape(value))
 			}
 		case "file":
-			setField(ev, "file", d.unescape(value))
+			setField(ev, "file", m.unescape(value))
 		case "line":
 			if n, err := strconv.ParseUint(string(value), 10, 31); err == nil {
 				setField(ev, "line", event.Value{Type: event.Int, Num: n})
 			}
 		}
 	}
-	setText(ev, "source", sourceMarker)
+	m.source(SourceMarker)
 	return true
 }
-
-// The sources of span events.
-var (
-	sourceMarker   = []byte("marker")
-	sourceUSDT     = []byte("usdt")
-	sourceFunction = []byte("uprobe")
-)
 
 // setField sets the own field of that name, the first time that it is said.
 func setField(ev *event.Event, name string, v event.Value) {
@@ -71,11 +80,11 @@ func setField(ev *event.Event, name string, v event.Value) {
 
 // unescape decodes %XX. A % before something else stands for itself, so that a
 // name typed by hand is not lost.
-func (d *decoder) unescape(b []byte) event.Value {
+func (m *Message) unescape(b []byte) event.Value {
 	if len(b) == 0 {
 		return event.Value{}
 	}
-	text := d.compose(func(to []byte) []byte {
+	text := m.compose(func(to []byte) []byte {
 		for i := 0; i < len(b); i++ {
 			if b[i] == '%' && i+2 < len(b) {
 				hi, lo := unhex(b[i+1]), unhex(b[i+2])
