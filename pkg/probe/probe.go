@@ -18,6 +18,7 @@ import (
 	"vivarium/bpf"
 	"vivarium/pkg/event"
 	"vivarium/pkg/mask"
+	"vivarium/pkg/probe/attach"
 	"vivarium/pkg/stream"
 
 	"github.com/cilium/ebpf"
@@ -64,7 +65,7 @@ type Probe struct {
 	ruby     *rubyFiles // nil: nothing is put in front of Ruby programs
 	sites    *siteSet   // nil: no probes in files are wanted
 	reader   *ringbuf.Reader
-	libs     *libraries // nil: no event needs it
+	files    *attach.Attacher // nil: nothing is wanted in files
 	session  stream.Session
 	noLSM    map[string]error // by event: why it does not come from the LSM hook that it has
 	targets  []target
@@ -130,15 +131,12 @@ func New(opt Options) (_ *Probe, err error) {
 	if err := p.seed(); err != nil {
 		return nil, explain(err)
 	}
-	if p.sites != nil {
-		p.sites.start()
-	}
-	if p.libs != nil {
-		command := ""
+	if p.files != nil {
 		if p.cmd != nil {
-			command = opt.Command[0]
+			p.files.Starting(p.cmd.PID(), opt.Command[0])
+		} else {
+			p.files.Running(p.watched)
 		}
-		p.libs.begin(p.watched, command)
 	}
 	return p, nil
 }
@@ -285,7 +283,7 @@ func (p *Probe) attach() error {
 			}
 		}
 	}
-	if err := p.attachLibraries(); err != nil {
+	if err := p.attachFiles(); err != nil {
 		return err
 	}
 	if len(p.session.Hooks) == 0 {
@@ -372,7 +370,8 @@ func (p *Probe) pass() (seeded, alive uint32, err error) {
 type Result struct {
 	Events, Lost uint64
 	Unseen       uint64  // of Lost: what processes began to do past all hooks, once per process and way
-	Unattached   []error // probes and libraries that could not be attached to, the first few
+	Missed       uint64  // of Lost: files and processes that could not be attached to
+	Unattached   []error // why not, by cause
 	BadMarkers   uint64  // paths beginning with viv:// that say nothing
 	Status       int     // of the command; 0 with PIDs
 }
@@ -401,20 +400,19 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	if err == nil {
 		err = r.run(ctx)
 	}
-	if p.libs != nil {
-		p.libs.close()
+	if p.files != nil {
+		p.files.Close()
 	}
 	err = errors.Join(err, p.bpf.detachAll())
 	if err == nil {
 		err = r.end()
 	}
 	err = errors.Join(err, out.Close())
-	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, BadMarkers: r.badMarkers}
-	if p.sites != nil {
-		res.Unattached = p.sites.fails
-	}
-	if p.libs != nil && p.libs.failure() != nil {
-		res.Unattached = append(res.Unattached, p.libs.failure())
+	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, Missed: r.missed, BadMarkers: r.badMarkers}
+	if p.files != nil {
+		for _, f := range p.files.Failures() {
+			res.Unattached = append(res.Unattached, f)
+		}
 	}
 	if p.cmd != nil {
 		<-p.cmd.Done()
@@ -466,11 +464,8 @@ func (p *Probe) Close() error {
 	if p.ruby != nil && !p.running() {
 		err = errors.Join(err, p.ruby.remove())
 	}
-	if p.sites != nil {
-		err = errors.Join(err, p.sites.close())
-	}
-	if p.libs != nil {
-		p.libs.close()
+	if p.files != nil {
+		p.files.Close()
 	}
 	err = errors.Join(err, p.bpf.close())
 	if p.reader != nil {
@@ -502,7 +497,9 @@ type recording struct {
 	raw          ringbuf.Record
 	fds          []unix.PollFd
 	events, lost uint64
-	unseen       uint64 // of lost
+	unseen       uint64   // of lost
+	missed       uint64   // of lost
+	told         []uint64 // of missed, by cause
 	badMarkers   uint64
 	obs          *observed // nil: all is recorded
 	reason       string    // why it ended
@@ -514,6 +511,9 @@ func (r *recording) run(ctx context.Context) error {
 	clock := start
 	for {
 		if err := r.drain(); err != nil {
+			return err
+		}
+		if err := r.unattached(max(r.ev.KtimeNS, r.p.session.StartKtimeNS), false); err != nil {
 			return err
 		}
 		gone, err := r.poll()
@@ -684,6 +684,9 @@ func (r *recording) end() error {
 		if err := r.writeLost(e.StopKtimeNS, left, "ring buffer full"); err != nil {
 			return err
 		}
+	}
+	if err := r.unattached(e.StopKtimeNS, true); err != nil {
+		return err
 	}
 	_, alive, err := r.p.pass()
 	if err != nil {

@@ -96,11 +96,8 @@ func (r *recording) inner() error {
 		if pid == 0 { // none in our namespace
 			break
 		}
-		if r.p.libs != nil {
-			r.p.libs.watch(pid, parent)
-		}
-		if r.p.sites != nil {
-			r.p.sites.changed(pid, parent, r.ev.KtimeNS)
+		if r.p.files != nil {
+			r.p.files.Changed(pid, parent, r.ev.KtimeNS)
 		}
 	case bpf.VivKindVIV_TLS_END:
 		r.tls.end(r.ev.PID, d.num[2])
