@@ -52,7 +52,7 @@ func TestUSDTElsewhere(t *testing.T) {
 // TestUSDTManyProcesses: what is held for processes that have ended is let go.
 func TestUSDTManyProcesses(t *testing.T) {
 	d := tempDir(t)
-	r := start(t, "/bin/sh", "-c", "echo ready; read x; for i in 1 2 3 4 5; do $0 "+d+"; done; echo; echo; while ! test -e "+d+"/stop; do sleep 0.1; done", program(t, "usdt"))
+	r := start(t, "/bin/sh", "-c", "echo ready; read x; for i in 1 2 3 4 5; do sleep 0.3 | $0 "+d+" wait; done; while ! test -e "+d+"/stop; do sleep 0.1; done", program(t, "usdt"))
 	p := newProbe(t, Options{PIDs: []int{r.pid}, Events: events(spanEvents...), Spans: spans(t, ownProvider)})
 	most := make(chan attach.Counts)
 	go func() {
