@@ -8,13 +8,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
 	"vivarium/pkg/cli"
-	"vivarium/pkg/event"
+	"vivarium/pkg/private"
 	"vivarium/pkg/probe"
+	"vivarium/pkg/probe/launch"
 )
 
 const doc = `Watches processes with all that they start, and writes what they do as a stream.
@@ -47,7 +47,7 @@ type flags struct {
 func init() { runtime.LockOSThread() }
 
 func main() {
-	probe.WaitToStart()
+	launch.WaitToStart()
 	var f flags
 	cli.Program{Name: "viv-probe", Doc: doc, Flags: &f, Run: f.run, OwnSignals: true}.Main()
 }
@@ -62,7 +62,7 @@ func (f *flags) run() error {
 	}
 	out := os.Stdout
 	if f.Output != "" {
-		if out, err = probe.Create(f.Output); err != nil {
+		if out, err = private.Create(f.Output); err != nil {
 			return &cli.Exit{Status: f.failed(), Err: err}
 		}
 		opt.CommandStdout = os.Stdout
@@ -82,18 +82,7 @@ func (f *flags) run() error {
 	}
 	res, err := p.Record(ctx, out)
 	err = errors.Join(err, p.Close())
-	for _, err := range res.Unattached {
-		cli.Warn("not attached: %v", err)
-	}
-	if res.BadMarkers > 0 {
-		cli.Warn("%d paths began with viv:// but were no markers; they are viv://start/NAME, viv://stop/NAME and viv://raise/ERROR", res.BadMarkers)
-	}
-	if n := res.Lost - res.Unseen - res.Missed; n > 0 {
-		cli.Warn("%d events were lost: the reader was too slow for the ring buffer; try --buffer-size %d", n, 4*opt.BufferSize)
-	}
-	if res.Unseen > 0 {
-		cli.Warn("%d times a process went past the hooks, with io_uring or 32-bit system calls: the lost records say which, docs/events.md what is not seen then", res.Unseen)
-	}
+	warn(res, opt.BufferSize)
 	switch {
 	case errors.Is(err, syscall.EPIPE): // the reader has had enough
 	case err != nil:
@@ -106,6 +95,22 @@ func (f *flags) run() error {
 		return &cli.Exit{Status: cli.Incomplete}
 	}
 	return nil
+}
+
+// warn prints what a recording lacks.
+func warn(res probe.Result, bufferSize int) {
+	for _, err := range res.Unattached {
+		cli.Warn("not attached: %v", err)
+	}
+	if res.BadMarkers > 0 {
+		cli.Warn("%d paths began with viv:// but were no markers; they are viv://start/NAME, viv://stop/NAME and viv://raise/ERROR", res.BadMarkers)
+	}
+	if n := res.Lost - res.Unseen - res.Missed; n > 0 {
+		cli.Warn("%d events were lost: the reader was too slow for the ring buffer; try --buffer-size %d", n, 4*bufferSize)
+	}
+	if res.Unseen > 0 {
+		cli.Warn("%d times a process went past the hooks, with io_uring or 32-bit system calls: the lost records say which, docs/events.md what is not seen then", res.Unseen)
+	}
 }
 
 // check prints what is live; a requested event that is missing is exit status 3.
@@ -138,105 +143,9 @@ func (f *flags) failed() int {
 }
 
 func (f *flags) exit(err error) error {
-	var c *probe.CommandError
+	var c *launch.Error
 	if errors.As(err, &c) {
 		return &cli.Exit{Status: c.Status, Err: err}
 	}
 	return &cli.Exit{Status: f.failed(), Err: err}
-}
-
-func (f *flags) options() (probe.Options, error) {
-	opt := probe.Options{
-		PIDs: f.PID, Command: f.Command, Hooks: probe.Hooks(f.Hooks), User: f.User, CommandStdout: os.Stderr,
-		NoFollow: f.NoFollow, FailedOpens: f.FailedOpens, Duration: f.Duration, NoMask: f.NoMask, TLSData: f.TLSData, Version: cli.Version,
-	}
-	if len(opt.Command) > 0 && opt.Command[0] == "--" {
-		opt.Command = opt.Command[1:]
-	}
-	const hint = "viv-probe -p PID, or viv-probe -- CMD ARG..."
-	for _, pid := range opt.PIDs {
-		if pid <= 0 {
-			return opt, cli.Usagef(hint, "-p %d: no process has that id", pid)
-		}
-	}
-	switch {
-	case f.Check && (len(opt.Command) > 0 || len(opt.PIDs) > 0):
-		return opt, cli.Usagef("viv-probe --check", "--check watches nothing")
-	case len(opt.Command) == 0 && len(opt.PIDs) == 0 && !f.Check:
-		return opt, cli.Usagef(hint, "nothing to watch")
-	case len(opt.Command) > 0 && len(opt.PIDs) > 0:
-		return opt, cli.Usagef(hint, "either -p or a command, not both")
-	case f.User != "" && len(opt.Command) == 0:
-		return opt, cli.Usagef("", "--user is for a command")
-	case f.Duration < 0:
-		return opt, cli.Usagef("", "--duration %v: must not be negative", f.Duration)
-	case f.BufferSize < os.Getpagesize() || f.BufferSize > 1<<30:
-		return opt, cli.Usagef("", "--buffer-size %d: must be from %d to %d", f.BufferSize, os.Getpagesize(), 1<<30)
-	}
-	for opt.BufferSize = os.Getpagesize(); opt.BufferSize < f.BufferSize; {
-		opt.BufferSize *= 2
-	}
-	var err error
-	if opt.Events, err = choose(f.Event, f.Exclude); err != nil {
-		return opt, err
-	}
-	if opt.Spans, err = probe.ParseSpans(f.Spans); err != nil {
-		return opt, cli.Usagef("the providers are: "+strings.Join(probe.SpanProviders(), ", "), "--spans: %v", err)
-	}
-	if opt.Spans.Ruby && len(opt.Command) == 0 {
-		return opt, cli.Usagef("of a Ruby that runs already, --spans auto shows the methods that are written in C", "--spans ruby is for a command")
-	}
-	if opt.Spans.Allow, err = probe.ReadSpanAllow(f.SpanAllow); err != nil {
-		return opt, cli.Usagef("", "--span-allow: %v", err)
-	}
-	tp, from := f.Traceparent, "--traceparent: "
-	if tp == "" {
-		tp, from = os.Getenv("TRACEPARENT"), "TRACEPARENT is ignored: "
-	}
-	for _, pid := range opt.PIDs {
-		if tp == "" {
-			tp, from = probe.Traceparent(pid), fmt.Sprintf("TRACEPARENT of process %d is ignored: ", pid)
-		}
-	}
-	if tp != "" {
-		opt.TraceID, opt.ParentSpanID, err = probe.ParseTraceparent(tp)
-		if err != nil && f.Traceparent != "" {
-			return opt, cli.Usagef("", "%s%v", from, err)
-		}
-		if err != nil {
-			cli.Warn("%s%v", from, err)
-		}
-	}
-	return opt, nil
-}
-
-// choose is the set of events of -e and -x.
-func choose(only, without []string) (map[event.ID]bool, error) {
-	recordable := map[string]event.ID{}
-	var names string
-	chosen := map[event.ID]bool{}
-	for _, id := range probe.Recordable() {
-		recordable[event.Kinds[id].Name] = id
-		names += " " + event.Kinds[id].Name
-		chosen[id] = len(only) == 0
-	}
-	set := func(list []string, to bool) error {
-		for _, name := range list {
-			id, ok := recordable[name]
-			if !ok {
-				return cli.Usagef("the events are:"+names, "unknown event %q", name)
-			}
-			chosen[id] = to
-		}
-		return nil
-	}
-	if err := errors.Join(set(only, true), set(without, false)); err != nil {
-		return nil, err
-	}
-	for _, on := range chosen {
-		if on {
-			return chosen, nil
-		}
-	}
-	return nil, cli.Usagef("", "%s", "no event is left to record")
 }

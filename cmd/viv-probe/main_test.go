@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"vivarium/pkg/event"
-	"vivarium/pkg/probe"
+	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +31,7 @@ import (
 var viv, raced string
 
 func TestMain(m *testing.M) {
-	probe.WaitToStart()
+	launch.WaitToStart()
 	if filepath.Base(os.Args[0]) == "viv-probe" {
 		main()
 		return

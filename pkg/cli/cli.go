@@ -46,7 +46,7 @@ import (
 	"vivarium/pkg/stream"
 
 	"github.com/alecthomas/kong"
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // Version is viv's.
@@ -244,10 +244,7 @@ func Color() bool {
 	return isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 func catchSignals(own bool, exit func(int)) {
 	// A write to a closed pipe shall return an error and not kill. Not Ignore:

@@ -1,7 +1,6 @@
 // Package event is the catalogue of what viv can see a program do: one table,
 // one entry per kind. Everything else derives from it: which keys an event
-// carries in the stream, how a person reads it, how severe it is, and how it
-// is laid out in a vivarium-raw capture.
+// carries in the stream, how a person reads it, and how severe it is.
 package event
 
 // Event is one thing that happened. The byte slices of an Event that came from
@@ -22,7 +21,7 @@ type Event struct {
 	OutcomeUnknown bool   // the event was seen outside a watched system call
 	Truncated      bool   // a value was cut
 	Hidden         bool   // viv-filter refused it; kept because spans are rebuilt from it
-	Payload        []byte // the 256 bytes of a vivarium-raw record; nil for a live event
+	Origin         []byte // what another format needs to write the event again (stream.Format); nil: viv's own
 
 	// Fields holds the kind's own values, at the same index as Kind.Fields.
 	Fields [MaxFields]Value

@@ -90,7 +90,7 @@ func TestCheck(t *testing.T) {
 				if !strings.HasPrefix(row, "yes ") || !strings.Contains(row, Capabilities(id)) {
 					t.Errorf("not live: %q", row)
 				}
-				if lsmHook := hasLSMHook(id); hooks == HooksLSM && lsmHook != strings.Contains(row, "lsm:") {
+				if lsmHook := hasLSM(id); hooks == HooksLSM && lsmHook != strings.Contains(row, "lsm:") {
 					t.Errorf("an LSM hook: %v, but: %q", lsmHook, row)
 				}
 			})
@@ -124,15 +124,6 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
-}
-
-func hasLSMHook(id event.ID) bool {
-	for _, h := range hooks {
-		if h.event == id && h.backend == lsm {
-			return true
-		}
-	}
-	return false
 }
 
 const recordChild = "VIV_TEST_RECORD"

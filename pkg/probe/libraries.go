@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
-	"golang.org/x/sys/unix"
 )
 
 // libraryFunction is one that libraries have and whose calls are an event, or tell
@@ -70,17 +70,6 @@ func findFunctions(chosen map[event.ID]bool) attach.Finder {
 	}}
 }
 
-// envOps are the names of the calls of env_caccess.
-var envOps = map[bpf.VivCall][]byte{}
-
-func init() {
-	for _, fn := range libraryFunctions {
-		if fn.event == event.EnvCaccess {
-			envOps[fn.call] = []byte(fn.name)
-		}
-	}
-}
-
 // haveUprobeMulti reports whether the kernel can attach to many sites at once
 // (Linux 6.6, for one process 6.10).
 func haveUprobeMulti() bool { return features.HaveBPFLinkUprobeMulti() == nil }
@@ -110,7 +99,8 @@ func (p *Probe) findLibraries() ([]attach.Finder, error) {
 		}
 		name := event.Kinds[fn.event].Name
 		if err := p.bpf.loadProbes(fn.program); err != nil {
-			if missing := explain(err); missing != err {
+			var missing *PrivilegeError
+			if errors.As(explain(err), &missing) {
 				return nil, missing
 			}
 			p.session.Missing[name] = err.Error()
@@ -157,10 +147,7 @@ func (p *Probe) attachFiles() error {
 
 // attachMaps attaches what says that a process can have mapped another file.
 func (p *Probe) attachMaps() error {
-	for _, h := range []hook{
-		{event.NumKinds, both, "sched_process_exec", "btf:sched_process_exec", nil},
-		{event.NumKinds, both, "mmap_exit", sysExit, []uint32{unix.SYS_MMAP}},
-	} {
+	for _, h := range mapped {
 		if err := p.bpf.attach(h); err != nil {
 			return fmt.Errorf("%s: %w", h.place, err)
 		}

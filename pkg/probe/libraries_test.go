@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,7 @@ import (
 // libraries read others.
 func own(s *seen) (got []string) {
 	for _, ev := range s.events {
-		text := show(ev)
+		text := eventtest.Show(ev)
 		if ev.Kind != &event.Kinds[event.EnvCaccess] || ev.Hidden {
 			continue
 		}
@@ -113,7 +114,7 @@ func TestEnvironmentDynamic(t *testing.T) {
 
 func texts(s *seen) (all []string) {
 	for _, ev := range s.events {
-		all = append(all, show(ev))
+		all = append(all, eventtest.Show(ev))
 	}
 	return all
 }
@@ -214,7 +215,7 @@ func TestOnlyWatched(t *testing.T) {
 	s := finish(t, t.Context(), p)
 	for _, ev := range s.events {
 		if ev.PID == uint32(other.pid) {
-			t.Errorf("of the other one: %s", show(ev))
+			t.Errorf("of the other one: %s", eventtest.Show(ev))
 		}
 	}
 }

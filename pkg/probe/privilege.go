@@ -24,7 +24,20 @@ var needed = []struct {
 	{unix.CAP_PERFMON, "CAP_PERFMON", "to attach them"},
 }
 
-// explain replaces a refusal by the capability that is missing.
+// PrivilegeError is a refusal of the kernel for want of capabilities.
+type PrivilegeError struct {
+	Missing []string // each with what it is needed for: "CAP_BPF to load BPF programs"
+	Err     error    // the kernel's refusal
+}
+
+func (e *PrivilegeError) Error() string {
+	return fmt.Sprintf("missing privilege: %s (run it as root)", strings.Join(e.Missing, ", "))
+}
+
+func (e *PrivilegeError) Unwrap() error { return e.Err }
+
+// explain makes a refusal a PrivilegeError, if capabilities are missing; else it
+// returns err.
 func explain(err error) error {
 	// Without any, what the kernel can do cannot even be found out.
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) && !errors.Is(err, ebpf.ErrNotSupported) {
@@ -46,7 +59,7 @@ func explain(err error) error {
 	if len(missing) == 0 {
 		return err
 	}
-	return fmt.Errorf("missing privilege: %s (run it as root)", strings.Join(missing, ", "))
+	return &PrivilegeError{missing, err}
 }
 
 // looking are the capabilities that take away the bounds on whose processes'

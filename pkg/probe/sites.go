@@ -15,6 +15,7 @@ import (
 	"vivarium/pkg/event"
 	"vivarium/pkg/probe/attach"
 	velf "vivarium/pkg/probe/elf"
+	"vivarium/pkg/probe/wire"
 	"vivarium/pkg/usdt"
 
 	"github.com/cilium/ebpf"
@@ -22,7 +23,7 @@ import (
 
 // The bounds of what is attached to files.
 const (
-	maxSites = 4096 // sites of bpf/usdt.h
+	maxSites = 4096 // sites of bpf/hooks/usdt.h
 	maxOfOne = 128  // USDT sites of a file; libraries have a dozen
 )
 
@@ -261,17 +262,18 @@ func (p *Probe) attachFunction(fn function) error {
 
 // see completes the events of sites, and decides about the methods that the
 // list does not have yet. It reports whether the event is to be recorded.
-func (s *siteSet) see(d *decoder, ev *event.Event) bool {
-	if d.id != event.SpanStart && d.id != event.SpanStop {
+func (s *siteSet) see(m *wire.Message) bool {
+	if m.ID != event.SpanStart && m.ID != event.SpanStop {
 		return true
 	}
-	if d.function != 0 {
-		setText(ev, "name", s.name(d.function))
+	name := &m.Event.Fields[event.SpanName]
+	if m.Function.Site != 0 {
+		*name = textValue(s.name(m.Function.Site))
 	}
-	return !d.asks || s.list.decide(string(ev.Fields[0].Text), s.known)
+	return !m.Undecided || s.list.decide(string(name.Text), s.known)
 }
 
-// of is the name of a function, as decoder.function has it, or nil.
+// of is the name of a function, as wire.Function has it, or nil.
 func (s *siteSet) of(function uint64) *siteName {
 	if function == 0 || function > maxSites {
 		return nil

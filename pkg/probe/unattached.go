@@ -3,10 +3,10 @@ package probe
 // unattached writes as lost what could not be attached to: the first of each cause
 // at once, the others at the end. ktime is when, ns.
 func (r *recording) unattached(ktime uint64, end bool) error {
-	if r.p.files == nil || r.p.files.Failed() == r.missed {
+	if r.files == nil || r.files.Failed() == r.missed {
 		return nil
 	}
-	for i, f := range r.p.files.Failures() {
+	for i, f := range r.files.Failures() {
 		if i == len(r.told) {
 			r.told = append(r.told, 0)
 		}

@@ -254,8 +254,8 @@ func TestShortLivedTasks(t *testing.T) {
 	b := New(stream.NewWriter(io.Discard), false)
 	b.max.open = 10 // so that the tasks without an exit reach it
 	err := b.Run(stream.NewReader(tasks(n, func(uint32) {
-		if len(b.tids) > b.max.open+b.max.forked+b.max.gone || len(b.owns) > b.max.open+b.max.gone {
-			t.Fatalf("%d tids and %d ids are kept", len(b.tids), len(b.owns))
+		if len(b.byTID) > b.max.open+b.max.forked+b.max.ended || len(b.bySpanID) > b.max.open+b.max.ended {
+			t.Fatalf("%d tids and %d ids are kept", len(b.byTID), len(b.bySpanID))
 		}
 	})))
 	// The session, the target's thread and the method of a task are open, too.
@@ -302,8 +302,8 @@ func TestForksWithoutChildren(t *testing.T) {
 		w.Event(m.fork(1, n))
 		return n < 5*uint32(defaultBounds.forked)
 	})))
-	if err != io.EOF || b.lists[forked].n != 0 || len(b.tids) != 0 {
-		t.Errorf("%v, %d forks kept", err, len(b.tids))
+	if err != io.EOF || b.lists[forked].n != 0 || len(b.byTID) != 0 {
+		t.Errorf("%v, %d forks kept", err, len(b.byTID))
 	}
 }
 

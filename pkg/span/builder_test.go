@@ -11,6 +11,7 @@ import (
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -622,7 +623,7 @@ var scenarios = []struct {
 	},
 	{
 		name: "a late parent under a thread that was forgotten could make a circle",
-		max:  bounds{gone: 1},
+		max:  bounds{ended: 1},
 		in: `session 1
 			20 2 open
 			21 4^2 open
@@ -839,12 +840,12 @@ func build(in []byte, perMethod bool, max bounds) ([]byte, Stats, error) {
 	for _, m := range []struct {
 		bound *int
 		to    int
-	}{{&b.max.open, max.open}, {&b.max.perThread, max.perThread}, {&b.max.gone, max.gone}} {
+	}{{&b.max.open, max.open}, {&b.max.perThread, max.perThread}, {&b.max.ended, max.ended}} {
 		if m.to != 0 {
 			*m.bound = m.to
 		}
 	}
-	err := b.Run(stream.NewReader(bytes.NewReader(in)))
+	err := b.Run(stream.NewReader(bytes.NewReader(in), vivraw.Format))
 	return out.Bytes(), b.Stats, err
 }
 
@@ -868,7 +869,7 @@ func encode(t testing.TB, text string) []byte {
 			s := stream.Session{Version: stream.Version, StartKtimeNS: 10, ObserverPID: 1, MainTID: uint32(num(t, f[1]))}
 			s.Targets = []uint32{s.MainTID}
 			if len(f) > 2 {
-				s.Header = fmt.Appendf(nil, `{"session_stop_ktime":%s}`, f[3])
+				s.Origin = fmt.Appendf(nil, `{"session_stop_ktime":%s}`, f[3])
 			}
 			w.Session(&s)
 		case "lost":
@@ -973,7 +974,7 @@ func render(t testing.TB, data []byte) string {
 		return "-"
 	}
 	opened := map[uint64]uint64{}
-	r := stream.NewReader(bytes.NewReader(data))
+	r := stream.NewReader(bytes.NewReader(data), vivraw.Format)
 	for {
 		rec, err := r.Next()
 		if err != nil {
@@ -1078,7 +1079,7 @@ func check(data []byte, max bounds, strict bool) error {
 		}
 		return nil
 	}
-	r := stream.NewReader(bytes.NewReader(data))
+	r := stream.NewReader(bytes.NewReader(data), vivraw.Format)
 	for {
 		rec, err := r.Next()
 		if err != nil {

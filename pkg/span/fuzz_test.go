@@ -10,6 +10,7 @@ import (
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 )
 
 // FuzzRecords makes records of few threads and few ids from the input, four
@@ -23,7 +24,7 @@ func FuzzRecords(f *testing.F) {
 		session := func(x byte) {
 			s := stream.Session{Version: stream.Version, StartKtimeNS: 10, MainTID: uint32(x & 7), Targets: []uint32{uint32(x >> 4)}}
 			if x&8 != 0 {
-				s.Header = []byte(`{"session_stop_ktime":100}`)
+				s.Origin = []byte(`{"session_stop_ktime":100}`)
 			}
 			w.Session(&s)
 		}
@@ -99,17 +100,17 @@ func FuzzRecords(f *testing.F) {
 		}
 		w.Flush()
 
-		max := bounds{open: 8, perThread: 4, text: 4, forked: 3, gone: 8, walk: 4}
+		max := bounds{open: 8, perThread: 4, text: 4, forked: 3, ended: 8, walk: 4}
 		var out bytes.Buffer
 		b := New(stream.NewWriter(&out), len(data)&1 != 0)
 		b.max = max
 		b.names["x"] = "x"
-		err := b.Run(stream.NewReader(bytes.NewReader(in.Bytes())))
+		err := b.Run(stream.NewReader(bytes.NewReader(in.Bytes()), vivraw.Format))
 		if err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
 			t.Fatal(err)
 		}
-		if len(b.tids) != 0 || len(b.owns) != 0 || b.text != 0 {
-			t.Errorf("kept at the end: %d tids, %d ids, %d bytes of text", len(b.tids), len(b.owns), b.text)
+		if len(b.byTID) != 0 || len(b.bySpanID) != 0 || b.openText != 0 {
+			t.Errorf("kept at the end: %d tids, %d ids, %d bytes of text", len(b.byTID), len(b.bySpanID), b.openText)
 		}
 		if err := check(out.Bytes(), max, !moved); err != nil {
 			t.Log(dump(in.Bytes()))
@@ -125,14 +126,14 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b := New(stream.NewWriter(io.Discard), false)
-		b.Run(stream.NewReader(bytes.NewReader(data)))
+		b.Run(stream.NewReader(bytes.NewReader(data), vivraw.Format))
 	})
 }
 
 // dump shows the events of a stream to a person.
 func dump(data []byte) string {
 	var s strings.Builder
-	r := stream.NewReader(bytes.NewReader(data))
+	r := stream.NewReader(bytes.NewReader(data), vivraw.Format)
 	for {
 		rec, err := r.Next()
 		if err != nil {

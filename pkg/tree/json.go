@@ -7,16 +7,16 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// document draws as JSON: the records of the stream, in which each event has
-// its text and each record what hangs under it.
+// document draws the tree as JSON: the records of the stream, each with its
+// children, and events with their text.
 type document struct{}
 
-func (document) event(b []byte, rec *stream.Record, ev *event.Event) []byte {
+func (document) event(b []byte, rec *stream.Record, ev *event.Event, p *stream.Policy) []byte {
 	b = stream.AppendJSON(b, rec)
 	b = append(b[:len(b)-1], `,"label":"`...)
 	b = append(append(b, ev.Label()...), `","severity":"`...)
 	b = append(append(b, ev.Severity().String()...), `","text":`...)
-	return stream.AppendJSONText(b, event.AppendText(nil, ev))
+	return stream.AppendJSONText(b, p.AppendText(nil, ev))
 }
 
 func (document) record(b []byte, rec *stream.Record) []byte {
@@ -25,42 +25,42 @@ func (document) record(b []byte, rec *stream.Record) []byte {
 }
 
 func (d document) session(w *output, s *session) {
-	w.b = append(append(w.b, `{"session":`...), s.head...)
+	w.b = append(append(w.b, `{"session":`...), s.headText...)
 	t := text{start: s.StartKtimeNS}
 	if s.ended {
 		t.stop = s.end.StopKtimeNS
-		w.b = append(append(w.b, `},"end":`...), s.tail...)
+		w.b = append(append(w.b, `},"end":`...), s.endText...)
 	}
 	w.b = append(w.b, `},"tree":`...)
 	d.list(w, s.roots, nil, &t)
 	w.b = append(w.b, "}\n"...)
 }
 
-func (d document) list(w *output, nodes []*node, host *node, t *text) {
+func (d document) list(w *output, nodes []*node, enclosing *node, t *text) {
 	w.b = append(w.b, '[')
 	for i, n := range nodes {
 		if i > 0 {
 			w.b = append(w.b, ',')
 		}
-		d.node(w, n, host, t)
+		d.node(w, n, enclosing, t)
 	}
 	w.b = append(w.b, ']')
 }
 
-// node appends n. What the renderer kept of a record lacks its last brace.
-func (d document) node(w *output, n, host *node, t *text) {
+// node appends n. The rendered record of a node lacks its last brace.
+func (d document) node(w *output, n, enclosing *node, t *text) {
 	b := append(w.b, n.text...)
 	switch n.kind {
 	case kindEvent:
-		b = strconv.AppendInt(append(b, `,"offset_ns":`...), t.since(n.start, host), 10)
+		b = strconv.AppendInt(append(b, `,"offset_ns":`...), t.since(n.start, enclosing), 10)
 	case kindGap:
 		b = strconv.AppendUint(append(b, `{"type":"no_span","pid":`...), uint64(n.span.PID), 10)
 		b = strconv.AppendUint(append(b, `,"tid":`...), uint64(n.span.TID), 10)
 		b = strconv.AppendUint(append(b, `,"start_ktime_ns":`...), n.span.StartKtimeNS, 10)
 		b = strconv.AppendUint(append(b, `,"end_ktime_ns":`...), n.span.EndKtimeNS, 10)
-		host = n
+		enclosing = n
 	case kindMethod:
-		host = n
+		enclosing = n
 	case kindProc:
 		b = strconv.AppendUint(append(b, `{"type":"process","pid":`...), uint64(n.proc.pid), 10)
 		if n.proc.comm != "" {
@@ -71,10 +71,10 @@ func (d document) node(w *output, n, host *node, t *text) {
 		}
 	}
 	w.b = b
-	w.spill()
-	if children := n.children(host); len(children) > 0 {
+	w.flushFull()
+	if children := n.children(enclosing); len(children) > 0 {
 		w.b = append(w.b, `,"children":`...)
-		d.list(w, children, host, t)
+		d.list(w, children, enclosing, t)
 	}
 	w.b = append(w.b, '}')
 }

@@ -1,24 +1,22 @@
 package tree
 
 import (
-	"encoding/json"
 	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 )
 
-// text draws as vivarium does.
+// text draws the tree as vivarium does.
 type text struct {
 	color bool
-	stop  uint64 // when the session ended; 0: not known
-	start uint64 // and began
-	line  []byte // what stands in front of a line: the branches around it
+	stop  uint64 // ktime of the session's end; 0: not known
+	start uint64 // and of its start
+	line  []byte // prefix of a line: the branches around it
 }
 
-// The colours: few, and none that says what the words do not.
+// The colours. None carries a meaning that the words do not have.
 const (
 	plain     = "\x1b[m"
 	bold      = "\x1b[1m"
@@ -34,8 +32,8 @@ func (d *text) paint(b []byte, c string) []byte {
 	return b
 }
 
-// event makes a line of an event, but for its offset.
-func (d *text) event(b []byte, _ *stream.Record, ev *event.Event) []byte {
+// event appends the line of an event up to its offset.
+func (d *text) event(b []byte, _ *stream.Record, ev *event.Event, p *stream.Policy) []byte {
 	high := ev.Severity() == event.High
 	b = append(padded(b, 4, func(b []byte) []byte { return append(b, ev.Label()...) }), ' ')
 	if high {
@@ -48,7 +46,7 @@ func (d *text) event(b []byte, _ *stream.Record, ev *event.Event) []byte {
 	b = append(b, " →  "...)
 	return padded(b, 30, func(b []byte) []byte {
 		at := len(b)
-		if b = event.AppendText(b, ev); len(b) == at {
+		if b = p.AppendText(b, ev); len(b) == at {
 			b = append(b, '-')
 		}
 		return b
@@ -78,76 +76,24 @@ func (d *text) session(w *output, s *session) {
 	}
 }
 
-func appendHeader(b []byte, s *session) []byte {
-	b = append(b, "# vivarium session\n"...)
-	if s.header != nil {
-		b = append(b, "#   started  iso="...)
-		b = appendMeta(b, s.header["session_start_iso"])
-		b = append(b, "  ktime="...)
-		b = appendMeta(b, s.header["session_start_ktime"])
-		b = append(b, "\n#   stopped  iso="...)
-		b = appendMeta(b, s.header["session_stop_iso"])
-		b = append(b, "  ktime="...)
-		b = appendMeta(b, s.header["session_stop_ktime"])
-		b = append(b, "\n#   duration "...)
-		b = appendSeconds(b, number(s.header["session_stop_ktime"])-number(s.header["session_start_ktime"]))
-		return append(b, '\n')
-	}
-	b = append(b, "#   started  iso="...)
-	b = appendTime(b, s.StartUnixNS)
-	b = strconv.AppendUint(append(b, "  ktime="...), s.StartKtimeNS, 10)
-	b = append(b, "\n#   stopped  iso="...)
-	end := s.newest
-	if s.ended {
-		end = s.end.StopKtimeNS
-		b = appendTime(b, s.end.StopUnixNS)
-		b = strconv.AppendUint(append(b, "  ktime="...), end, 10)
-	} else {
-		b = append(b, "  ktime="...)
-	}
-	b = append(b, "\n#   duration "...)
-	return append(appendSeconds(b, int64(end-s.StartKtimeNS)), '\n')
-}
-
-func appendTime(b []byte, unixNS int64) []byte {
-	return time.Unix(0, unixNS).UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
-}
-
-// appendMeta shows a value of a capture's header as it is there.
-func appendMeta(b []byte, v json.RawMessage) []byte {
-	var s string
-	if json.Unmarshal(v, &s) == nil { // null is an empty text, too
-		return event.AppendSafe(b, []byte(s))
-	}
-	return event.AppendSafe(b, v)
-}
-
-func number(v json.RawMessage) int64 {
-	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
-		return n
-	}
-	f, _ := strconv.ParseFloat(string(v), 64)
-	return int64(f)
-}
-
-// node draws n and what is under it. host is the innermost span around.
-func (d *text) node(w *output, n, host *node) {
+// node draws n and all under it. enclosing is the innermost span around n.
+func (d *text) node(w *output, n, enclosing *node) {
 	b := w.b
 	switch n.kind {
 	case kindProc:
 		b = d.proc(b, n.proc)
 	case kindEvent:
 		b = append(b, n.text...)
-		b = d.offset(b, n.start, host)
+		b = d.offset(b, n.start, enclosing)
 	case kindLost:
-		b = d.lost(b, n, host)
+		b = d.lost(b, n, enclosing)
 	default:
 		b = d.span(b, n)
-		host = n
+		enclosing = n
 	}
 	w.b = append(b, '\n')
-	w.spill()
-	children := n.children(host)
+	w.flushFull()
+	children := n.children(enclosing)
 	at := len(d.line)
 	for i, c := range children {
 		branch, below := "├─ ", "│  "
@@ -156,7 +102,7 @@ func (d *text) node(w *output, n, host *node) {
 		}
 		w.b = append(append(w.b, d.line...), branch...)
 		d.line = append(d.line, below...)
-		d.node(w, c, host)
+		d.node(w, c, enclosing)
 		d.line = d.line[:at]
 	}
 }
@@ -197,7 +143,7 @@ func (d *text) span(b []byte, n *node) []byte {
 	}
 	b = appendDuration(append(b, "  dur="...), int64(s.EndKtimeNS-s.StartKtimeNS))
 	if s.Source == "marker" {
-		b = append(b, "  (marker)"...) // the program only says so
+		b = append(b, "  (marker)"...) // only the program says so
 	}
 	if s.Dangling {
 		b = append(b, "  (open)"...)
@@ -207,25 +153,25 @@ func (d *text) span(b []byte, n *node) []byte {
 	return append(b, ']')
 }
 
-func (d *text) offset(b []byte, ktime uint64, host *node) []byte {
+func (d *text) offset(b []byte, ktime uint64, enclosing *node) []byte {
 	b = append(b, " @+"...)
-	return appendDuration(b, d.since(ktime, host))
+	return appendDuration(b, d.since(ktime, enclosing))
 }
 
-// since is the time from the start of the span host, ns. Events outside the
-// session are taken to be at its edge.
-func (d *text) since(ktime uint64, host *node) int64 {
+// since is the time from the start of the span enclosing, ns. Times outside the
+// session count as its start or end.
+func (d *text) since(ktime uint64, enclosing *node) int64 {
 	if d.stop != 0 {
 		ktime = min(ktime, max(d.stop, d.start))
 	}
 	ktime = max(ktime, d.start)
-	if host == nil {
+	if enclosing == nil {
 		return int64(ktime - d.start)
 	}
-	return int64(ktime - max(host.span.StartKtimeNS, min(d.start, ktime)))
+	return int64(ktime - max(enclosing.span.StartKtimeNS, min(d.start, ktime)))
 }
 
-func (d *text) lost(b []byte, n, host *node) []byte {
+func (d *text) lost(b []byte, n, enclosing *node) []byte {
 	b = d.paint(b, striking)
 	b = append(b, "DROP dropped_events"...)
 	b = d.paint(b, plain)
@@ -235,7 +181,7 @@ func (d *text) lost(b []byte, n, host *node) []byte {
 		b = append(b, " event(s) lost ("...)
 		return append(event.AppendSafe(b, []byte(cause(n.lost))), ')')
 	})
-	return d.offset(b, n.when(host), host)
+	return d.offset(b, n.shownTime(enclosing), enclosing)
 }
 
 func cause(l stream.Lost) string {
@@ -244,54 +190,4 @@ func cause(l stream.Lost) string {
 		return "ringbuf overflow"
 	}
 	return l.Cause
-}
-
-// appendDuration appends ns as vivarium does: in microseconds below one
-// millisecond, else in milliseconds, with one decimal.
-func appendDuration(b []byte, ns int64) []byte {
-	if ns < 0 {
-		b = append(b, '-')
-	}
-	n := magnitude(ns)
-	if n < 1e6 {
-		return append(appendRounded(b, n, 100), "us"...)
-	}
-	return append(appendRounded(b, n, 100_000), "ms"...)
-}
-
-func magnitude(n int64) uint64 {
-	if n < 0 {
-		return -uint64(n)
-	}
-	return uint64(n)
-}
-
-// appendRounded appends n, of which unit is a tenth, with one decimal. Ruby
-// rounds a half of a tenth to even, but for the half of the first one.
-func appendRounded(b []byte, n, unit uint64) []byte {
-	tenths := roundEven(n, unit)
-	if n == 50 && unit == 100 {
-		tenths = 1
-	}
-	b = strconv.AppendUint(b, tenths/10, 10)
-	return append(b, '.', byte('0'+tenths%10))
-}
-
-func roundEven(n, unit uint64) uint64 {
-	q, r := n/unit, n%unit
-	if r > unit/2 || r == unit/2 && q%2 == 1 {
-		q++
-	}
-	return q
-}
-
-// appendSeconds appends ns as seconds with three decimals.
-func appendSeconds(b []byte, ns int64) []byte {
-	if ns < 0 {
-		b = append(b, '-')
-	}
-	ms := roundEven(magnitude(ns), 1e6)
-	b = append(strconv.AppendUint(b, ms/1000, 10), '.')
-	ms %= 1000
-	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 's')
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // holdProgram does nothing. It is attached where nothing comes by, so that the
-// kernel keeps a semaphore raised in one process (bpf/usdt.h).
+// kernel keeps a semaphore raised in one process (bpf/hooks/usdt.h).
 const holdProgram = "hold"
 
 var (

@@ -1,0 +1,97 @@
+package tree
+
+import (
+	"cmp"
+	"slices"
+
+	"vivarium/pkg/event"
+)
+
+// proc is a process.
+type proc struct {
+	pid      uint32
+	comm     string
+	lastComm string // comm of its newest record
+	exact    bool   // comm is that of the first thread or of an exec
+	threads  []*thread
+	leader   *thread // thread group leader; nil: not seen
+	parent   *proc
+	node     *node
+	// enclosed: it is drawn inside a span, so that the events of its first thread
+	// need no span of their own.
+	enclosed bool
+	firstSeq uint64 // cache of firstShown; 0: shows nothing, or not known yet
+}
+
+func (s *session) newProc(pid uint32) *proc {
+	p := &proc{pid: pid, node: s.newNode(kindProc)}
+	p.node.proc = p
+	s.procs = append(s.procs, p)
+	s.byPID[pid] = p
+	return p
+}
+
+// updateComm takes the program's name from an event.
+func (p *proc) updateComm(ev *event.Event) {
+	if first := ev.TID == ev.PID; len(ev.Comm) > 0 && (first || !p.exact) && string(ev.Comm) != p.lastComm {
+		p.lastComm, p.exact = string(ev.Comm), p.exact || first
+		// The kernel cuts names at 15 bytes; an exec has the whole one.
+		if len(p.lastComm) != 15 || len(p.comm) < 15 || p.comm[:15] != p.lastComm {
+			p.comm = p.lastComm
+		}
+	}
+	if is(ev, event.ProcExec) && len(ev.Error) == 0 {
+		if path := ev.Fields[0].Text; len(path) > 0 {
+			p.comm, p.exact = string(event.Basename(path)), true
+		}
+	}
+}
+
+// mainThread returns the thread group leader; if it was not seen, the first thread.
+func (p *proc) mainThread() *thread {
+	if p.leader != nil {
+		return p.leader
+	}
+	return p.threads[0]
+}
+
+// firstShown is the seq of the first line of p; 0: it has none.
+func (p *proc) firstShown() uint64 {
+	if p.firstSeq != 0 {
+		return p.firstSeq
+	}
+	first := uint64(0)
+	see := func(seq uint64) {
+		if seq != 0 && (first == 0 || seq < first) {
+			first = seq
+		}
+	}
+	for _, t := range p.threads {
+		for _, n := range t.items {
+			if n.kind == kindMethod {
+				see(n.seq)
+			}
+			see(n.firstShown())
+		}
+	}
+	p.firstSeq = first
+	return first
+}
+
+// children returns the lines under p; see node.children.
+func (p *proc) children(enclosing *node) []*node {
+	var nested []*node
+	for _, t := range p.threads {
+		for _, n := range t.items {
+			switch {
+			case n.kind == kindMethod:
+				nested = append(nested, n)
+			case n.firstShown() > 0 && !(p.enclosed && t.TID == p.pid):
+				nested = append(nested, n)
+			}
+		}
+	}
+	nested = append(nested, visible(p.node.nested)...)
+	slices.SortStableFunc(nested, func(a, b *node) int { return cmp.Compare(a.startTime(), b.startTime()) })
+	return merge(p.node.lines(), nested, enclosing)
+}
