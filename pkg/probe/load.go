@@ -131,7 +131,7 @@ func (p *Probe) attach() error {
 			}
 		}
 	}
-	if err := p.attachLibraries(); err != nil {
+	if err := p.attachFiles(); err != nil {
 		return err
 	}
 	if len(p.session.Hooks) == 0 {

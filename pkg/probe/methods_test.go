@@ -12,6 +12,18 @@ import (
 	"vivarium/pkg/stream"
 )
 
+// newTestSites are the sites of methods.
+func newTestSites(t testing.TB, names ...string) *siteSet {
+	t.Helper()
+	s := &siteSet{}
+	for _, name := range names {
+		if _, err := s.next(name, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
 // TestMethods: starts and ends of methods from stack pointers.
 func TestMethods(t *testing.T) {
 	const (
@@ -55,7 +67,7 @@ func TestMethods(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
-			sites := &siteSet{names: []siteName{{[]byte("a"), true}, {[]byte("b"), true}}}
+			sites := newTestSites(t, "a", "b")
 			r := &recording{sites: sites, opt: &Options{Events: allEvents()}, w: stream.NewWriter(&out), threads: methodThreads{}}
 			if err := r.w.Session(&stream.Session{Version: stream.Version, Targets: []uint32{7}}); err != nil {
 				t.Fatal(err)
@@ -120,7 +132,7 @@ func TestMethods(t *testing.T) {
 
 // BenchmarkMethods is of an event in a method, and of one in none.
 func BenchmarkMethods(b *testing.B) {
-	sites := &siteSet{names: []siteName{{[]byte("a"), true}}}
+	sites := newTestSites(b, "a")
 	r := &recording{sites: sites, threads: methodThreads{}}
 	for name, sp := range map[string]uint64{"inside": 1 << 20, "outside": 0} {
 		b.Run(name, func(b *testing.B) {

@@ -74,11 +74,11 @@ var looking = []struct {
 	{unix.CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE"},
 }
 
-// unseen is the refusal to let us look at what a process has mapped, with the
-// capabilities that are missing; nil: err is none, as of a process that is gone.
-func unseen(pid int, what string, err error) error {
+// unreadable is a refusal to let us look at what a process has mapped, with the
+// capabilities that are missing.
+func unreadable(err error) error {
 	if !errors.Is(err, os.ErrPermission) {
-		return nil
+		return err
 	}
 	have, cerr := effectiveCaps()
 	var missing []string
@@ -87,18 +87,8 @@ func unseen(pid int, what string, err error) error {
 			missing = append(missing, c.name)
 		}
 	}
-	err = fmt.Errorf("process %d: %s are not seen: %w", pid, what, err)
 	if len(missing) > 0 {
 		err = fmt.Errorf("%w (missing: %s)", err, strings.Join(missing, ", "))
-	}
-	return err
-}
-
-// readable is why a file cannot be read, or nil.
-func readable(name string) error {
-	f, _, err := openRegular(name)
-	if err == nil {
-		f.Close()
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/probe/attach"
 	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
@@ -51,7 +52,7 @@ type Probe struct {
 	ruby     *rubyFiles // nil: nothing is put in front of Ruby programs
 	sites    *siteSet   // nil: no probes in files are wanted
 	reader   *ringbuf.Reader
-	libs     *libraries // nil: no event needs it
+	files    *attach.Attacher // nil: nothing is wanted in files
 	session  stream.Session
 	noLSM    map[string]error // by event: why it does not come from the LSM hook that it has
 	targets  []target
@@ -102,15 +103,12 @@ func New(opt Options) (_ *Probe, err error) {
 	if err := p.seed(); err != nil {
 		return nil, explain(err)
 	}
-	if p.sites != nil {
-		p.sites.start()
-	}
-	if p.libs != nil {
-		command := ""
+	if p.files != nil {
 		if p.cmd != nil {
-			command = opt.Command[0]
+			p.files.Starting(p.cmd.PID(), opt.Command[0])
+		} else {
+			p.files.Running(p.watched)
 		}
-		p.libs.begin(p.watched, command)
 	}
 	return p, nil
 }
@@ -167,7 +165,8 @@ func (p *Probe) seed() (err error) {
 type Result struct {
 	Events, Lost uint64
 	Unseen       uint64  // of Lost: what processes began to do past all hooks, once per process and way
-	Unattached   []error // probes and libraries that could not be attached to, the first few
+	Missed       uint64  // of Lost: files and processes that could not be attached to
+	Unattached   []error // why not, by cause
 	BadMarkers   uint64  // paths beginning with viv:// that say nothing
 	Status       int     // of the command; 0 with PIDs
 }
@@ -192,20 +191,19 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	if err == nil {
 		err = r.run(ctx)
 	}
-	if p.libs != nil {
-		p.libs.close()
+	if p.files != nil {
+		p.files.Close()
 	}
 	err = errors.Join(err, p.bpf.detachAll())
 	if err == nil {
 		err = r.end()
 	}
 	err = errors.Join(err, out.Close())
-	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, BadMarkers: r.badMarkers}
-	if p.sites != nil {
-		res.Unattached = p.sites.fails
-	}
-	if p.libs != nil && p.libs.failure() != nil {
-		res.Unattached = append(res.Unattached, p.libs.failure())
+	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, Missed: r.missed, BadMarkers: r.badMarkers}
+	if p.files != nil {
+		for _, f := range p.files.Failures() {
+			res.Unattached = append(res.Unattached, f)
+		}
 	}
 	if p.cmd != nil {
 		<-p.cmd.Done()
@@ -220,7 +218,7 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 func (p *Probe) newRecording(out *os.File) *recording {
 	r := &recording{
 		opt: &p.opt, ring: p.reader, counts: p.coll.Maps["counts"], tasks: p.tasks, targets: p.targets, cmd: p.cmd,
-		sites: p.sites, libs: p.libs,
+		sites: p.sites, files: p.files, start: p.session.StartKtimeNS,
 		w: stream.NewWriter(out), out: out, threads: methodThreads{},
 	}
 	r.m.Event.TraceID = p.session.TraceID
@@ -252,11 +250,8 @@ func (p *Probe) Close() error {
 	if p.ruby != nil && !p.running() {
 		err = errors.Join(err, p.ruby.remove())
 	}
-	if p.sites != nil {
-		err = errors.Join(err, p.sites.close())
-	}
-	if p.libs != nil {
-		p.libs.close()
+	if p.files != nil {
+		p.files.Close()
 	}
 	err = errors.Join(err, p.bpf.close())
 	if p.reader != nil {

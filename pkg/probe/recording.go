@@ -10,6 +10,7 @@ import (
 	"vivarium/bpf"
 	"vivarium/pkg/event"
 	"vivarium/pkg/mask"
+	"vivarium/pkg/probe/attach"
 	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/probe/wire"
 	"vivarium/pkg/stream"
@@ -38,9 +39,10 @@ type recording struct {
 	counts  *ebpf.Map // what did not fit into the ring
 	tasks   *marker
 	targets []target
-	cmd     *launch.Command // nil: processes that ran already
-	sites   *siteSet        // nil: no probes in files are wanted
-	libs    *libraries      // nil: no event needs it
+	cmd     *launch.Command  // nil: processes that ran already
+	sites   *siteSet         // nil: no probes in files are wanted
+	files   *attach.Attacher // nil: nothing is wanted in files
+	start   uint64           // of the recording, ns of the kernel's time
 
 	w            *stream.Writer
 	out          *os.File
@@ -51,7 +53,9 @@ type recording struct {
 	threads      methodThreads
 	fds          []unix.PollFd
 	events, lost uint64
-	unseen       uint64 // of lost
+	unseen       uint64   // of lost
+	missed       uint64   // of lost
+	told         []uint64 // of missed, by cause
 	badMarkers   uint64
 	obs          *observed // nil: all is recorded
 	reason       string    // why it ended
@@ -63,6 +67,9 @@ func (r *recording) run(ctx context.Context) error {
 	clock := start
 	for {
 		if err := r.drain(); err != nil {
+			return err
+		}
+		if err := r.unattached(max(r.m.Event.KtimeNS, r.start), false); err != nil {
 			return err
 		}
 		gone, err := r.poll()
@@ -176,11 +183,8 @@ func (r *recording) libraryChanged(c *wire.LibraryChange) {
 	if pid == 0 { // none in our namespace
 		return
 	}
-	if r.libs != nil {
-		r.libs.watch(pid, parent)
-	}
-	if r.sites != nil {
-		r.sites.changed(pid, parent, r.m.Event.KtimeNS)
+	if r.files != nil {
+		r.files.Changed(pid, parent, r.m.Event.KtimeNS)
 	}
 }
 
@@ -258,6 +262,9 @@ func (r *recording) end() error {
 		if err := r.writeLost(e.StopKtimeNS, left, "ring buffer full"); err != nil {
 			return err
 		}
+	}
+	if err := r.unattached(e.StopKtimeNS, true); err != nil {
+		return err
 	}
 	_, alive, _, err := r.tasks.pass()
 	if err != nil {

@@ -241,11 +241,6 @@ func (p *Probe) attachSpans() error {
 			return err
 		}
 		p.sites = sites
-		if s.mapped() {
-			if err := p.attachMaps(); err != nil {
-				return fmt.Errorf("probes: %w", err)
-			}
-		}
 	}
 	for _, u := range s.usdt {
 		for _, name := range slices.Sorted(maps.Keys(u.probes)) {

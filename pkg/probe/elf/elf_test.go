@@ -1,4 +1,4 @@
-package probe
+package elf
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -20,11 +21,11 @@ func TestFunctions(t *testing.T) {
 		names64 = append(append(names64, 0), "secure_getenv\x00xgetenvx\x00"...)
 		at := uint32(bytes.Index(names64, []byte("secure")))
 		file := elfFile(names64, []uint32{0, at, at + 7}, 3)
-		f, err := openELF(bytes.NewReader(file))
+		f, err := Open(bytes.NewReader(file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := functions(f, names)
+		got, err := Functions(f, names)
 		if err != nil || len(got) != 2 || got["secure_getenv"] != 0x101 || got["getenv"] != 0x102 {
 			t.Fatalf("with %d bytes in front: %v, %v", pad, got, err)
 		}
@@ -75,6 +76,44 @@ func elfFile(text []byte, symbols []uint32, n uint64) []byte {
 	return b
 }
 
+// TestDynamicTexts: of a library that says that it needs very many others, each
+// with a very long name, only some is read.
+func TestDynamicTexts(t *testing.T) {
+	file := elfFile(append([]byte{0}, bytes.Repeat([]byte("x"), 1<<19)...), make([]uint32, 30_000), 1<<20)
+	headers := binary.LittleEndian.Uint64(file[40:])
+	binary.LittleEndian.PutUint32(file[headers+64+4:], uint32(elf.SHT_DYNAMIC))
+	entries := file[120 : 120+24*30_000]
+	for i := 0; i+16 <= len(entries); i += 16 {
+		binary.LittleEndian.PutUint64(entries[i:], uint64(elf.DT_NEEDED))
+		binary.LittleEndian.PutUint64(entries[i+8:], uint64(i+1))
+	}
+	f, err := Open(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	all := DynamicTexts(f, elf.DT_NEEDED)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 2<<20 {
+		t.Errorf("%d bytes were allocated", n)
+	}
+	if len(all) != 64 || len(all[1]) != 4096 {
+		t.Errorf("%d texts, the second of %d bytes", len(all), len(all[1]))
+	}
+	self, err := os.Open("/bin/bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	if f, err = Open(self); err != nil {
+		t.Fatal(err)
+	}
+	if all := DynamicTexts(f, elf.DT_NEEDED); !strings.Contains(strings.Join(all, " "), "libc.so") {
+		t.Errorf("bash needs %q", all)
+	}
+}
+
 // TestFunctionsBound: a file that claims to have very much is read without much
 // memory.
 func TestFunctionsBound(t *testing.T) {
@@ -94,10 +133,10 @@ func TestFunctionsBound(t *testing.T) {
 		defer f.Close()
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		e, err := openELF(f)
+		e, err := Open(f)
 		var got map[string]uint64
 		if err == nil {
-			got, err = functions(e, map[string]bool{"getenv": true})
+			got, err = Functions(e, map[string]bool{"getenv": true})
 		}
 		runtime.ReadMemStats(&after)
 		if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
@@ -148,7 +187,7 @@ func TestEntry(t *testing.T) {
 		{"too short", "\x48\x83\xec\x08", 0},
 		{"nothing", "", 0},
 	} {
-		if got := entry([]byte(c.code)); got != c.want {
+		if got, _ := Entry([]byte(c.code), true); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
 	}
@@ -161,22 +200,22 @@ func FuzzELF(f *testing.F) {
 	dynamic[binary.LittleEndian.Uint64(dynamic[40:])+64+4] = byte(elf.SHT_DYNAMIC)
 	f.Add(dynamic)
 	f.Fuzz(func(t *testing.T, file []byte) {
-		e, err := openELF(bytes.NewReader(file))
+		e, err := Open(bytes.NewReader(file))
 		if err != nil {
 			return
 		}
-		found, _ := functions(e, map[string]bool{"getenv": true, "SSL_write": true}) // it may fail
+		found, _ := Functions(e, map[string]bool{"getenv": true, "SSL_write": true}) // it may fail
 		for name := range found {
 			if name != "getenv" && name != "SSL_write" {
 				t.Errorf("found %q", name)
 			}
 		}
-		if all := dynamicTexts(e, elf.DT_NEEDED); len(all) > 64 {
+		if all := DynamicTexts(e, elf.DT_NEEDED); len(all) > 64 {
 			t.Errorf("%d texts", len(all))
 		}
-		if p := quietPlaces(e, nil); len(p) > 64 {
+		if p := QuietPlaces(e, nil); len(p) > 64 {
 			t.Errorf("%d places", len(p))
 		}
-		interpreter(e)
+		Interpreter(e)
 	})
 }
