@@ -19,7 +19,7 @@ import (
 func TestUSDTElsewhere(t *testing.T) {
 	d := tempDir(t)
 	copyFile(t, program(t, "usdt"), d+"/usdt")
-	opt := Options{Events: maps.Clone(taskEvents), Spans: spans(t, "vivarium_usdt", ownProvider)}
+	opt := Options{Events: maps.Clone(taskEvents), Spans: spansFrom(t, "vivarium_usdt", ownProvider)}
 	for _, id := range spanEvents {
 		opt.Events[id] = true
 	}
@@ -53,7 +53,7 @@ func TestUSDTElsewhere(t *testing.T) {
 func TestUSDTManyProcesses(t *testing.T) {
 	d := tempDir(t)
 	r := start(t, "/bin/sh", "-c", "echo ready; read x; for i in 1 2 3 4 5; do sleep 0.3 | $0 "+d+" wait; done; while ! test -e "+d+"/stop; do sleep 0.1; done", program(t, "usdt"))
-	p := newProbe(t, Options{PIDs: []int{r.pid}, Events: events(spanEvents...), Spans: spans(t, ownProvider)})
+	p := newProbe(t, Options{PIDs: []int{r.pid}, Events: events(spanEvents...), Spans: spansFrom(t, ownProvider)})
 	most := make(chan attach.Counts)
 	go func() {
 		defer close(most)
@@ -81,11 +81,11 @@ func TestUSDTManyProcesses(t *testing.T) {
 // TestUSDTManySites: of a file that has very many sites only so many are
 // attached, and that is said.
 func TestUSDTManySites(t *testing.T) {
-	s := record(t, Options{Events: events(spanEvents...), Spans: spans(t, "usdt:own:enter:leave")}, program(t, "sites"))
+	s := record(t, Options{Events: events(spanEvents...), Spans: spansFrom(t, "usdt:own:enter:leave")}, program(t, "sites"))
 	if len(s.result.Unattached) != 1 || !strings.Contains(s.result.Unattached[0].Error(), "only 128 of 600 sites") {
 		t.Errorf("said is: %v", s.result.Unattached)
 	}
-	if n := strings.Count(strings.Join(texts(s), "\n"), "span_start name=name source=usdt"); n != maxOfOne {
+	if n := strings.Count(strings.Join(texts(s), "\n"), "span_start name=name source=usdt"); n != 128 {
 		t.Errorf("%d were seen", n)
 	}
 }

@@ -10,6 +10,11 @@ import (
 // maxHelpers are how many looks may be without an answer at a time.
 const maxHelpers = 16
 
+// attachLimit is how long the kernel may take to attach to one place, or to many at
+// once. It waits for all processors, and for the memory of each process that runs
+// the file.
+const attachLimit = 6 * time.Second
+
 // lookLimit is how long one operation on something of another program may take,
 // and all reads of a file together; a test does not want to wait that long.
 var lookLimit = 2 * time.Second
@@ -23,27 +28,30 @@ var (
 // watch measures how long the operations of a helper take that another program
 // can hold up. What the helper computes in between does not count.
 type watch struct {
-	since  atomic.Int64 // when the operation began, ns; 0: none is going on
+	until  atomic.Int64 // how long the operation that is going on may take, ns of wall time; 0: none is
 	spent  time.Duration
 	failed error // why a file cannot be read
 }
 
 // do does such an operation.
-func (w *watch) do(f func()) {
+func (w *watch) do(f func()) { w.within(lookLimit, f) }
+
+// within does one that may take that long.
+func (w *watch) within(limit time.Duration, f func()) {
 	start := time.Now()
-	w.since.Store(start.UnixNano())
+	w.until.Store(start.Add(limit).UnixNano())
 	f()
-	w.since.Store(0)
+	w.until.Store(0)
 	w.spent += time.Since(start)
 }
 
 // left is how long the operation that is going on may still take.
 func (w *watch) left(now time.Time) time.Duration {
-	since := w.since.Load()
-	if since == 0 {
+	until := w.until.Load()
+	if until == 0 {
 		return lookLimit
 	}
-	return lookLimit - now.Sub(time.Unix(0, since))
+	return time.Unix(0, until).Sub(now)
 }
 
 // reader reads a file of another program.

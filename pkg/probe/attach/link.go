@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holdProgram does nothing. It is attached where nothing comes by, so that the
+// HoldProgram does nothing. It is attached where nothing comes by, so that the
 // kernel keeps a semaphore raised in one process (bpf/hooks/usdt.h).
-const holdProgram = "hold"
+const HoldProgram = "hold"
 
 var (
 	errLeaderEnded = errors.New("its first thread has ended, and calls in it are not seen")
@@ -106,7 +106,7 @@ func (a *Attacher) attachGroup(w *watch, exe *link.Executable, g group, pid int)
 			attach = exe.UretprobeMulti
 		}
 		var l link.Link
-		w.do(func() { l, err = attach(nil, prog, &opt) })
+		w.within(attachLimit, func() { l, err = attach(nil, prog, &opt) })
 		if err != nil {
 			return nil, err
 		}
@@ -122,7 +122,7 @@ func (a *Attacher) attachGroup(w *watch, exe *link.Executable, g group, pid int)
 			attach = exe.Uretprobe
 		}
 		var l link.Link
-		w.do(func() { l, err = attach(fmt.Sprintf("at_%x", s.Offset), prog, &opt) })
+		w.within(attachLimit, func() { l, err = attach(fmt.Sprintf("at_%x", s.Offset), prog, &opt) })
 		if err != nil {
 			return links, a.cfg.refused(err)
 		}
@@ -138,8 +138,8 @@ func (a *Attacher) hold(w *watch, f *file, semaphores []uint64, pid int) (links 
 		failed := errNoPlace
 		for ; next < len(f.quiet) && failed != nil; next++ {
 			var l link.Link
-			w.do(func() {
-				l, failed = f.exe.Uprobe("at_quiet", a.cfg.Programs[holdProgram], &link.UprobeOptions{
+			w.within(attachLimit, func() {
+				l, failed = f.exe.Uprobe("at_quiet", a.cfg.Programs[HoldProgram], &link.UprobeOptions{
 					Address: f.quiet[next], RefCtrOffset: sem, PID: pid,
 				})
 			})
