@@ -1,7 +1,5 @@
 package stream
 
-import "math"
-
 // Version is the stream's version, the `version` of a session record.
 const Version = 1
 
@@ -51,21 +49,6 @@ type Host struct {
 
 // IsZero says whether nothing is known of the host.
 func (h Host) IsZero() bool { return h == Host{} }
-
-// Lost says that events were lost at this place of the stream.
-type Lost struct {
-	KtimeNS uint64 `msgpack:"ktime_ns"`
-	Count   uint64 `msgpack:"count"` // events
-	Cause   string `msgpack:"cause"`
-}
-
-// AddCounts is a + b, or the largest number there is when that is larger.
-func AddCounts(a, b uint64) uint64 {
-	if a+b < a {
-		return math.MaxUint64
-	}
-	return a + b
-}
 
 // Clock is a fresh anchor of wall time: the two clocks at one moment, ns.
 type Clock struct {

@@ -101,9 +101,11 @@ func (k *keys) set(s *Set) {
 		return
 	}
 	k.key(s.key)
-	switch s.op {
-	case opUint:
+	if s.op == opUint { // nearly always
 		k.b = appendID(k.b, s.num)
+		return
+	}
+	switch s.op {
 	case opShortUint:
 		k.b = appendUint(k.b, s.num)
 	case opBytes:

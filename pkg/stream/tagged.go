@@ -11,9 +11,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// The records that are rare and have no more readers than one or two, session,
-// lost, clock and end, are encoded by the library after the tags of their
-// structs, which are the one place that names their keys.
+// The rare records, session, clock and end, are encoded by the library after the
+// tags of their structs, which are the one place that names their keys.
 
 // Session writes a session record. What is zero or empty is left out, but for
 // the version, the clock and `masked`.
@@ -21,12 +20,6 @@ func (w *Writer) Session(s *Session) error {
 	k := w.begin("session")
 	k.text("format", "viv")
 	return w.tagged(&k, s)
-}
-
-// Lost writes a lost record.
-func (w *Writer) Lost(l *Lost) error {
-	k := w.begin("lost")
-	return w.tagged(&k, l)
 }
 
 // Clock writes a clock record.
@@ -111,7 +104,6 @@ func appendStrict(b, value []byte) []byte {
 // The keys of the structs' fields.
 var (
 	sessionKeys = keysOf[Session]()
-	lostKeys    = keysOf[Lost]()
 	clockKeys   = keysOf[Clock]()
 	endKeys     = keysOf[End]()
 )
@@ -141,13 +133,6 @@ func (rec *Record) Session() (Session, error) {
 	}
 	s.Policy = policy(rec.formats, s.Origin)
 	return s, nil
-}
-
-// Lost decodes a lost record.
-func (rec *Record) Lost() (Lost, error) {
-	var l Lost
-	rec.fields(&l, lostKeys)
-	return l, rec.is(TypeLost)
 }
 
 // Clock decodes a clock record.
