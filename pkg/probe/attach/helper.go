@@ -15,8 +15,11 @@ const maxHelpers = 16
 // the file.
 const attachLimit = 6 * time.Second
 
-// lookLimit is how long one operation on something of another program may take,
-// and all reads of a file together; a test does not want to wait that long.
+// readLimit is how long all reads of a file may take together.
+const readLimit = 5 * time.Second
+
+// lookLimit is how long one operation on something of another program may take; a
+// test does not want to wait that long.
 var lookLimit = 2 * time.Second
 
 var (
@@ -61,7 +64,7 @@ type reader struct {
 }
 
 func (r reader) ReadAt(b []byte, off int64) (n int, err error) {
-	if r.w.spent > lookLimit { // one that answers, but slowly
+	if r.w.spent > readLimit { // one that answers, but slowly
 		r.w.failed = errSlow
 		return 0, errSlow
 	}
