@@ -15,6 +15,9 @@ const maxHelpers = 16
 // the file.
 const attachLimit = 6 * time.Second
 
+// workLimit is how long a helper may take in all, also for what it computes.
+const workLimit = 30 * time.Second
+
 // readLimit is how long all reads of a file may take together.
 const readLimit = 5 * time.Second
 
@@ -76,7 +79,7 @@ func (r reader) ReadAt(b []byte, off int64) (n int, err error) {
 }
 
 // ask has f called by a helper and returns what f does, or errSlow when one of its
-// operations takes too long. What f returns then is given to late, which can be
+// operations, or all of it, takes too long. What f returns then is given to late, which can be
 // nil, by the helper.
 func ask[T any](a *Attacher, f func(w *watch) (T, error), late func(T)) (T, error) {
 	type answer struct {
@@ -101,6 +104,7 @@ func ask[T any](a *Attacher, f func(w *watch) (T, error), late func(T)) (T, erro
 			late(v)
 		}
 	}()
+	end := time.Now().Add(workLimit)
 	timer := time.NewTimer(lookLimit)
 	defer timer.Stop()
 	for {
@@ -110,7 +114,7 @@ func ask[T any](a *Attacher, f func(w *watch) (T, error), late func(T)) (T, erro
 			return got.v, got.err
 		case <-a.quit:
 		case now := <-timer.C:
-			if d := w.left(now); d > 0 {
+			if d := min(w.left(now), end.Sub(now)); d > 0 {
 				timer.Reset(d)
 				continue
 			}
