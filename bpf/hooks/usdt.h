@@ -2,7 +2,7 @@
 /*
  * Method spans from the probes of a runtime or a library (USDT), and from the
  * entry and return of compiled functions. Where a site's arguments lie, user
- * space has read in its note (pkg/usdt); here they are read when it fires.
+ * space has read in its note (pkg/probe/spans/usdt); here they are read when it fires.
  *
  * These programs can be preempted and may sleep: no per-CPU scratch here. They
  * are on every process that runs the code, so a task that is not watched is

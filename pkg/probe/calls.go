@@ -186,7 +186,7 @@ func callTable() []ebpf.MapKV {
 		}
 		return table[c.nr]
 	}
-	for _, h := range slices.Concat(hooks, always, markers) {
+	for _, h := range slices.Concat(hooks, always, spanHooks) {
 		for _, c := range h.calls {
 			r := row(c)
 			if h.backend == both && hasLSM(h.event) {

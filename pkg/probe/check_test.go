@@ -24,7 +24,7 @@ const checkChild = "VIV_TEST_CHECK"
 
 // check is what the process does that TestCheck starts, with few capabilities.
 func check(hooks Hooks) int {
-	opt := Options{Events: allEvents(), BufferSize: 1 << 16, Spans: Spans{Markers: true}}
+	opt := Options{Events: allEvents(), BufferSize: 1 << 16, Spans: onlyMarkers}
 	if choice, libraries := strings.CutSuffix(string(hooks), " libraries"); libraries {
 		opt.Hooks, opt.Events = Hooks(choice), events(libraryEvents...)
 	} else {
@@ -135,7 +135,7 @@ const recordChild = "VIV_TEST_RECORD"
 // recordUnprivileged is what the process does that TestCapabilities starts: arg
 // is the process to record and the backend, the stream goes to descriptor 3.
 func recordUnprivileged(arg string) error {
-	opt := Options{Events: allEvents(), PIDs: []int{0}, BufferSize: 1 << 22, Spans: Spans{Markers: true}}
+	opt := Options{Events: allEvents(), PIDs: []int{0}, BufferSize: 1 << 22, Spans: onlyMarkers}
 	if _, err := fmt.Sscan(arg, &opt.PIDs[0], &opt.Hooks); err != nil {
 		return err
 	}

@@ -108,8 +108,8 @@ var always = []hook{
 	{event.NumKinds, both, "io_uring_exit", sysExit, uringing},
 }
 
-// markers are what the markers of spans come from.
-var markers = []hook{{event.SpanStart, both, "marker_exit", sysExit, markerCalls}}
+// spanHooks are those of providers of spans.
+var spanHooks = []hook{{event.SpanStart, both, "marker_exit", sysExit, markerCalls}}
 
 // mapped is what says that a process can have mapped another file.
 var mapped = []hook{

@@ -38,7 +38,7 @@ func (p *Probe) load() error {
 		"emit_mmap":     chosen[event.MmapExec],
 		"wakeup_bytes":  uint64(p.opt.BufferSize / 4),
 	}
-	values["watch_libraries"] = p.watchesLibraries() || len(p.opt.Spans.usdt) > 0
+	values["watch_libraries"] = p.watchesLibraries() || p.opt.Spans.inFiles()
 	for name, v := range values {
 		if err := spec.Variables[name].Set(v); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)

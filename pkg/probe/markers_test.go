@@ -17,7 +17,16 @@ import (
 	"vivarium/pkg/tree"
 )
 
-var marked = Options{Spans: Spans{Markers: true}, Events: events(event.PathOpen, event.SpanStart, event.SpanStop, event.SpanRaise)}
+// onlyMarkers is --spans markers.
+var onlyMarkers = func() Spans {
+	s, err := ParseSpans([]string{"markers"})
+	if err != nil {
+		panic(err)
+	}
+	return s
+}()
+
+var marked = Options{Spans: onlyMarkers, Events: events(event.PathOpen, event.SpanStart, event.SpanStop, event.SpanRaise)}
 
 // TestMarkers: every call that can carry a marker, the grammar, and its bounds.
 func TestMarkers(t *testing.T) {

@@ -54,7 +54,7 @@ func (r *recording) methods() (bool, error) {
 		}
 		return true, nil
 	}
-	if !r.sites.isMethod(m.Function.Site) {
+	if !r.sites.IsMethod(m.Function.Site) {
 		err := r.leaveMethods(m.StackPointer)
 		return !m.InMethod || len(r.openMethods().frames) > 0, err
 	}
@@ -146,7 +146,7 @@ func (r *recording) writeMethod(id event.ID, site uint64) error {
 	ev.Kind = &event.Kinds[id]
 	ev.TraceID, ev.SpanID, ev.ParentSpanID = of.TraceID, of.SpanID, of.ParentSpanID
 	ev.KtimeNS, ev.PID, ev.TID, ev.UID, ev.GID, ev.Comm = of.KtimeNS, of.PID, of.TID, of.UID, of.GID, of.Comm
-	ev.Fields[event.SpanName] = textValue(r.sites.name(site))
+	ev.Fields[event.SpanName] = textValue(r.sites.Name(site))
 	ev.Fields[event.SpanSource] = textValue(wire.SourceFunction)
 	return r.record(id, ev)
 }

@@ -8,20 +8,21 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/probe/spans"
 	"vivarium/pkg/probe/wire"
 	"vivarium/pkg/stream"
 )
 
 // newTestSites are the sites of methods.
-func newTestSites(t testing.TB, names ...string) *siteSet {
+func newTestSites(t testing.TB, names ...string) *spans.Table {
 	t.Helper()
-	s := &siteSet{}
+	table := spans.NewTable(nil)
 	for _, name := range names {
-		if _, err := s.next(name, true); err != nil {
+		if _, err := table.Function(name, true); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return s
+	return table
 }
 
 // TestMethods: starts and ends of methods from stack pointers.
@@ -89,7 +90,7 @@ func TestMethods(t *testing.T) {
 					r.m.Function.StackFrom, r.m.Function.StackTo = end-size, end
 				}
 				r.m.Event.Kind = &event.Kinds[s.id]
-				r.m.Event.Fields[event.SpanName] = textValue(sites.name(s.site))
+				r.m.Event.Fields[event.SpanName] = textValue(sites.Name(s.site))
 				seen, err := r.methods()
 				if err != nil {
 					t.Fatal(err)

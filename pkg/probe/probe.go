@@ -14,6 +14,7 @@ import (
 	"vivarium/pkg/event"
 	"vivarium/pkg/probe/attach"
 	"vivarium/pkg/probe/launch"
+	"vivarium/pkg/probe/spans"
 	"vivarium/pkg/stream"
 
 	"github.com/cilium/ebpf"
@@ -49,8 +50,8 @@ type Probe struct {
 	coll     *ebpf.Collection // the maps and the iterator
 	bpf      attachment
 	tasks    *marker
-	ruby     *rubyFiles // nil: nothing is put in front of Ruby programs
-	sites    *siteSet   // nil: no probes in files are wanted
+	prepared []func() error // what the providers of spans left behind for the command
+	sites    *spans.Table   // nil: no probes in files are wanted
 	reader   *ringbuf.Reader
 	files    *attach.Attacher // nil: nothing is wanted in files
 	session  stream.Session
@@ -72,16 +73,9 @@ func New(opt Options) (_ *Probe, err error) {
 		}
 	}()
 	if len(opt.Command) > 0 {
-		env := os.Environ()
-		if opt.Spans.Ruby {
-			list, err := opt.Spans.rubyList()
-			if err != nil {
-				return nil, err
-			}
-			if p.ruby, err = newRubyFiles(list); err != nil {
-				return nil, err
-			}
-			env = p.ruby.environ(env)
+		env, err := p.prepareSpans(os.Environ())
+		if err != nil {
+			return nil, err
 		}
 		if p.cmd, err = launch.Start(opt.Command, opt.User, opt.CommandStdout, env); err != nil {
 			return nil, err
@@ -218,18 +212,18 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 func (p *Probe) newRecording(out *os.File) *recording {
 	r := &recording{
 		opt: &p.opt, ring: p.reader, counts: p.coll.Maps["counts"], tasks: p.tasks, targets: p.targets, cmd: p.cmd,
-		sites: p.sites, files: p.files, start: p.session.StartKtimeNS,
+		sites: p.sites, decided: p.coll.Maps["methods"], files: p.files, start: p.session.StartKtimeNS,
 		w: stream.NewWriter(out), out: out, threads: methodThreads{},
 	}
 	r.m.Event.TraceID = p.session.TraceID
-	if p.opt.Spans.Observe {
-		r.obs = &observed{map[uint32]int{}}
+	if name := p.opt.Spans.within(); name != "" {
+		r.obs = &observed{name, map[uint32]int{}}
 	}
 	return r
 }
 
 // running says whether any watched process of a command may be alive, and so
-// start a Ruby that needs our files.
+// need what was prepared for it.
 func (p *Probe) running() bool {
 	if p.cmd == nil || p.coll == nil {
 		return false
@@ -246,10 +240,7 @@ func (p *Probe) running() bool {
 // Close detaches and unloads everything. A command that still waits is ended;
 // one that runs is left alone.
 func (p *Probe) Close() error {
-	var err error
-	if p.ruby != nil && !p.running() {
-		err = errors.Join(err, p.ruby.remove())
-	}
+	err := p.unprepare()
 	if p.files != nil {
 		p.files.Close()
 	}

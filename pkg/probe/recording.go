@@ -12,6 +12,7 @@ import (
 	"vivarium/pkg/mask"
 	"vivarium/pkg/probe/attach"
 	"vivarium/pkg/probe/launch"
+	"vivarium/pkg/probe/spans"
 	"vivarium/pkg/probe/wire"
 	"vivarium/pkg/stream"
 
@@ -40,7 +41,8 @@ type recording struct {
 	tasks   *marker
 	targets []target
 	cmd     *launch.Command  // nil: processes that ran already
-	sites   *siteSet         // nil: no probes in files are wanted
+	sites   *spans.Table     // nil: no probes in files are wanted
+	decided *ebpf.Map        // methods about which the list has decided
 	files   *attach.Attacher // nil: nothing is wanted in files
 	start   uint64           // of the recording, ns of the kernel's time
 
@@ -154,7 +156,7 @@ func (r *recording) message() error {
 func (r *recording) event() error {
 	m := &r.m
 	if r.sites != nil {
-		if !r.sites.see(m) {
+		if !r.seeSpan(m) {
 			return nil
 		}
 		if seen, err := r.methods(); err != nil || !seen {

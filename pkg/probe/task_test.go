@@ -174,7 +174,7 @@ func TestLeaderEnds(t *testing.T) {
 	}{
 		{"before", Options{}, []string{"thread", "child", "last"}},
 		{"during", Options{}, []string{"unseen", "thread", "child", "last"}},
-		{"during", Options{Spans: spans(t, "observe")}, []string{"thread", "child", "last"}},
+		{"during", Options{Spans: spansFrom(t, "observe")}, []string{"thread", "child", "last"}},
 	} {
 		t.Run(fmt.Sprintf("%s, %d", c.when, len(c.want)), func(t *testing.T) {
 			d := tempDir(t)

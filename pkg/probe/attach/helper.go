@@ -10,8 +10,19 @@ import (
 // maxHelpers are how many looks may be without an answer at a time.
 const maxHelpers = 16
 
-// lookLimit is how long one operation on something of another program may take,
-// and all reads of a file together; a test does not want to wait that long.
+// attachLimit is how long the kernel may take to attach to one place, or to many at
+// once. It waits for all processors, and for the memory of each process that runs
+// the file.
+const attachLimit = 6 * time.Second
+
+// workLimit is how long a helper may take in all, also for what it computes.
+const workLimit = 30 * time.Second
+
+// readLimit is how long all reads of a file may take together.
+const readLimit = 5 * time.Second
+
+// lookLimit is how long one operation on something of another program may take; a
+// test does not want to wait that long.
 var lookLimit = 2 * time.Second
 
 var (
@@ -23,27 +34,30 @@ var (
 // watch measures how long the operations of a helper take that another program
 // can hold up. What the helper computes in between does not count.
 type watch struct {
-	since  atomic.Int64 // when the operation began, ns; 0: none is going on
+	until  atomic.Int64 // how long the operation that is going on may take, ns of wall time; 0: none is
 	spent  time.Duration
 	failed error // why a file cannot be read
 }
 
 // do does such an operation.
-func (w *watch) do(f func()) {
+func (w *watch) do(f func()) { w.within(lookLimit, f) }
+
+// within does one that may take that long.
+func (w *watch) within(limit time.Duration, f func()) {
 	start := time.Now()
-	w.since.Store(start.UnixNano())
+	w.until.Store(start.Add(limit).UnixNano())
 	f()
-	w.since.Store(0)
+	w.until.Store(0)
 	w.spent += time.Since(start)
 }
 
 // left is how long the operation that is going on may still take.
 func (w *watch) left(now time.Time) time.Duration {
-	since := w.since.Load()
-	if since == 0 {
+	until := w.until.Load()
+	if until == 0 {
 		return lookLimit
 	}
-	return lookLimit - now.Sub(time.Unix(0, since))
+	return time.Unix(0, until).Sub(now)
 }
 
 // reader reads a file of another program.
@@ -53,7 +67,7 @@ type reader struct {
 }
 
 func (r reader) ReadAt(b []byte, off int64) (n int, err error) {
-	if r.w.spent > lookLimit { // one that answers, but slowly
+	if r.w.spent > readLimit { // one that answers, but slowly
 		r.w.failed = errSlow
 		return 0, errSlow
 	}
@@ -65,7 +79,7 @@ func (r reader) ReadAt(b []byte, off int64) (n int, err error) {
 }
 
 // ask has f called by a helper and returns what f does, or errSlow when one of its
-// operations takes too long. What f returns then is given to late, which can be
+// operations, or all of it, takes too long. What f returns then is given to late, which can be
 // nil, by the helper.
 func ask[T any](a *Attacher, f func(w *watch) (T, error), late func(T)) (T, error) {
 	type answer struct {
@@ -90,6 +104,7 @@ func ask[T any](a *Attacher, f func(w *watch) (T, error), late func(T)) (T, erro
 			late(v)
 		}
 	}()
+	end := time.Now().Add(workLimit)
 	timer := time.NewTimer(lookLimit)
 	defer timer.Stop()
 	for {
@@ -99,7 +114,7 @@ func ask[T any](a *Attacher, f func(w *watch) (T, error), late func(T)) (T, erro
 			return got.v, got.err
 		case <-a.quit:
 		case now := <-timer.C:
-			if d := w.left(now); d > 0 {
+			if d := min(w.left(now), end.Sub(now)); d > 0 {
 				timer.Reset(d)
 				continue
 			}

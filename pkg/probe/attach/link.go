@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holdProgram does nothing. It is attached where nothing comes by, so that the
+// HoldProgram does nothing. It is attached where nothing comes by, so that the
 // kernel keeps a semaphore raised in one process (bpf/hooks/usdt.h).
-const holdProgram = "hold"
+const HoldProgram = "hold"
 
 var (
 	errLeaderEnded = errors.New("its first thread has ended, and calls in it are not seen")
@@ -28,7 +28,8 @@ func (a *Attacher) attachAll(f *file) error {
 		if g.finder == skip {
 			continue
 		}
-		links, err := ask(a, func(w *watch) ([]link.Link, error) { return a.attachGroup(w, f.exe, g, 0) }, a.closers.add)
+		links, err := ask(a, func(w *watch) ([]link.Link, error) { return a.attachGroup(w, f.exe, g, 0) },
+			a.late(func() bool { return a.files[f.fileID] == f }, func(late []link.Link) { f.links = append(f.links, late...) }))
 		f.links = append(f.links, links...)
 		if err != nil {
 			skip, failed = g.finder, errors.Join(failed, err)
@@ -61,7 +62,8 @@ func (a *Attacher) attach(pid int, p *process, f *file) {
 			}
 		}
 		return links, errs
-	}, a.closers.add)
+	}, a.late(func() bool { return a.procs[pid] == p && a.files[f.fileID] == f },
+		func(late []link.Link) { p.links[f] = append(p.links[f], late...) }))
 	p.links[f] = links
 	a.notAttached(pid, p, f, err)
 }
@@ -75,10 +77,28 @@ func (a *Attacher) raise(pid int, p *process, f *file) {
 		a.failures.add("holds", fmt.Errorf("process %d: its probes' semaphores are not raised, because those of %d others are", pid, maxHolds))
 		return
 	}
-	links, err := ask(a, func(w *watch) ([]link.Link, error) { return a.hold(w, f, f.semaphores, Shown(pid)) }, a.closers.add)
+	links, err := ask(a, func(w *watch) ([]link.Link, error) { return a.hold(w, f, f.semaphores, Shown(pid)) },
+		a.late(func() bool { return a.procs[pid] == p && a.files[f.fileID] == f },
+			func(late []link.Link) { p.held[f] = append(p.held[f], late...) }))
 	p.held[f] = links
 	a.holds++
 	a.notAttached(pid, p, f, err)
+}
+
+// late is what becomes of links for which nobody waits any more: they are kept
+// after all, if what they are of is still there.
+func (a *Attacher) late(there func() bool, keep func([]link.Link)) func([]link.Link) {
+	return func(links []link.Link) {
+		kept := false
+		a.call(func() {
+			if kept = there(); kept {
+				keep(links)
+			}
+		})
+		if !kept {
+			a.closers.add(links)
+		}
+	}
 }
 
 // notAttached counts a failure to attach for a process that lives.
@@ -106,7 +126,7 @@ func (a *Attacher) attachGroup(w *watch, exe *link.Executable, g group, pid int)
 			attach = exe.UretprobeMulti
 		}
 		var l link.Link
-		w.do(func() { l, err = attach(nil, prog, &opt) })
+		w.within(attachLimit, func() { l, err = attach(nil, prog, &opt) })
 		if err != nil {
 			return nil, err
 		}
@@ -122,7 +142,7 @@ func (a *Attacher) attachGroup(w *watch, exe *link.Executable, g group, pid int)
 			attach = exe.Uretprobe
 		}
 		var l link.Link
-		w.do(func() { l, err = attach(fmt.Sprintf("at_%x", s.Offset), prog, &opt) })
+		w.within(attachLimit, func() { l, err = attach(fmt.Sprintf("at_%x", s.Offset), prog, &opt) })
 		if err != nil {
 			return links, a.cfg.refused(err)
 		}
@@ -138,8 +158,8 @@ func (a *Attacher) hold(w *watch, f *file, semaphores []uint64, pid int) (links 
 		failed := errNoPlace
 		for ; next < len(f.quiet) && failed != nil; next++ {
 			var l link.Link
-			w.do(func() {
-				l, failed = f.exe.Uprobe("at_quiet", a.cfg.Programs[holdProgram], &link.UprobeOptions{
+			w.within(attachLimit, func() {
+				l, failed = f.exe.Uprobe("at_quiet", a.cfg.Programs[HoldProgram], &link.UprobeOptions{
 					Address: f.quiet[next], RefCtrOffset: sem, PID: pid,
 				})
 			})

@@ -1,4 +1,4 @@
-package probe
+package spans
 
 import (
 	"bufio"
@@ -20,29 +20,9 @@ const (
 	maxAsked  = 120_000 // what globs decided about methods; each has up to two entries
 )
 
-// defaultMethods is vivarium's list: what matters for a security review.
-var defaultMethods = func() []string {
-	var list []string
-	for class, methods := range map[string]string{
-		"Socket": "*", "BasicSocket": "*", "IPSocket": "*", "TCPSocket": "*", "UDPSocket": "*", "UNIXSocket": "*",
-		"Signal": "*", "Process": "*", "Process::UID": "*", "Process::GID": "*", "Net::HTTP": "*",
-		"File":        "open new write binwrite delete unlink rename truncate chmod lchmod chown lchown symlink link readlink realpath realdirpath mkfifo mknod utime",
-		"Dir":         "mkdir rmdir delete unlink chdir chroot glob",
-		"Kernel":      "system require require_relative load eval",
-		"Object":      "instance_eval instance_exec",
-		"BasicObject": "instance_eval instance_exec", // where Ruby has them
-		"ENV":         "[] fetch key? []= store delete clear replace",
-	} {
-		for m := range strings.FieldsSeq(methods) {
-			list = append(list, class+"#"+m)
-		}
-	}
-	return list
-}()
-
-// ReadSpanAllow reads the arguments of --span-allow: globs of Class#method, or
+// ReadAllow reads the arguments of --span-allow: globs of Class#method, or
 // @FILE with one on each line.
-func ReadSpanAllow(args []string) ([]string, error) {
+func ReadAllow(args []string) ([]string, error) {
 	var list []string
 	for _, arg := range args {
 		name, isFile := strings.CutPrefix(arg, "@")
@@ -71,9 +51,9 @@ func ReadSpanAllow(args []string) ([]string, error) {
 	return list, nil
 }
 
-// methodList decides which methods are recorded. What it knows is in maps that
+// List decides which methods are recorded. What it knows is in maps that
 // the programs look into.
-type methodList struct {
+type List struct {
 	all     []string // patterns
 	globs   []string // what the maps cannot say; not empty: the programs ask
 	classes map[string]bpf.VivVerdict
@@ -81,10 +61,10 @@ type methodList struct {
 	asked   int // entries that came by asking
 }
 
-// newMethodList makes a list of patterns; whole: some probes say class and
+// NewList makes a list of patterns; whole: some probes say class and
 // method in one text.
-func newMethodList(patterns []string, whole bool) *methodList {
-	l := &methodList{all: patterns, classes: map[string]bpf.VivVerdict{}, methods: map[[2]string]bpf.VivVerdict{}}
+func NewList(patterns []string, whole bool) *List {
+	l := &List{all: patterns, classes: map[string]bpf.VivVerdict{}, methods: map[[2]string]bpf.VivVerdict{}}
 	for _, p := range patterns {
 		class, method, ok := strings.Cut(p, "#")
 		switch {
@@ -103,8 +83,8 @@ func newMethodList(patterns []string, whole bool) *methodList {
 	return l
 }
 
-// put fills the maps.
-func (l *methodList) put(classes, methods *ebpf.Map) error {
+// Put fills the maps.
+func (l *List) Put(classes, methods *ebpf.Map) error {
 	if len(l.globs) > 0 {
 		return nil
 	}
@@ -130,14 +110,17 @@ func (l *methodList) put(classes, methods *ebpf.Map) error {
 	return nil
 }
 
-// has says whether a method is on the list.
-func (l *methodList) has(class, method string) bool {
+// Asks says whether the programs must ask about methods that they do not know.
+func (l *List) Asks() bool { return len(l.globs) > 0 }
+
+// Has says whether a method is on the list.
+func (l *List) Has(class, method string) bool {
 	return slices.ContainsFunc(l.all, func(g string) bool { return globMatch(g, class+"#"+method) })
 }
 
-// decide says whether a method is on the list, and tells the programs, so that
+// Decide says whether a method is on the list, and tells the programs, so that
 // they do not ask again. Only so many are told.
-func (l *methodList) decide(name string, methods *ebpf.Map) bool {
+func (l *List) Decide(name string, methods *ebpf.Map) bool {
 	v := bpf.VivVerdictVERDICT_NO
 	if slices.ContainsFunc(l.globs, func(g string) bool { return globMatch(g, name) }) {
 		v = bpf.VivVerdictVERDICT_YES
