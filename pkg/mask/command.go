@@ -170,6 +170,11 @@ func (m *masker) value(f form, w []byte, i int) {
 	case whole, attached, named, double:
 		m.hide(i, len(w))
 		return
+	case wholeOrPair:
+		if !assignment(w[i:]) {
+			m.hide(i, len(w))
+			return
+		}
 	case script:
 		m.text(w, i)
 		return

@@ -40,8 +40,8 @@ var publicEnds = []string{"file", "files", "path", "dir", "folder", "stdin", "fd
 	"name", "names", "ttl", "timeout", "length", "len", "size", "policy", "mode", "expiry", "expires", "expiration", "expire",
 	"lifetime", "enabled", "enable", "required", "disabled", "count", "limit", "max", "min", "age", "format", "version",
 	"algorithm", "algo", "alg", "helper", "store", "manager", "jar", "sock", "socket", "endpoint", "audience", "issuer",
-	"scope", "scopes", "provider", "generator", "rotation", "program", "hint", "strength", "header", "field", "ref",
-	"bypass", "compass", "trespass", "twopass", "interval", "retries", "index", "position",
+	"scope", "scopes", "provider", "generator", "rotation", "program", "hint", "strength", "header", "field", "ref", "certhash",
+	"flags", "bypass", "compass", "trespass", "twopass", "interval", "retries", "index", "position",
 	"maxtokens", "numtokens", "mintokens", "newtokens", "outputtokens", "inputtokens", "ntokens"}
 
 // loosePublicEnds are such ends for the names that looseParts finds.
@@ -92,15 +92,14 @@ func kindOf(name []byte) nameKind {
 	if i := bytes.LastIndexByte(name, '.'); i >= 0 && i+1 < len(name) && kind == loose {
 		return kindOf(name[i+1:])
 	}
+	if kind == public && (among(n, secretNames) || endsIn(n, secretEnds)) {
+		kind = strong
+	}
 	switch {
-	case among(n, secretNames):
-		return strong
-	case endsIn(n, publicEnds) || kind == loose && endsIn(n, loosePublicEnds):
+	case kind != public && endsIn(n, publicEnds) || kind == loose && endsIn(n, loosePublicEnds):
 		return public
 	case kind != public:
 		return kind
-	case endsIn(n, secretEnds):
-		return strong
 	case among(n, weakNames) || bytes.HasSuffix(n, []byte("key")) && !bytes.Contains(n, []byte("pub")):
 		return weak
 	}
@@ -169,11 +168,21 @@ func secretValue(kind nameKind, name, value []byte) bool {
 		return false
 	case kind == weak:
 		return random(value, 8)
-	case kind == loose && len(value) == 1:
-		return false
+	case number(value) && (len(value) < 2 || len(value) < 4 && !namesPassword(name) || len(value) < 10 && endsIn(name, []string{"tokens"})):
+		return false // --pass 1, pin=13, n_tokens=4096
 	}
 	return !namesPath(kind, name, value)
 }
+
+// namesPassword reports whether a name is that of a password, which may be short.
+func namesPassword(name []byte) bool {
+	var buf [64]byte
+	n := fold(buf[:0], name)
+	return bytes.Contains(n, []byte("pass")) || bytes.Contains(n, []byte("pw"))
+}
+
+// number reports whether text is made of digits only.
+func number(text []byte) bool { return len(bytes.Trim(text, "0123456789")) == 0 }
 
 // namesPath reports whether a value is the name of a file in which the secret
 // lies, as with --private-key. Passwords and tokens may begin with a slash.

@@ -11,12 +11,12 @@ func (m *masker) shell(b []byte, i, end int) {
 	}
 	s := commands{
 		outer: m,
-		inner: masker{depth: m.depth - 1},
+		inner: masker{depth: m.depth - 1, words: make([][]byte, 0, 8)},
 		plain: make([]byte, 0, end-i),
 		at:    make([]int, 0, end-i),
 	}
 	// A quote that has no partner is an apostrophe.
-	last := map[byte]int{'"': bytes.LastIndexByte(b[:end], '"'), '\'': bytes.LastIndexByte(b[:end], '\'')}
+	lastDouble, lastSingle := bytes.LastIndexByte(b[:end], '"'), bytes.LastIndexByte(b[:end], '\'')
 	quote := byte(0)
 	for ; i < end; i++ {
 		c := b[i]
@@ -32,7 +32,7 @@ func (m *masker) shell(b []byte, i, end int) {
 			}
 		case quote != 0:
 			s.put(c, i)
-		case (c == '"' || c == '\'') && i < last[c]:
+		case c == '"' && i < lastDouble || c == '\'' && i < lastSingle:
 			quote = c
 			s.inWord = true
 		case c == '|':

@@ -143,7 +143,7 @@ func (m *masker) pair(b []byte, start, i, end int, forUser bool) int {
 		return i // a path
 	}
 	kind := kindOf(b[name:n])
-	if quoted && forUser && kind == public {
+	if quoted && kind < loose && (forUser || pragmaKey(b[start:n])) {
 		kind = strong
 	}
 	if kind == public {
@@ -161,6 +161,12 @@ func (m *masker) pair(b []byte, start, i, end int, forUser bool) int {
 	to = valueEnd(end)
 	m.hide(value, to)
 	return to
+}
+
+// pragmaKey reports whether text ends in what sets the key of an SQLite database.
+func pragmaKey(text []byte) bool {
+	const pragma = "pragma key"
+	return len(text) >= len(pragma) && bytes.EqualFold(text[len(text)-len(pragma):], []byte(pragma))
 }
 
 // maxShown is how much is read of a value behind a secret name to see that it is

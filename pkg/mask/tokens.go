@@ -30,6 +30,7 @@ var tokens = []struct {
 	// packages
 	{"npm_", 32, false}, {"pypi-", 32, false}, {"rubygems_", 32, false}, {"dckr_pat_", 20, false}, {"dckr_oat_", 20, false}, {"oy2", 43, false}, {"cio", 32, false},
 	// others
+	{"SWMTKN-1-", 40, false}, {"K10", 64, true},
 	{"eyJ", 24, true}, {"SG.", 22, true}, {"sntrys_", 32, false}, {"sntryu_", 32, false}, {"glsa_", 30, false}, {"glc_", 32, false},
 	{"lin_api_", 30, false}, {"figd_", 30, false}, {"ntn_", 30, false}, {"PMAK-", 32, false}, {"phx_", 32, false}, {"NRAK-", 27, false},
 	{"ops_eyJ", 20, false}, {"AGE-SECRET-KEY-1", 40, false}, {"key-", 32, false}, {"CFPAT-", 30, false}, {"pat-na1-", 32, false}, {"xkeysib-", 32, false},

@@ -19,6 +19,7 @@ const (
 	certColon               // FILE:PASSWORD
 	lastColon               // ALGORITHM:NAME:KEY
 	hostLogin               // DOMAIN/USER:PASSWORD@HOST
+	wholeOrPair             // all of it is one, or NAME=VALUE, where the name decides
 	pair                    // NAME=SECRET, whatever the name
 	cookie                  // NAME=SECRET, or a file
 	formData                // NAME=VALUE&NAME=VALUE, or a text
@@ -57,7 +58,7 @@ type option struct {
 
 // operandForms are the letters of tool.operands. n is a name: if it is one of a
 // secret, the next operand is that.
-var operandForms = map[byte]form{'.': shown, '*': whole, ':': userColon, '/': userSlash, '@': hostLogin, '=': pair, 'c': bare, '$': script}
+var operandForms = map[byte]form{'.': shown, '*': whole, '?': wholeOrPair, ':': userColon, '/': userSlash, '@': hostLogin, '=': pair, 'c': bare, '$': script}
 
 func (t *tool) operandLetter(n int) byte {
 	if t == nil || t.operands == "" {
