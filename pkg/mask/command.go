@@ -147,7 +147,7 @@ func (m *masker) option(t *tool, i int) (*tool, int, bool) {
 	if len(w) > 2 && bytes.IndexAny(w, "= \t\n:/?") < 0 {
 		name := bytes.TrimLeft(w, "-")
 		if kind := takesSecret(name); kind != public && i+1 < len(m.words) && !longOption(m.words[i+1]) {
-			if value := m.words[i+1]; secretValue(kind, name, value) && (kind != weak || !uuid(value)) {
+			if value := m.words[i+1]; secretValue(kind, name, value) && (kind != weak || !uuid(value) && (len(value) > 15 || among(name, weakNames))) {
 				m.cur = i + 1
 				m.hide(0, len(value))
 				return t, i + 1, true

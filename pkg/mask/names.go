@@ -40,14 +40,14 @@ var publicEnds = []string{"file", "files", "path", "dir", "folder", "stdin", "fd
 	"name", "names", "ttl", "timeout", "length", "len", "size", "policy", "mode", "expiry", "expires", "expiration", "expire",
 	"lifetime", "enabled", "enable", "required", "disabled", "count", "limit", "max", "min", "age", "format", "version",
 	"algorithm", "algo", "alg", "helper", "store", "manager", "jar", "sock", "socket", "endpoint", "audience", "issuer",
-	"scope", "scopes", "provider", "generator", "rotation", "program", "hint", "strength", "header", "field", "ref", "certhash",
+	"scope", "scopes", "provider", "generator", "rotation", "program", "hint", "encryption", "strength", "header", "field", "ref", "certhash",
 	"flags", "bypass", "compass", "trespass", "twopass", "interval", "retries", "index", "position",
 	"maxtokens", "numtokens", "mintokens", "newtokens", "outputtokens", "inputtokens", "ntokens"}
 
 // loosePublicEnds are such ends for the names that looseParts finds.
 var loosePublicEnds = []string{"database", "db", "source", "mechanism", "mechanisms", "plugin", "server", "host", "port", "scheme",
 	"schema", "realm", "domain", "service", "level", "config", "module", "zone", "user", "username", "users", "group", "role",
-	"noauth", "desktopsession", "backend", "protocol", "profile", "region", "retry", "opts", "options", "flags", "class", "storage"}
+	"noauth", "authentications", "desktopsession", "backend", "protocol", "profile", "region", "retry", "opts", "options", "flags", "class", "storage"}
 
 // A nameSet finds the parts of names by their first byte.
 type nameSet [256][]string
@@ -159,7 +159,8 @@ func takesSecret(name []byte) nameKind {
 
 // harmless are values of secret names that are no secrets.
 var harmless = []string{"true", "false", "yes", "no", "on", "off", "none", "null", "nil", "auto", "always", "never", "required",
-	"optional", "enabled", "disabled", "default", "ask", "prompt", "interactive", "basic", "digest", "ntlm", "negotiate"}
+	"optional", "enabled", "disabled", "default", "ask", "prompt", "interactive", "basic", "digest", "ntlm", "negotiate",
+	"pam", "ldap", "saml", "sso", "kerberos", "oauth", "oauth2", "publickey", "$"}
 
 // secretValue reports whether a value is to be hidden, behind a name of that kind.
 func secretValue(kind nameKind, name, value []byte) bool {

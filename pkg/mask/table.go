@@ -161,7 +161,7 @@ var table = []tool{
 	{names: "argocd login,argocd account update-password", options: map[form]string{whole: "--current-password --new-password --password"}},
 	{names: "aws configure set,awscli configure set", operands: "n+"},
 	{names: "aws ssm put-parameter,az keyvault secret set,aws secretsmanager put-secret-value,az keyvault secret create", options: map[form]string{whole: "--value --secret-string"}},
-	{names: "aws,awscli", options: map[form]string{shown: "--profile --region --output --endpoint-url --secret-id --next-token --starting-token --page-size", whole: "--secret-string --external-id"}},
+	{names: "aws,awscli", options: map[form]string{shown: "--profile --region --output --endpoint-url --secret-id --next-token --starting-token --page-size", whole: "--secret-string --external-id --sse-customer-key --sse-c-key --sse-c-copy-source-key"}},
 	{names: "az", options: map[form]string{whole: "--sas --account-key --client-secret --connection-string", shown: "--auth-mode --secret-id"}},
 	{names: "gcloud", options: map[form]string{shown: "--account --project --secret --credential-file-override"}},
 	{names: "mc alias set,mc config host add,mcli alias set,mc admin user add,mc alias import", operands: "..**"},

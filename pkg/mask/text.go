@@ -235,6 +235,8 @@ func (m *masker) header(b []byte, start, i, end int) int {
 	}
 	var valueEnd func(end int) int
 	switch {
+	case value < end && before != 0 && b[value] == before: // "Password: " asks for one
+		return i
 	case value < end && (b[value] == '"' || b[value] == '\''):
 		value++
 		valueEnd = func(end int) int { return quoteEnd(b, value, end) }

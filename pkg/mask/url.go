@@ -91,6 +91,7 @@ const hookBegins = "swthbg"
 // segment that is named for a hook.
 func (m *masker) path(b []byte, i, end int) {
 	hook := false // a segment before was named so
+	first := true
 	for i < end {
 		if b[i] != '/' {
 			i++ // of a target such as *
@@ -106,15 +107,27 @@ func (m *masker) path(b []byte, i, end int) {
 			i += to
 			continue
 		}
+		version := first && among(segment, []string{"v2", "v3"}) // of Alchemy and Infura, before the key
+		first = false
 		if hook && (random(segment, 8) || len(segment) >= 32) {
 			m.hide(i+1, next)
 		} else {
 			m.findTokens(b, i+1, next)
 		}
-		if len(segment) < 16 && (bytes.Contains(segment, []byte("hook")) || among(segment, []string{"integration", "v2", "v3"})) {
-			hook = true // v2 and v3: of Alchemy and Infura
+		if len(segment) < 16 && (bytes.Contains(segment, []byte("hook")) || string(segment) == "integration") {
+			hook = true
 		}
 		i = next
+		if version {
+			to := i + 1
+			for to < end && b[to] != '/' {
+				to++
+			}
+			if i < end && random(b[i+1:to], 28) {
+				m.hide(i+1, to)
+				i = to
+			}
+		}
 	}
 }
 
