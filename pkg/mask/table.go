@@ -70,8 +70,10 @@ var table = []tool{
 	{names: "mega-login", operands: ".*"},
 
 	// Databases.
-	{names: "mysql,mysqldump,mysqladmin,mysqlimport,mysqlshow,mysqlcheck,mysqlslap,mysqlpump,mysqlsh,mycli,mariadb,mariadb-dump,mariadb-admin,mariadb-import,mariadb-show,mariadb-check,mydumper,myloader,xtrabackup,mariabackup,mytop,innobackupex",
+	{names: "mysql,mysqldump,mysqladmin,mysqlimport,mysqlshow,mysqlcheck,mysqlslap,mysqlpump,mycli,mariadb,mariadb-dump," +
+		"mariadb-admin,mariadb-import,mariadb-show,mariadb-check,mydumper,myloader,xtrabackup,mariabackup,mytop,innobackupex",
 		operands: "n+", options: map[form]string{attached: "-p", shown: "-u --user -h --host -P --port -D --database -e --execute -S --socket"}},
+	{names: "mysqlsh", operands: "@+", options: map[form]string{attached: "-p", hostLogin: "--uri"}},
 	{names: "psql,pg_dump,pg_dumpall,pg_restore,createdb,dropdb,vacuumdb,pgbench,pg_basebackup,pgcli",
 		options: map[form]string{shown: "-p -U -h -d -c -f -v -o"}},
 	{names: "redis-cli,valkey-cli,keydb-cli", operands: "n+", options: map[form]string{whole: "-a --pass", shown: "-u -h -p -n --user"}},
@@ -168,7 +170,9 @@ var table = []tool{
 	{names: "ffmpeg,ffprobe", long: true, options: map[form]string{shown: "-pass -passlogfile -auth_type", whole: "-decryption_key -encryption_key"}},
 
 	// Clouds, containers and services.
-	{names: "docker login,podman login,buildah login,skopeo login,nerdctl login,helm registry login,oc login,oras login,crane auth login,docker logout,cosign login,regctl registry login,singularity remote login,apptainer remote login,az login,az acr login",
+	{names: "docker login,podman login,buildah login,skopeo login,nerdctl login,helm registry login,oc login,oras login," +
+		"crane auth login,docker logout,cosign login,regctl registry login,singularity remote login,apptainer remote login," +
+		"az login,az acr login",
 		options: map[form]string{whole: "-p --password", shown: "-u --username -t --tenant"}},
 	{names: "skopeo,podman,buildah", options: map[form]string{whole: "--creds --src-creds --dest-creds"}},
 	{names: "docker", options: map[form]string{shown: "--secret -H --host --context -c -l --log-level --config"}},
@@ -210,7 +214,9 @@ var table = []tool{
 	{names: "gh secret set,gh secret create", options: map[form]string{whole: "-b --body", shown: "-R --repo -e -o"}},
 	{names: "glab auth login,gitlab-runner register", options: map[form]string{whole: "-t --token -r --registration-token", shown: "-u --url"}},
 	{names: "glab variable set", operands: "n+", options: map[form]string{whole: "-v --value"}},
-	{names: "sentry-cli,stripe,codecov,codecovcli,coveralls,snyk,hub,tea,jira,surge,railway,render,fastly,cf,sonar-scanner,datadog-ci,newrelic,rollbar-cli,bugsnag-cli,honeycomb,expo,eas,firebase,contentful,algolia,apollo,rover,openai,anthropic,hf,huggingface-cli,wandb,replicate,kaggle",
+	{names: "sentry-cli,stripe,codecov,codecovcli,coveralls,snyk,hub,tea,jira,surge,railway,render,fastly,cf,sonar-scanner," +
+		"datadog-ci,newrelic,rollbar-cli,bugsnag-cli,honeycomb,expo,eas,firebase,contentful,algolia,apollo,rover,openai," +
+		"anthropic,hf,huggingface-cli,wandb,replicate,kaggle",
 		options: map[form]string{whole: "--auth-token --api-key --key --token -t -Dsonar.login -Dsonar.token --apikey -k"}},
 	{names: "wandb login,snyk auth,pscale auth,railway login,huggingface-cli login,hf auth login",
 		operands: "*+", options: map[form]string{whole: "-p --token", shown: "-u -a -o -s"}},
@@ -226,13 +232,13 @@ var table = []tool{
 
 	// Packages.
 	{names: "npm config set,npm set,npm c set,pnpm config set,pnpm set,yarn config set,yarn config,pip config set,gem sources," +
-		"bundle config,bundle config set,bundle config set --global,bundle config --global,bundle config --local," +
-		"bundle config set --local,poetry config",
+		"poetry config",
 		operands: "n+", options: map[form]string{shown: "--location -L --scope"}},
 	{names: "npm,pnpm,yarn",
 		options: map[form]string{whole: "--otp --_authToken --_auth --_password", shown: "--registry -w --prefix --tag --auth-type"}},
 	{names: "poetry config http-basic,composer config http-basic", operands: ".*"}, // http-basic.HOST
 	{names: "composer config github-oauth,composer config gitlab-token,composer config bearer", operands: "*"},
+	{names: "bundle config,bundle config set,bundle config --global,bundle config --local,bundle config set --global,bundle config set --local", operands: ".:"},
 	{names: "cargo login,cargo owner,npm token revoke,npm-cli-login,pub token add", operands: "*+"},
 	{names: "cargo", options: map[form]string{whole: "--token"}},
 	{names: "twine", options: map[form]string{whole: "-p --password", shown: "-u --username -r --repository -c"}},

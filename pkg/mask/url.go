@@ -15,7 +15,7 @@ func (m *masker) target(b []byte, i, end int) {
 	if n > 0 {
 		m.userinfo(b, i, i+n, false)
 	}
-	m.pathAndQuery(b, i+n, end)
+	m.pathAndQuery(b, i+n, end, false)
 }
 
 // url finds the secrets in a URL whose scheme begins at i and whose host does
@@ -24,7 +24,7 @@ func (m *masker) url(b []byte, i, host, end int) {
 	n := host + len(authority(b[host:end]))
 	scheme := b[i : host-3]
 	m.userinfo(b, host, n, bytes.HasSuffix(scheme, []byte("http")) || bytes.HasSuffix(scheme, []byte("https")))
-	m.pathAndQuery(b, n, end)
+	m.pathAndQuery(b, n, end, bytes.Contains(b[host:n], []byte("hook")))
 }
 
 // authority is the HOST or USER:PASSWORD@HOST that text begins with. A password
@@ -88,9 +88,8 @@ var hooks = []struct {
 const hookBegins = "swthbg"
 
 // path finds the secrets in the path of a URL: webhooks, and long keys behind a
-// segment that is named for a hook.
-func (m *masker) path(b []byte, i, end int) {
-	hook := false // a segment before was named so
+// segment, or a host, that is named for a hook.
+func (m *masker) path(b []byte, i, end int, hook bool) {
 	first := true
 	for i < end {
 		if b[i] != '/' {
@@ -170,14 +169,15 @@ func webhook(text []byte) (from, to int) {
 	return 0, 0
 }
 
-// pathAndQuery finds the secrets in what follows the host of a URL.
-func (m *masker) pathAndQuery(b []byte, i, end int) {
+// pathAndQuery finds the secrets in what follows the host of a URL, whose name
+// may be that of a hook.
+func (m *masker) pathAndQuery(b []byte, i, end int, hook bool) {
 	n := bytes.IndexAny(b[i:end], "?#;")
 	if n < 0 {
-		m.path(b, i, end)
+		m.path(b, i, end, hook)
 		return
 	}
-	m.path(b, i, i+n)
+	m.path(b, i, i+n, hook)
 	m.query(b, i+n+1, end)
 }
 
