@@ -34,6 +34,7 @@ func (m *masker) find(b []byte, i, end int) {
 	word := i        // where the word begins
 	colon := -1      // the first colon of the word
 	forUser := false // SQL's PASSWORD FOR a user
+	named := false   // {"name": "password", of which "value": follows
 	for i < end {
 		c := b[i]
 		if wordByte(c) {
@@ -109,6 +110,13 @@ func (m *masker) find(b []byte, i, end int) {
 				word, colon = i, -1
 				continue
 			}
+			if from, to := stringMember(b[i:end], "name", "Name", "key"); to > 0 {
+				named = kindOf(b[i+from:i+to]) >= loose
+			} else if from, to := stringMember(b[i:end], "value", "Value"); named && to > 0 {
+				m.hide(i+from, i+to)
+				i, named = i+to, false
+				continue
+			}
 			word, colon = i+1, -1
 		case classes[c]&ends != 0 || c == ',' || c == ';' || c == '{':
 			word, colon = i+1, -1
@@ -171,7 +179,7 @@ func pragmaKey(text []byte) bool {
 
 // maxShown is how much is read of a value behind a secret name to see that it is
 // none, such as the name of a file.
-const maxShown = 512
+const maxShown = 128
 
 // wordEnd is where the word ends that begins at i.
 func wordEnd(b []byte, i, end int) int {
@@ -336,6 +344,25 @@ func member(text []byte) (name, value int) {
 		return 0, 0
 	}
 	return name, value
+}
+
+// stringMember is what stands in the quotes of the "NAME": "..." of JSON that text
+// begins with, if it has one of these names.
+func stringMember(text []byte, names ...string) (from, to int) {
+	rest, ok := bytes.CutPrefix(text, []byte{'"'})
+	n := bytes.IndexByte(rest[:min(len(rest), 8)], '"')
+	if !ok || n < 0 || !among(rest[:n], names) {
+		return 0, 0
+	}
+	rest, ok = bytes.CutPrefix(bytes.TrimLeft(rest[n+1:], " "), []byte{':'})
+	if !ok {
+		return 0, 0
+	}
+	if rest, ok = bytes.CutPrefix(bytes.TrimLeft(rest, " "), []byte{'"'}); !ok {
+		return 0, 0
+	}
+	from = len(text) - len(rest)
+	return from, quoteEnd(text, from, len(text))
 }
 
 // keyword is the secret behind the word that begins at i, if that is one which
