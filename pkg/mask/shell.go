@@ -14,6 +14,8 @@ func (m *masker) shell(b []byte, i, end int) {
 		inner: masker{depth: m.depth - 1, words: make([][]byte, 0, 8)},
 		plain: make([]byte, 0, end-i),
 		at:    make([]int, 0, end-i),
+
+		begins: make([]int, 0, 8),
 	}
 	// A quote that has no partner is an apostrophe.
 	lastDouble, lastSingle := bytes.LastIndexByte(b[:end], '"'), bytes.LastIndexByte(b[:end], '\'')
