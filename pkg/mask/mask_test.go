@@ -217,7 +217,8 @@ func FuzzMask(f *testing.F) {
 		Args(argv)
 		for i, a := range argv {
 			masked(t, before[i], a)
-			masked(t, a, AppendTarget(nil, a))
+			AppendTarget(nil, a)
+			masked(t, before[i], AppendTarget(nil, before[i]))
 		}
 		if n := strings.Count(s, "|") + 1; len(argv) != n {
 			t.Errorf("%d arguments became %d", n, len(argv))
@@ -228,6 +229,9 @@ func FuzzMask(f *testing.F) {
 // masked checks that a masked text is the text with Hidden in place of parts of it.
 func masked(t *testing.T, text, got []byte) {
 	t.Helper()
+	if bytes.IndexByte(text, '*') >= 0 {
+		return // which cannot be told from Hidden
+	}
 	rest := text
 	for i, part := range bytes.Split(got, []byte(Hidden)) {
 		n := bytes.Index(rest, part)
