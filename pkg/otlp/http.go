@@ -83,7 +83,7 @@ func (c *httpClient) send(ctx context.Context, b Batch) answer {
 			err = u.Err // its own text has the URL with its query
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("no answer within %v", c.Timeout)
+			return answer{verdict: again, why: fmt.Errorf("no answer within %v", c.Timeout)}
 		}
 		return failure(err, answered)
 	}
@@ -134,9 +134,7 @@ func failure(err error, answered bool) answer {
 		return answer{verdict: refused, why: err}
 	}
 	if answered && !errors.As(err, &network) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, context.Canceled) {
-		// The same request would be answered so again and again, and perhaps it was
-		// taken each time.
-		return answer{verdict: refused, why: fmt.Errorf("its answer cannot be read: %w", err)}
+		return answer{verdict: again, unreadable: true, why: fmt.Errorf("its answer cannot be read: %w", err)}
 	}
 	return answer{verdict: again, why: err}
 }
