@@ -425,7 +425,7 @@ func whole[T string | []byte](v T, n int) int {
 	if n >= len(v) {
 		return len(v)
 	}
-	for i := n; i > 0 && i > n-utf8.UTFMax; i-- {
+	for i := n; i >= 0 && i > n-utf8.UTFMax; i-- {
 		if utf8.RuneStart(v[i]) {
 			return i
 		}
