@@ -175,9 +175,9 @@ func TestGoAway(t *testing.T) {
 		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
 		g := &goAway{Listener: s.Listener}
 		s.Listener, s.EnableHTTP2 = g, true
+		g.wrap = func(c net.Conn) net.Conn { return tls.Server(c, s.TLS) }
 		s.StartTLS()
 		defer s.Close()
-		g.wrap = func(c net.Conn) net.Conn { return tls.Server(c, s.TLS) }
 		ca := t.TempDir() + "/ca.pem"
 		writeCertificate(t, ca, s.Certificate().Raw)
 		d := deliver(t, "", func(o *DeliveryOptions, _ *bounds) {

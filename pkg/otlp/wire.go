@@ -103,7 +103,7 @@ func valid(v string) string {
 // view is text as a string, good for no longer than the text itself.
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
-// The attr functions append a KeyValue as the given field.
+// The attr functions append a KeyValue as the given field. Keys are UTF-8.
 
 // attrKey appends all of it but the fields of its AnyValue, of which it takes
 // the length.
@@ -116,7 +116,7 @@ func attrKey(b []byte, f field, key string, value int) []byte {
 }
 
 func attrText(b []byte, f field, key, v string) []byte {
-	key, v = valid(key), valid(v)
+	v = valid(v)
 	b = attrKey(b, f, key, protowire.SizeTag(1)+protowire.SizeBytes(len(v)))
 	return appendString(appendTag(b, 1, protowire.BytesType), v)
 }
