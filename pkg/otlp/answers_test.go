@@ -138,7 +138,7 @@ func TestOddAnswers(t *testing.T) {
 		"a slow body":                {slow("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "x"), all, 1, ""},
 		"slow chunks, refused":       {slow("HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"), none, 1, "400 Bad Request"},
 		"headers without end":        {endless("HTTP/1.1 200 OK\r\n", "X-A: "+strings.Repeat("x", 4096)+"\r\n"), none, 3, "its answer cannot be read: "},
-		"slow headers":               {later(slow("HTTP/1.1 200 OK\r\n", "X")), all, 2, "no answer within 300ms: trying again"},
+		"slow headers":               {later(slow("HTTP/1.1 200 OK\r\n", "X")), all, 2, "no answer within 2s: trying again"},
 		"half a header":              {later(text("HTTP/1.1 200 OK\r\nContent-")), all, 2, "trying again"},
 		"nothing":                    {later(text("")), all, 2, "EOF: trying again"},
 		"continue first":             {text("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), all, 1, ""},
@@ -159,7 +159,7 @@ func TestOddAnswers(t *testing.T) {
 				old := o.Endpoint
 				o.Endpoint = func(s Signal) (*Endpoint, error) {
 					e, err := old(s)
-					e.Timeout = 300 * time.Millisecond
+					e.Timeout = 2 * time.Second
 					return e, err
 				}
 			})
@@ -170,7 +170,7 @@ func TestOddAnswers(t *testing.T) {
 			if s := d.saidAll(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
 				t.Errorf("said %q, want %q", s, test.said)
 			}
-			if took := time.Since(begun); took > 10*time.Second {
+			if took := time.Since(begun); took > time.Minute {
 				t.Errorf("it took %v", took)
 			}
 		})

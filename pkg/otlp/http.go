@@ -24,11 +24,12 @@ type httpClient struct {
 	agent  string
 }
 
-const maxAnswer = 64 << 10 // bytes of an answer that are read
+const maxAnswer = 64 << 10 // bytes of an answer's headers, and of its body, that are read
 
 func newHTTPClient(e *Endpoint, agent string) *httpClient {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = e.TLS
+	transport.MaxResponseHeaderBytes = maxAnswer
 	transport.Proxy = http.ProxyURL(e.Proxy)
 	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
 		if res.StatusCode != http.StatusOK && !temporary(res.StatusCode) {

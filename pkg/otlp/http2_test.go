@@ -114,10 +114,10 @@ func TestOddGRPCAnswers(t *testing.T) {
 			}
 			answer("", frame(0, nil))(w, r)
 		})
-		d := deliverGRPC(t, l.Addr().String(), func(e *Endpoint) { e.Timeout = 300 * time.Millisecond })
+		d := deliverGRPC(t, l.Addr().String(), func(e *Endpoint) { e.Timeout = 2 * time.Second })
 		d.Put(batch(t, "a"))
 		same(t, "counts", [2]Counts{{Delivered: 1}}, d.Close())
-		if s := d.saidAll(); !strings.Contains(s, "no answer within 300ms: trying again") {
+		if s := d.saidAll(); !strings.Contains(s, "no answer within 2s: trying again") {
 			t.Errorf("said %q", s)
 		}
 	})
