@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"unicode/utf8"
 
 	"vivarium/pkg/stream"
 )
@@ -48,6 +49,7 @@ type Converter struct {
 	final   *stream.Span // the session's span, kept until its end record
 	procs   processes
 	open    map[uint64]*openSpan
+	threads map[uint32]*openSpan // the open spans of threads, by thread id
 	free    []*openSpan
 	pending int    // bytes of memory for the events of all open spans
 	seq     uint64 // number of the newest open span
@@ -95,10 +97,11 @@ func NewConverter(opt Options, emit func(Batch) error) *Converter {
 		return emit(b)
 	}
 	return &Converter{
-		opt:   opt,
-		spans: newBatcher(Traces, scope, one),
-		logs:  newBatcher(Logs, scope, one),
-		open:  map[uint64]*openSpan{},
+		opt:     opt,
+		spans:   newBatcher(Traces, scope, one),
+		logs:    newBatcher(Logs, scope, one),
+		open:    map[uint64]*openSpan{},
+		threads: map[uint32]*openSpan{},
 	}
 }
 
@@ -205,6 +208,7 @@ func (c *Converter) begin(s *stream.Span) {
 	case stream.SpanSession:
 		c.root = o
 	case stream.SpanThread:
+		c.threads[s.TID] = o
 		c.procs.opened(s.PID)
 	}
 }
@@ -342,6 +346,9 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 	if s.Kind == stream.SpanThread {
 		c.procs.closed(s.PID)
 	}
+	if c.threads[o.TID] == o {
+		delete(c.threads, o.TID)
+	}
 	if c.open[s.SpanID] == o {
 		delete(c.open, s.SpanID)
 		c.pending -= cap(o.events)
@@ -408,7 +415,22 @@ func appendPlaceAttrs(b []byte, f field, file string, line int64) []byte {
 	return b
 }
 
-// cut copies the first n bytes of a text.
-func cut[T string | []byte](v T, n int) string { return string(v[:min(n, len(v))]) }
+// cut copies the first n bytes of a text, or less, so that no character is
+// divided.
+func cut[T string | []byte](v T, n int) string { return string(v[:whole(v, n)]) }
+
+// whole is how long a text may be at most n bytes long and end with a whole
+// character.
+func whole[T string | []byte](v T, n int) int {
+	if n >= len(v) {
+		return len(v)
+	}
+	for i := n; i >= 0 && i > n-utf8.UTFMax; i-- {
+		if utf8.RuneStart(v[i]) {
+			return i
+		}
+	}
+	return n
+}
 
 func clampInt(n uint64) int64 { return int64(min(n, 1<<63-1)) }

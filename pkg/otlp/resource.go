@@ -51,7 +51,7 @@ func newProcesses(s *stream.Session, own map[string]string) processes {
 	set("os.description", s.Host.OS)
 	set("os.version", s.Host.Kernel)
 	for k, v := range own {
-		attrs[k] = v
+		attrs[valid(k)] = v
 	}
 	keys := make([]string, 0, len(attrs))
 	for k := range attrs {
