@@ -7,6 +7,7 @@ import (
 	"sort"
 	"sync"
 
+	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 )
 
@@ -48,6 +49,7 @@ type Converter struct {
 	final   *stream.Span // the session's span, kept until its end record
 	procs   processes
 	open    map[uint64]*openSpan
+	threads map[uint32]*openSpan // the open spans of threads, by tid
 	free    []*openSpan
 	pending int    // bytes of memory for the events of all open spans
 	seq     uint64 // number of the newest open span
@@ -98,7 +100,7 @@ func NewConverter(opt Options, emit func(Batch) error) *Converter {
 		opt:   opt,
 		spans: newBatcher(Traces, scope, one),
 		logs:  newBatcher(Logs, scope, one),
-		open:  map[uint64]*openSpan{},
+		open:  map[uint64]*openSpan{}, threads: map[uint32]*openSpan{},
 	}
 }
 
@@ -206,7 +208,26 @@ func (c *Converter) begin(s *stream.Span) {
 		c.root = o
 	case stream.SpanThread:
 		c.procs.opened(s.PID)
+		c.threads[s.TID] = o
 	}
+}
+
+// threadOf returns the open span of an event's thread, nil if there is none. The
+// thread's id in the event does not always name it: it may be zero, or also that
+// of another process's span, and then viv-spans has given the thread another. So
+// the span that the event is in counts first.
+func (c *Converter) threadOf(ev *event.Event) *openSpan {
+	o := c.open[ev.SpanID]
+	if o != nil && o.Kind == stream.SpanMethod {
+		o = c.threads[o.TID]
+	}
+	if o == nil || o.Kind != stream.SpanThread {
+		o = c.open[ev.ThreadSpanID]
+	}
+	if o == nil || o.PID != ev.PID {
+		return nil
+	}
+	return o
 }
 
 func (c *Converter) span(s *stream.Span) error {
@@ -341,6 +362,9 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 	}
 	if s.Kind == stream.SpanThread {
 		c.procs.closed(s.PID)
+		if c.threads[o.TID] == o {
+			delete(c.threads, o.TID)
+		}
 	}
 	if c.open[s.SpanID] == o {
 		delete(c.open, s.SpanID)

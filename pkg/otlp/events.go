@@ -18,7 +18,7 @@ const (
 // event puts an event into its span, or emits its log record.
 func (c *Converter) event(ev *event.Event) error {
 	c.last = max(c.last, ev.KtimeNS)
-	thread := c.open[ev.ThreadSpanID]
+	thread := c.threadOf(ev)
 	if thread == nil && c.root == nil && c.open[ev.SpanID] == nil {
 		if c.seq == 0 {
 			return ErrNoSpans
