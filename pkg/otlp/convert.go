@@ -206,6 +206,8 @@ func (c *Converter) begin(s *stream.Span) {
 	switch s.Kind {
 	case stream.SpanSession:
 		c.root = o
+	case stream.SpanMethod: // of a capture, it may outlive its thread
+		c.procs.opened(s.PID)
 	case stream.SpanThread:
 		c.procs.opened(s.PID)
 		c.threads[s.TID] = o
@@ -359,6 +361,9 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 		if err := c.add(c.spans, of, end(b, body)); err != nil {
 			return err
 		}
+	}
+	if s.Kind == stream.SpanMethod && c.open[s.SpanID] == o {
+		c.procs.closed(s.PID)
 	}
 	if s.Kind == stream.SpanThread {
 		c.procs.closed(s.PID)

@@ -170,6 +170,26 @@ func TestThreadOfEvent(t *testing.T) {
 	}
 }
 
+// A method of a capture may outlive its thread: it has the process all the same.
+func TestMethodOutlivesThread(t *testing.T) {
+	s := newScript()
+	kid := stream.Span{SpanID: 10, ParentSpanID: 2, Kind: stream.SpanThread, Name: "kid", PID: 200, TID: 200}
+	method := s.method(13, "K#k")
+	method.ParentSpanID, method.PID, method.TID = 10, 200, 200
+	s.open(kid)
+	s.event(1, event.ProcExec, 10, all(set("path", "/bin/x"), func(ev *event.Event) { ev.PID, ev.TID, ev.ThreadSpanID = 200, 200, 10 }))
+	s.open(method)
+	s.close(kid, 2)
+	s.close(method, 3)
+	e := exportScript(t, s.finish(4), Options{})
+	for _, id := range []uint64{10, 13} {
+		same(t, "process.executable.path", any("/bin/x"), e.resources[id]["process.executable.path"])
+	}
+	if e.procs.all[200] != nil {
+		t.Error("the process is kept when all of its spans have ended")
+	}
+}
+
 func TestLateEvents(t *testing.T) {
 	s := newScript()
 	m := s.method(3, "A#b")
