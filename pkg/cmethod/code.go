@@ -1,10 +1,11 @@
 package cmethod
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
+
+	velf "vivarium/pkg/probe/elf"
 
 	"golang.org/x/arch/x86/x86asm"
 )
@@ -40,7 +41,7 @@ func (f *File) decode(start uint64, code []byte, each func(insn)) error {
 		if f.decoded++; f.decoded > maxDecoded {
 			return fmt.Errorf("%w: more than %d instructions", ErrFormat, maxDecoded)
 		}
-		inst, err := decodeOne(code[off:])
+		inst, err := velf.Decode(code[off:])
 		at := start + uint64(off)
 		if err != nil {
 			return fmt.Errorf("%w: instruction at %#x: %v", ErrBlind, at, err)
@@ -49,23 +50,6 @@ func (f *File) decode(start uint64, code []byte, each func(insn)) error {
 		each(insn{inst, at, at + uint64(inst.Len)})
 	}
 	return nil
-}
-
-// decodeOne decodes the instruction at the beginning of code.
-func decodeOne(code []byte) (x86asm.Inst, error) {
-	// Those of control-flow enforcement, which the decoder does not know.
-	switch {
-	case bytes.HasPrefix(code, []byte("\xf3\x0f\x1e\xfa")): // endbr64
-		return x86asm.Inst{Op: x86asm.NOP, Len: 4}, nil
-	case len(code) >= 5 && code[0] == 0xf3 && code[1]&^1 == 0x48 && code[2] == 0x0f &&
-		(code[3] == 0x1e && code[4]&^7 == 0xc8 || code[3] == 0xae && code[4]&^7 == 0xe8): // rdsspq, incsspq
-		return x86asm.Inst{Op: x86asm.NOP, Len: 5}, nil
-	}
-	inst, err := x86asm.Decode(code, 64)
-	if err == nil && (inst.Op == 0 || inst.Len <= 0 || inst.Len > len(code)) {
-		err = x86asm.ErrUnrecognized
-	}
-	return inst, err
 }
 
 // target is where a jump or call goes; 0: to what its operand says at run time.

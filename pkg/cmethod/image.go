@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	velf "vivarium/pkg/probe/elf"
 )
 
 // The bounds of what is read from a file.
@@ -84,15 +86,15 @@ func Open(e *elf.File) (*File, error) {
 		return nil, nil
 	}
 	names := e.Sections[table.Link]
-	if found, err := contains(names, "rb_define_method\x00"); err != nil || !found {
+	if found, err := velf.Contains(names, "rb_define_method\x00", maxNames); err != nil || !found {
 		return nil, err
 	}
 	f := &File{elf: e, symbols: map[string]uint64{}, named: map[uint64][]string{}, slots: map[uint64]slot{}, bodies: map[uint64]*body{}}
-	text, err := content(names, maxTable)
+	text, err := content(names)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := content(table, maxTable)
+	raw, err := content(table)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +172,7 @@ func (f *File) relocations(symbols []slot) error {
 		if s.Type != elf.SHT_RELA || s.Flags&elf.SHF_ALLOC == 0 {
 			continue
 		}
-		raw, err := content(s, maxTable)
+		raw, err := content(s)
 		if err != nil {
 			return err
 		}
@@ -234,11 +236,12 @@ func (f *File) text(addr uint64) string { return cText(f.bytes(addr)) }
 
 // cText is the text at the beginning of b; "": none, or too long a one.
 func cText(b []byte) string {
-	n := bytes.IndexByte(b[:min(len(b), maxText+1)], 0)
-	if n < 0 {
+	b = b[:min(len(b), maxText+1)]
+	text := velf.CString(b)
+	if len(text) == len(b) {
 		return ""
 	}
-	return string(b[:n])
+	return string(text)
 }
 
 // functions reads the table of functions, which is for who unwinds the stack
@@ -355,38 +358,10 @@ func (f *File) plainFrames(cie []byte) bool {
 }
 
 // content is what is in a section.
-func content(s *elf.Section, most uint64) ([]byte, error) {
-	if s.Type == elf.SHT_NOBITS || s.Flags&elf.SHF_COMPRESSED != 0 || s.FileSize > most {
-		return nil, fmt.Errorf("%w: section %s", ErrFormat, s.Name)
-	}
-	b := make([]byte, s.FileSize)
-	if _, err := s.ReaderAt.ReadAt(b, 0); err != nil && err != io.EOF {
-		return nil, fmt.Errorf("%w: section %s: %v", ErrFormat, s.Name, err)
+func content(s *elf.Section) ([]byte, error) {
+	b, err := velf.Content(s, maxTable)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrFormat, err)
 	}
 	return b, nil
-}
-
-// contains looks for a text in a section.
-func contains(s *elf.Section, text string) (bool, error) {
-	if s.Type == elf.SHT_NOBITS || s.Flags&elf.SHF_COMPRESSED != 0 || s.FileSize > maxNames {
-		return false, nil
-	}
-	buf := make([]byte, min(64<<10, s.FileSize+uint64(len(text))))
-	kept := 0
-	for off := int64(0); uint64(off) < s.FileSize; {
-		n, err := s.ReaderAt.ReadAt(buf[kept:min(uint64(len(buf)), uint64(kept)+s.FileSize-uint64(off))], off)
-		b := buf[:kept+n]
-		if bytes.Contains(b, []byte(text)) {
-			return true, nil
-		}
-		if err == io.EOF || n == 0 {
-			return false, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("%w: section %s: %v", ErrFormat, s.Name, err)
-		}
-		off += int64(n)
-		kept = copy(buf, b[len(b)-min(len(text)-1, len(b)):])
-	}
-	return false, nil
 }

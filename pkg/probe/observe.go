@@ -22,16 +22,16 @@ func (o *observed) sees(id event.ID, ev *event.Event) bool {
 	in := o.open[ev.PID] > 0
 	switch id {
 	case event.SpanStart:
-		if string(ev.Fields[0].Text) == observedSpan {
+		if string(ev.Fields[event.SpanName].Text) == observedSpan {
 			o.open[ev.PID]++
 			return true
 		}
 	case event.SpanStop:
-		if in && string(ev.Fields[0].Text) == observedSpan {
+		if in && string(ev.Fields[event.SpanName].Text) == observedSpan {
 			o.open[ev.PID]--
 		}
 	case event.ProcFork:
-		if child := uint32(ev.Get("child_pid").Num); in && child != ev.PID {
+		if child := uint32(ev.Fields[event.ProcForkChildPID].Num); in && child != ev.PID {
 			o.open[child] = 1
 		} else if !in {
 			delete(o.open, child) // the end of another one with that id was missed

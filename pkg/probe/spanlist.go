@@ -13,7 +13,7 @@ import (
 )
 
 // The bounds of a list of methods: those of the maps that it becomes
-// (bpf/usdt.h).
+// (bpf/hooks/usdt.h).
 const (
 	classMax  = 64 // bytes of a class's name, with a NUL; the same for a method's
 	maxListed = 4096

@@ -10,8 +10,6 @@ import (
 	"vivarium/bpf"
 	"vivarium/pkg/event"
 	"vivarium/pkg/usdt"
-
-	"golang.org/x/sys/unix"
 )
 
 // Spans says where method spans come from. The zero value: nowhere.
@@ -224,19 +222,13 @@ func (s *Spans) addFunction(arg string) error {
 // spanEvents are what spans are rebuilt from.
 var spanEvents = []event.ID{event.SpanStart, event.SpanStop, event.SpanRaise}
 
-// markerCalls are the calls in whose path a marker can be. Each says nothing
-// but whether a file exists and what it is.
-var markerCalls = []uint32{unix.SYS_STAT, unix.SYS_LSTAT, unix.SYS_NEWFSTATAT, unix.SYS_STATX,
-	unix.SYS_ACCESS, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2}
-
 // attachSpans attaches the providers, and notes in the session where the span
 // events come from. Probes in files are attached as watched processes map them.
 func (p *Probe) attachSpans() error {
 	s := &p.opt.Spans
 	from := map[event.ID][]string{}
 	if s.Markers {
-		h := hook{event.SpanStart, both, "marker_exit", sysExit, markerCalls}
-		if err := p.bpf.attach(h); err != nil {
+		if err := p.bpf.attach(markers[0]); err != nil {
 			return fmt.Errorf("markers: %w", err)
 		}
 		for _, id := range spanEvents {
@@ -249,11 +241,6 @@ func (p *Probe) attachSpans() error {
 			return err
 		}
 		p.sites = sites
-		if s.mapped() {
-			if err := p.attachMaps(); err != nil {
-				return fmt.Errorf("probes: %w", err)
-			}
-		}
 	}
 	for _, u := range s.usdt {
 		for _, name := range slices.Sorted(maps.Keys(u.probes)) {

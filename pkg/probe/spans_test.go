@@ -9,6 +9,7 @@ import (
 
 	"vivarium/bpf"
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -142,7 +143,7 @@ func startsAndStops(s *seen) []string {
 	var got []string
 	for _, ev := range s.events {
 		if ev.Kind == &event.Kinds[event.SpanStart] || ev.Kind == &event.Kinds[event.SpanStop] {
-			got = append(got, show(ev))
+			got = append(got, eventtest.Show(ev))
 		}
 	}
 	return got
@@ -203,7 +204,7 @@ func TestJava(t *testing.T) {
 	for _, ev := range s.events {
 		if ev.Kind == &event.Kinds[event.SpanStart] || ev.Kind == &event.Kinds[event.SpanStop] ||
 			ev.Kind == &event.Kinds[event.PathOpen] && strings.HasPrefix(string(ev.Get("path").Text), d) && !strings.HasSuffix(string(ev.Get("path").Text), ".class") {
-			got = append(got, strings.TrimSuffix(strings.ReplaceAll(show(ev), d, "DIR"), " source=usdt"))
+			got = append(got, strings.TrimSuffix(strings.ReplaceAll(eventtest.Show(ev), d, "DIR"), " source=usdt"))
 		}
 	}
 	compare(t, got, []string{

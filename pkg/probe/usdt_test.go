@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 )
 
 func spans(t testing.TB, providers ...string) Spans {
@@ -92,7 +93,7 @@ func checkUSDT(t *testing.T, s *seen) {
 	}
 	for _, ev := range s.events {
 		if ev.Kind == &event.Kinds[event.SpanStart] && bytes.Contains(ev.Get("name").Text, []byte("XX")) {
-			t.Errorf("%s: more than the length that was given", show(ev))
+			t.Errorf("%s: more than the length that was given", eventtest.Show(ev))
 		}
 	}
 }

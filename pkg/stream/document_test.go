@@ -18,6 +18,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
+//go:generate go test -run ^TestDocument$ -count=1 . -update
+
 const document = "../../docs/stream.md"
 
 // row is a key with its type, and whether every such record has it.
@@ -145,7 +147,7 @@ func TestDocument(t *testing.T) {
 		}
 	}
 	if d := cmp.Diff(withKinds(t, doc), doc); d != "" {
-		t.Errorf("the kinds of events are not those of the catalogue: go test ./pkg/stream -run TestDocument -update\n%s", d)
+		t.Errorf("the kinds of events are not those of the catalogue: run make generate\n%s", d)
 	}
 
 	session := &stream.Session{Version: stream.Version, StartUnixNS: -1, StartKtimeNS: 1, TraceID: [16]byte{1}, ParentSpanID: 1, Targets: []uint32{1},
@@ -256,7 +258,7 @@ func captured(t *testing.T) []row {
 // withKinds is the document with the kinds of the catalogue.
 func withKinds(t *testing.T, doc string) string {
 	t.Helper()
-	const begin, end = "-update -->\n", "<!-- end of kinds -->"
+	const begin, end = "from the catalogue -->\n", "<!-- end of kinds -->"
 	head, rest, ok := strings.Cut(doc, begin)
 	_, tail, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {

@@ -13,6 +13,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	velf "vivarium/pkg/probe/elf"
 )
 
 // The bounds of what is read from a file.
@@ -59,7 +61,7 @@ func Read(f *elf.File, want func(provider string) bool) (sites []Site, err error
 	if notes.FileSize > MaxNotes || notes.Flags&elf.SHF_COMPRESSED != 0 {
 		return nil, fmt.Errorf("%w: %d bytes of probe notes", ErrFormat, notes.FileSize)
 	}
-	data, err := notes.Data()
+	data, err := velf.Content(notes, MaxNotes)
 	if err != nil {
 		return nil, fmt.Errorf("%w: probe notes: %v", ErrFormat, err)
 	}
@@ -83,11 +85,11 @@ func Read(f *elf.File, want func(provider string) bool) (sites []Site, err error
 		}
 		s := Site{Provider: n.provider, Name: n.name}
 		var ok bool
-		if s.Offset, ok = fileOffset(f, n.pc, elf.PF_X); !ok {
+		if s.Offset, ok = velf.Offset(f, n.pc); !ok {
 			continue
 		}
 		if n.semaphore != 0 {
-			if s.Semaphore, ok = fileOffset(f, n.semaphore, elf.PF_W); !ok {
+			if s.Semaphore, ok = velf.DataOffset(f, n.semaphore); !ok {
 				continue
 			}
 		}
@@ -143,15 +145,4 @@ func nextNote(data []byte) (n note, rest []byte, err error) {
 	}
 	n.provider, n.name, n.args = string(texts[0]), string(texts[1]), string(texts[2])
 	return n, rest, nil
-}
-
-// fileOffset is where in the file lies what is loaded at an address, with
-// such permissions.
-func fileOffset(f *elf.File, addr uint64, flag elf.ProgFlag) (uint64, bool) {
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_LOAD && p.Flags&flag != 0 && addr >= p.Vaddr && addr-p.Vaddr < p.Memsz {
-			return addr - p.Vaddr + p.Off, true
-		}
-	}
-	return 0, false
 }
