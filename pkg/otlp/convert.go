@@ -8,6 +8,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 )
 
@@ -49,7 +50,7 @@ type Converter struct {
 	final   *stream.Span // the session's span, kept until its end record
 	procs   processes
 	open    map[uint64]*openSpan
-	threads map[uint32]*openSpan // the open spans of threads, by thread id
+	threads map[uint32]*openSpan // the open spans of threads, by tid
 	free    []*openSpan
 	pending int    // bytes of memory for the events of all open spans
 	seq     uint64 // number of the newest open span
@@ -97,11 +98,10 @@ func NewConverter(opt Options, emit func(Batch) error) *Converter {
 		return emit(b)
 	}
 	return &Converter{
-		opt:     opt,
-		spans:   newBatcher(Traces, scope, one),
-		logs:    newBatcher(Logs, scope, one),
-		open:    map[uint64]*openSpan{},
-		threads: map[uint32]*openSpan{},
+		opt:   opt,
+		spans: newBatcher(Traces, scope, one),
+		logs:  newBatcher(Logs, scope, one),
+		open:  map[uint64]*openSpan{}, threads: map[uint32]*openSpan{},
 	}
 }
 
@@ -207,10 +207,33 @@ func (c *Converter) begin(s *stream.Span) {
 	switch s.Kind {
 	case stream.SpanSession:
 		c.root = o
-	case stream.SpanThread:
-		c.threads[s.TID] = o
+	case stream.SpanMethod: // of a capture, it may outlive its thread
 		c.procs.opened(s.PID)
+	case stream.SpanThread:
+		c.procs.opened(s.PID)
+		c.threads[s.TID] = o
 	}
+}
+
+// threadOf returns the open span of an event's thread, nil if there is none. The
+// thread's id in the event does not always name it: it may be zero, or also that
+// of another process's span, and then viv-spans has given the thread another. So
+// the span that the event is in counts first.
+func (c *Converter) threadOf(ev *event.Event) *openSpan {
+	o := c.open[ev.SpanID]
+	if o != nil && o.Kind == stream.SpanMethod {
+		o = c.threads[o.TID]
+	}
+	if o == nil || o.Kind != stream.SpanThread {
+		o = c.open[ev.ThreadSpanID]
+	}
+	if o != nil && o.PID != ev.PID { // another process's, which has the same id
+		o = c.threads[ev.TID]
+	}
+	if o == nil || o.PID != ev.PID {
+		return nil
+	}
+	return o
 }
 
 func (c *Converter) span(s *stream.Span) error {
@@ -343,11 +366,14 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 			return err
 		}
 	}
-	if s.Kind == stream.SpanThread {
+	if s.Kind == stream.SpanMethod && c.open[s.SpanID] == o {
 		c.procs.closed(s.PID)
 	}
-	if c.threads[o.TID] == o {
-		delete(c.threads, o.TID)
+	if s.Kind == stream.SpanThread {
+		c.procs.closed(s.PID)
+		if c.threads[o.TID] == o {
+			delete(c.threads, o.TID)
+		}
 	}
 	if c.open[s.SpanID] == o {
 		delete(c.open, s.SpanID)

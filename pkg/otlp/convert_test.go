@@ -130,6 +130,66 @@ func TestClock(t *testing.T) {
 	same(t, "end", int64(unix0+1e6), int64(e.spans[3].EndTimestamp()))
 }
 
+// Each thread's span has the command of its own events and its own exit, whatever
+// id these have as their thread's: none, that of another process's span, or that
+// of one that has ended.
+func TestThreadOfEvent(t *testing.T) {
+	s := newScript()
+	kid := func(id uint64, spanPID uint32) stream.Span {
+		return stream.Span{SpanID: id, ParentSpanID: 2, Kind: stream.SpanThread, Name: "kid", PID: spanPID, TID: spanPID}
+	}
+	of := func(pid uint32, comm string, threadID uint64) func(*event.Event) {
+		return func(ev *event.Event) {
+			ev.PID, ev.TID, ev.Comm, ev.ThreadSpanID = pid, pid, []byte(comm), threadID
+		}
+	}
+	s.open(kid(10, 200))
+	s.open(kid(11, 201))
+	s.open(kid(12, 202))
+	method := s.method(13, "K#k")
+	method.ParentSpanID, method.PID, method.TID = 12, 202, 202
+	s.open(method)
+	s.event(1, event.PathOpen, 10, of(200, "shared", 2))
+	s.event(2, event.PathOpen, 11, of(201, "none", 0))
+	s.event(3, event.PathOpen, 13, of(202, "ended", 99)) // in a method
+	s.event(4, event.PathOpen, 2, nil)
+	s.event(5, event.ProcExit, 11, all(of(201, "none", 0), set("exit_code", 3)))
+	s.close(method, 6)
+	for id, pid := range map[uint64]uint32{10: 200, 11: 201, 12: 202} {
+		s.close(kid(id, pid), 7)
+	}
+	e := exportScript(t, s.finish(8), Options{})
+	for id, want := range map[uint64]string{2: "sh", 10: "shared", 11: "none", 12: "ended"} {
+		attrs := e.spans[id].Attributes().AsRaw()
+		same(t, "process.command", any(want), attrs["process.command"])
+		var code any
+		if id == 11 {
+			code = int64(3)
+		}
+		same(t, "process.exit.code", code, attrs["process.exit.code"])
+	}
+}
+
+// A method of a capture may outlive its thread: it has the process all the same.
+func TestMethodOutlivesThread(t *testing.T) {
+	s := newScript()
+	kid := stream.Span{SpanID: 10, ParentSpanID: 2, Kind: stream.SpanThread, Name: "kid", PID: 200, TID: 200}
+	method := s.method(13, "K#k")
+	method.ParentSpanID, method.PID, method.TID = 10, 200, 200
+	s.open(kid)
+	s.event(1, event.ProcExec, 10, all(set("path", "/bin/x"), func(ev *event.Event) { ev.PID, ev.TID, ev.ThreadSpanID = 200, 200, 10 }))
+	s.open(method)
+	s.close(kid, 2)
+	s.close(method, 3)
+	e := exportScript(t, s.finish(4), Options{})
+	for _, id := range []uint64{10, 13} {
+		same(t, "process.executable.path", any("/bin/x"), e.resources[id]["process.executable.path"])
+	}
+	if e.procs.all[200] != nil {
+		t.Error("the process is kept when all of its spans have ended")
+	}
+}
+
 func TestLateEvents(t *testing.T) {
 	s := newScript()
 	m := s.method(3, "A#b")

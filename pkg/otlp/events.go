@@ -18,7 +18,7 @@ const (
 // event puts an event into its span, or emits its log record.
 func (c *Converter) event(ev *event.Event) error {
 	c.last = max(c.last, ev.KtimeNS)
-	thread := c.thread(ev)
+	thread := c.threadOf(ev)
 	if thread == nil && c.root == nil && c.open[ev.SpanID] == nil {
 		if c.seq == 0 {
 			return ErrNoSpans
@@ -78,24 +78,6 @@ func (c *Converter) event(ev *event.Event) error {
 	return c.put(o, ev.PID, happening{ev.KtimeNS, name, severity, c.target}, func(b []byte, f field) []byte {
 		return appendEventAttrs(b, f, ev, c.target)
 	})
-}
-
-// thread is the span of an event's thread. In a capture two threads may have one
-// span id: viv-spans then gives the second one's span another.
-func (c *Converter) thread(ev *event.Event) *openSpan {
-	named := c.open[ev.ThreadSpanID]
-	if named != nil && named.PID == ev.PID && named.TID == ev.TID {
-		return named
-	}
-	if t := c.threads[ev.TID]; t != nil && t.PID == ev.PID {
-		if named != nil && named.PID != ev.PID {
-			return t
-		}
-		if o := c.open[ev.SpanID]; o != nil && o.PID == ev.PID && o.TID == ev.TID {
-			return t
-		}
-	}
-	return named
 }
 
 var (

@@ -106,13 +106,106 @@ var sessionScenarios = []scenario{
 			+a <t200 20
 			200 span_start a
 			200 proc_exit a
-			-a 20..40 dangling
 			-t200 20..21
 			+t100 <S 10
 			100 proc_exit t100
 			100 path_open t100
+			-a 20..40 dangling
 			-t100 10..40
 			-S 10..40
 			end`,
+	},
+	{
+		name: "a capture: a stop after its thread's exit ends its method, and what was open in that",
+		in: `session 100 capture 40
+			20 200 start a
+			21 200 start b
+			22 200 start c
+			23 200 exit
+			24 200 stop c
+			25 200 open
+			26 200 stop x
+			27 200 stop a
+			28 200 stop a
+			end 40`,
+		want: `+S 10
+			+t200 <S 20
+			+a <t200 20
+			200 span_start a
+			+b <a 21
+			200 span_start b
+			+c <b 22
+			200 span_start c
+			200 proc_exit c
+			-t200 20..23
+			200 span_stop c
+			-c 22..24
+			200 path_open t200
+			200 span_stop t200
+			200 span_stop a
+			-b 21..27 dangling
+			-a 20..27
+			200 span_stop t200
+			-S 10..40
+			end`,
+		stats: Stats{Late: 2, UnknownStops: 1},
+	},
+	{
+		name: "a capture: methods that outlive their thread end with the session when its tid is used again",
+		in: `session 100 capture 40
+			20 200 start a
+			21 200 exit
+			22 200#7 open
+			23 200#7 stop a
+			24 300 start b
+			25 300 exit
+			26 100 fork 300
+			27 300#9 stop b
+			end 40`,
+		want: `+S 10
+			+t200 <S 20
+			+a <t200 20
+			200 span_start a
+			200 proc_exit a
+			-t200 20..21
+			-a 20..40 dangling
+			+t200' <S 22
+			200 path_open t200'
+			200 span_stop t200'
+			+t300 <S 24
+			+b <t300 24
+			300 span_start b
+			300 proc_exit b
+			-t300 24..25
+			+t100 <S 10
+			-b 24..40 dangling
+			100 proc_fork t100
+			+t300' <t100 27
+			300 span_stop t300'
+			-t200' 22..40 dangling
+			-t100 10..40
+			-t300' 27..40 dangling
+			-S 10..40
+			end`,
+		stats: Stats{UnknownStops: 2},
+	},
+	{
+		name: "a stop after its thread's exit, in a stream of viv's own",
+		in: `session 100
+			20 200 start a
+			21 200 exit
+			22 200 stop a
+			end 40`,
+		want: `+S 10
+			+t200 <S 20
+			+a <t200 20
+			200 span_start a
+			200 proc_exit a
+			-a 20..21 dangling
+			-t200 20..21
+			200 span_stop t200
+			-S 10..40
+			end`,
+		stats: Stats{Late: 1},
 	},
 }

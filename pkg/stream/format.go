@@ -65,7 +65,7 @@ type Policy struct {
 	// end its span, which lasts to the end of the session.
 	MainThreadStays bool
 	// MethodsEndKtimeNS is when method spans end that are open at the exit of
-	// their thread, ns; 0: at the exit.
+	// their thread and have no stop after it, ns; 0: at the exit.
 	MethodsEndKtimeNS uint64
 	// LossAtPreviousEvent says that a loss is shown with the time of the event
 	// before it, not with its own.

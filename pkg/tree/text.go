@@ -159,16 +159,21 @@ func (d *text) offset(b []byte, ktime uint64, enclosing *node) []byte {
 }
 
 // since is the time from the start of the span enclosing, ns. Times outside the
-// session count as its start or end.
+// session count as its start or end, times before the span as its start.
 func (d *text) since(ktime uint64, enclosing *node) int64 {
+	from := d.start
+	if enclosing != nil {
+		from = d.inSession(enclosing.span.StartKtimeNS)
+	}
+	return int64(max(d.inSession(ktime), from) - from)
+}
+
+// inSession brings a ktime outside the session to its start or end.
+func (d *text) inSession(ktime uint64) uint64 {
 	if d.stop != 0 {
-		ktime = min(ktime, max(d.stop, d.start))
+		ktime = min(ktime, d.stop)
 	}
-	ktime = max(ktime, d.start)
-	if enclosing == nil {
-		return int64(ktime - d.start)
-	}
-	return int64(ktime - max(enclosing.span.StartKtimeNS, min(d.start, ktime)))
+	return max(ktime, d.start)
 }
 
 func (d *text) lost(b []byte, n, enclosing *node) []byte {
