@@ -54,10 +54,7 @@ func methods() error {
 	}
 	for range *rounds {
 		for _, r := range rows {
-			turns := r.turns
-			if *quick {
-				turns /= 10
-			}
+			turns := scaled(r.turns)
 			argv := strings.Fields(r.before)
 			if r.c {
 				argv = append(argv, spansBinary, r.what, strconv.Itoa(turns))

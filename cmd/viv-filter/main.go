@@ -8,6 +8,7 @@ import (
 	"vivarium/pkg/cli"
 	"vivarium/pkg/filter"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 
 	"github.com/alecthomas/kong"
 )
@@ -40,7 +41,7 @@ func main() {
 				All: flags.All, Events: flags.Event, Exclude: flags.Exclude, Severities: flags.Severity,
 				PIDs: flags.PID, TIDs: flags.TID, Span: flags.Span, Payload: flags.Payload,
 				Depth: (*int64)(flags.Depth), JSON: flags.Filter, Dedup: flags.Dedup, Encoding: flags.To != "",
-				Capture: flags.To == "vivraw",
+				NoSpans: flags.To == "vivraw",
 			}
 			sel, warnings, err := o.Selection()
 			if err != nil {
@@ -58,7 +59,7 @@ func main() {
 			if err != nil {
 				return err
 			}
-			r, f := stream.NewReader(in), filter.New(sel)
+			r, f := stream.NewReader(in, vivraw.Format), filter.New(sel)
 			err = filter.Run(r, f, out)
 			if errors.Is(err, filter.ErrNoSpans) {
 				return cli.Usagef("put viv-spans in front: viv-spans | viv-filter ...",
@@ -89,7 +90,7 @@ func sink(to string, quiet bool) (filter.Sink, error) {
 		return nil, err
 	}
 	if to == "vivraw" {
-		return filter.Raw(out), nil
+		return vivraw.NewWriter(out), nil
 	}
 	return filter.Msgpack(out), nil
 }

@@ -26,6 +26,7 @@ import (
 
 	"vivarium/pkg/span"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 
 	"golang.org/x/sys/unix"
 )
@@ -220,7 +221,7 @@ func kinds(t *testing.T) []byte {
 	var out bytes.Buffer
 	for _, name := range []string{"08_raise", "12_kinds_files", "13_kinds_net", "14_kinds_proc", "15_kinds_env", "17_http1", "22_names"} {
 		in := bytes.NewReader(capture(t, "../../conformance/"+name+".vivraw"))
-		if err := span.New(stream.NewWriter(&out), false).Run(stream.NewReader(in)); err != io.EOF {
+		if err := span.New(stream.NewWriter(&out), false).Run(stream.NewReader(in, vivraw.Format)); err != io.EOF {
 			t.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vivarium/pkg/cli"
+	"vivarium/pkg/private"
 	"vivarium/pkg/probe"
 	"vivarium/pkg/probe/launch"
 )
@@ -61,7 +62,7 @@ func (f *flags) run() error {
 	}
 	out := os.Stdout
 	if f.Output != "" {
-		if out, err = probe.Create(f.Output); err != nil {
+		if out, err = private.Create(f.Output); err != nil {
 			return &cli.Exit{Status: f.failed(), Err: err}
 		}
 		opt.CommandStdout = os.Stdout

@@ -6,6 +6,7 @@ import (
 	"vivarium/pkg/cli"
 	"vivarium/pkg/span"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 )
 
 func main() {
@@ -28,7 +29,7 @@ func main() {
 			if err != nil {
 				return err
 			}
-			r := stream.NewReader(in)
+			r := stream.NewReader(in, vivraw.Format)
 			b := span.New(stream.NewWriter(out), flags.TracePer == "method")
 			err = cli.Ended(r, b.Run(r))
 			b.Stats.Report(cli.Warn)

@@ -7,6 +7,7 @@ import (
 	"vivarium/pkg/cli"
 	"vivarium/pkg/stream"
 	"vivarium/pkg/tree"
+	"vivarium/pkg/vivraw"
 )
 
 func main() {
@@ -25,7 +26,7 @@ func main() {
 				return err
 			}
 			defer in.Close()
-			r := stream.NewReader(in)
+			r := stream.NewReader(in, vivraw.Format)
 			res, err := draw(cli.Output(), r, flags.Format)
 			if res.Unspanned > 0 {
 				cli.Warn("the stream has no spans: put viv-spans in front of viv-tree to see methods")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +51,7 @@ func TestMain(m *testing.M) {
 					return err
 				}
 			}
-			r, w := stream.NewReader(in), stream.NewWriter(out)
+			r, w := stream.NewReader(in, vivraw.Format), stream.NewWriter(out)
 			for {
 				rec, err := r.Next()
 				if err != nil {

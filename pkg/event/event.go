@@ -22,7 +22,7 @@ type Event struct {
 	OutcomeUnknown bool   // the event was seen outside a watched system call
 	Truncated      bool   // a value was cut
 	Hidden         bool   // viv-filter refused it; kept because spans are rebuilt from it
-	Payload        []byte // the 256 bytes of a vivarium-raw record; nil for a live event
+	Origin         []byte // what another format needs to write the event again (stream.Format); nil: viv's own
 
 	// Fields holds the kind's own values, at the same index as Kind.Fields.
 	Fields [MaxFields]Value

@@ -14,6 +14,9 @@ import (
 func TestCatalogue(t *testing.T) {
 	for id := range Kinds {
 		k := &Kinds[id]
+		if k.ID != ID(id) {
+			t.Errorf("%s: a row is missing, or is not at its ID", k.Name)
+		}
 		if Lookup([]byte(k.Name)) != k {
 			t.Errorf("%s: Lookup does not find it", k.Name)
 		}
@@ -26,7 +29,7 @@ func TestCatalogue(t *testing.T) {
 		if len(k.Name) > 16 {
 			t.Errorf("%s: longer than a record of vivarium takes", k.Name)
 		}
-		for _, s := range k.slots {
+		for _, s := range layouts[id].slots {
 			if s.at+s.size > PayloadSize {
 				t.Errorf("%s.%s lies outside the payload", k.Name, k.Fields[s.field].Name)
 			}
@@ -251,6 +254,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 		ev.Kind.Export(ev, payload)
 		got := &Event{Kind: ev.Kind, Name: ev.Name}
 		got.Kind.Import(got, payload)
+		got.Derive(&Raw{})
 		for i, f := range ev.Kind.Fields {
 			a, b := ev.Fields[i], got.Fields[i]
 			if a.Type == None && len(b.Text) == 0 && b.Num == 0 {
@@ -266,10 +270,10 @@ func TestPayloadRoundTrip(t *testing.T) {
 
 func TestExportKeepsPayload(t *testing.T) {
 	ev := with(PathOpen, "path", "/other")
-	ev.Payload = bytes.Repeat([]byte("payload."), PayloadSize/8)
+	ev.Origin = bytes.Repeat([]byte("payload."), PayloadSize/8)
 	got := make([]byte, PayloadSize)
 	ev.Kind.Export(ev, got)
-	if !bytes.Equal(got, ev.Payload) {
+	if !bytes.Equal(got, ev.Origin) {
 		t.Errorf("the payload became %q", got)
 	}
 	ev.Kind.Export(ev, nil) // must not panic
@@ -311,7 +315,7 @@ func FuzzPayload(f *testing.F) {
 			}
 		}
 		if keep {
-			ev.Payload = payload
+			ev.Origin = payload
 		}
 		checkText(t, AppendText(nil, &ev))
 		out := make([]byte, PayloadSize)
@@ -346,7 +350,7 @@ func BenchmarkText(b *testing.B) {
 	exec := with(ProcExec, "path", "/bin/sh", "argv", []string{"sh", "-c", "cat /etc/passwd | wc -l"}, "argc", 3)
 	connect := with(SockConnect, "family", 10, "addr", "2001:db8::1", "port", 443)
 	raw := with(PathOpen, "path", "/usr/lib/x86_64-linux-gnu/libcrypto.so.3")
-	raw.Payload = make([]byte, PayloadSize)
+	raw.Origin = make([]byte, PayloadSize)
 	for name, ev := range map[string]*Event{"open": open, "exec": exec, "connect6": connect, "payload": raw} {
 		b.Run(name, func(b *testing.B) {
 			buf := make([]byte, 0, 4096)
@@ -369,7 +373,7 @@ func TestTextAllocates(t *testing.T) {
 			if n := testing.AllocsPerRun(100, func() { buf = AppendText(buf[:0], &ev) }); n > 0 {
 				t.Errorf("%s: %v allocations", ev.Kind.Name, n)
 			}
-			ev.Payload = payload
+			ev.Origin = payload
 		}
 	}
 }

@@ -1,7 +1,5 @@
 package event
 
-import "strconv"
-
 // signals holds the names of the Linux signals without SIG, by number. Ruby
 // calls 0 EXIT; 16 (STKFLT) has no name there.
 var signals = [...]string{"EXIT", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
@@ -57,68 +55,3 @@ func CapName(c uint64) string {
 // readIDs is enum kernel_read_file_id, as the kernel itself names it.
 var readIDs = [...]string{"unknown", "firmware", "kernel-module", "kexec-image", "kexec-initramfs", "security-policy",
 	"x509-certificate"}
-
-// qtypes are the DNS question types that have a name here.
-var qtypes = map[uint16]string{1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT",
-	28: "AAAA", 29: "LOC", 33: "SRV", 35: "NAPTR", 39: "DNAME", 43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC",
-	48: "DNSKEY", 52: "TLSA", 64: "SVCB", 65: "HTTPS", 249: "TKEY", 250: "TSIG", 251: "IXFR", 252: "AXFR", 255: "ANY",
-	257: "CAA"}
-
-var qtypeNumbers = func() map[string]uint16 {
-	m := make(map[string]uint16, len(qtypes))
-	for n, s := range qtypes {
-		m[s] = n
-	}
-	return m
-}()
-
-// AppendQType appends a DNS question type's name: A, AAAA, ..., or TYPEn.
-func AppendQType(b []byte, t uint16) []byte {
-	if s := qtypes[t]; s != "" {
-		return append(b, s...)
-	}
-	return strconv.AppendUint(append(b, "TYPE"...), uint64(t), 10)
-}
-
-// openFlags are the open flags of every architecture but Alpha, MIPS, PA-RISC,
-// SPARC, ARM and PowerPC, which have some of their own; a flag of more than
-// one bit stands before its parts. O_LARGEFILE is left out: on 64 bits the
-// kernel sets it in every open.
-var openFlags = []struct {
-	bits uint64
-	name string
-}{
-	{0o100, "O_CREAT"}, {0o200, "O_EXCL"}, {0o400, "O_NOCTTY"}, {0o1000, "O_TRUNC"}, {0o2000, "O_APPEND"},
-	{0o4000, "O_NONBLOCK"}, {0o4010000, "O_SYNC"}, {0o10000, "O_DSYNC"}, {0o20000, "O_ASYNC"},
-	{0o40000, "O_DIRECT"}, {0o100000, ""}, {0o20200000, "O_TMPFILE"}, {0o200000, "O_DIRECTORY"},
-	{0o400000, "O_NOFOLLOW"}, {0o1000000, "O_NOATIME"}, {0o2000000, "O_CLOEXEC"}, {0o10000000, "O_PATH"},
-}
-
-// appendOpenFlags appends open flags by name, those without one in hexadecimal.
-func appendOpenFlags(b []byte, v Value) []byte {
-	f := v.Num
-	switch f & 3 {
-	case 0:
-		b = append(b, "O_RDONLY"...)
-	case 1:
-		b = append(b, "O_WRONLY"...)
-	case 2:
-		b = append(b, "O_RDWR"...)
-	default:
-		b = append(b, '3')
-	}
-	f &^= 3
-	for _, o := range openFlags {
-		if f&o.bits != o.bits {
-			continue
-		}
-		f &^= o.bits
-		if o.name != "" {
-			b = append(append(b, '|'), o.name...)
-		}
-	}
-	if f != 0 {
-		b = appendHex(append(b, "|0x"...), f, hexLower)
-	}
-	return b
-}

@@ -20,15 +20,56 @@ type slot struct {
 	field, at, size int
 }
 
+// layout is where the fields of a kind lie in a payload.
+type layout struct {
+	slots  []slot
+	decode func(ev *Event, payload []byte) // the fields that no slot tells, after the slots
+	encode func(ev *Event, payload []byte) // the reverse
+}
+
+var layouts = [NumKinds]layout{
+	PathOpen:       {slots: []slot{{PathOpenPath, 0, 256}}},
+	MmapExec:       {slots: []slot{{MmapExecPath, 0, 256}}},
+	Dlopen:         {slots: []slot{{DlopenPath, 0, 256}}},
+	SockConnect:    {slots: []slot{{SockConnectFamily, 0, 2}}, decode: decodeConnect, encode: encodeConnect},
+	OddSocket:      {slots: []slot{{OddSocketFamily, 0, 2}, {OddSocketType, 2, 2}, {OddSocketProtocol, 4, 2}}},
+	DNSReq:         {decode: decodeDNS, encode: encodeDNS},
+	ProcFork:       {slots: []slot{{ProcForkChildSpanID, 8, 8}}, decode: decodeFork, encode: encodeFork},
+	ProcExec:       {slots: []slot{{ProcExecPath, 0, 64}}, decode: decodeExec, encode: encodeExec},
+	PtraceCheck:    {slots: []slot{{PtraceCheckMode, 0, 4}}},
+	SbMount:        {slots: []slot{{SbMountFlags, 0, 8}, {SbMountDev, 8, 120}, {SbMountFstype, 128, 120}}},
+	KernelReadFile: {slots: []slot{{KernelReadFileID, 0, 4}, {KernelReadFileContents, 4, 4}}},
+	TaskKill:       {slots: []slot{{TaskKillSig, 0, 4}}},
+	SetidChange:    {slots: []slot{{SetidChangeFlags, 0, 4}}},
+	CapableCheck:   {slots: []slot{{CapableCheckCap, 0, 4}, {CapableCheckOpts, 4, 4}}},
+	BprmCreds:      {slots: []slot{{BprmCredsHasFile, 0, 1}, {BprmCredsPath, 1, 255}}},
+	FileSymlink:    {slots: []slot{{FileSymlinkTarget, 0, 128}, {FileSymlinkPath, 128, 128}}},
+	FileHardlink:   {slots: []slot{{FileHardlinkOldPath, 0, 128}, {FileHardlinkPath, 128, 128}}},
+	FileRename:     {slots: []slot{{FileRenameOldPath, 0, 128}, {FileRenamePath, 128, 128}}},
+	FileUnlink:     {decode: decodeUnlink, encode: encodeUnlink},
+	FileChmod:      {slots: []slot{{FileChmodMode, 0, 2}, {FileChmodPath, 2, 254}}},
+	FileGetdents:   {slots: []slot{{FileGetdentsFD, 0, 4}, {FileGetdentsCount, 4, 4}}},
+	SSLWrite:       {slots: []slot{{SSLWriteLen, 0, 4}}, decode: decodeTLS, encode: encodeTLS},
+	EnvCaccess:     {slots: []slot{{EnvCaccessOp, 0, 16}, {EnvCaccessKey, 16, 240}}, decode: decodeEnv},
+	SpanStart:      {slots: spanSlots, decode: decodeSpan},
+	SpanStop:       {slots: spanSlots, decode: decodeSpan},
+	SpanRaise: {slots: []slot{{SpanRaiseError, 0, 80}, {SpanRaiseMessage, 80, 80}, {SpanRaiseFile, 160, 80}, {SpanRaiseLine, 240, 8}},
+		decode: decodeRaise},
+}
+
+var spanSlots = []slot{{SpanName, 0, 128}, {SpanFile, 128, 120}, {SpanLine, 248, 8}}
+
 // Import fills ev's own fields from the payload of a vivarium-raw record,
 // which they alias where they can. Fields that a payload does not have stay
-// as they are; a payload of another size than PayloadSize is left alone. The
-// summary of an ssl_write is the TLSDecoder's business.
+// as they are; a payload of another size than PayloadSize is left alone. What
+// is derived from them is Event.Derive's business, the summary of an ssl_write
+// the one of httpsummary.Decoder.
 func (k *Kind) Import(ev *Event, payload []byte) {
 	if k == nil || len(payload) != PayloadSize {
 		return
 	}
-	for _, s := range k.slots {
+	l := &layouts[k.ID]
+	for _, s := range l.slots {
 		v, f := &ev.Fields[s.field], payload[s.at:s.at+s.size]
 		*v = Value{Type: k.Fields[s.field].Type, List: v.List}
 		if v.Type == Text {
@@ -49,10 +90,9 @@ func (k *Kind) Import(ev *Event, payload []byte) {
 			v.Num = binary.LittleEndian.Uint64(f)
 		}
 	}
-	if k.decode != nil {
-		k.decode(ev, payload)
+	if l.decode != nil {
+		l.decode(ev, payload)
 	}
-	ev.Derive()
 }
 
 // Export writes ev as the payload of a vivarium-raw record, which must be
@@ -62,15 +102,16 @@ func (k *Kind) Export(ev *Event, payload []byte) {
 	if len(payload) != PayloadSize {
 		return
 	}
-	if len(ev.Payload) == PayloadSize {
-		copy(payload, ev.Payload)
+	if len(ev.Origin) == PayloadSize {
+		copy(payload, ev.Origin)
 		return
 	}
 	clear(payload)
 	if k == nil {
 		return
 	}
-	for _, s := range k.slots {
+	l := &layouts[k.ID]
+	for _, s := range l.slots {
 		v, f := ev.Fields[s.field], payload[s.at:s.at+s.size]
 		if v.Type == Text {
 			copy(f, v.Text)
@@ -80,32 +121,9 @@ func (k *Kind) Export(ev *Event, payload []byte) {
 			f[i] = byte(v.Num >> (8 * i))
 		}
 	}
-	if k.encode != nil {
-		k.encode(ev, payload)
+	if l.encode != nil {
+		l.encode(ev, payload)
 	}
-}
-
-// Derive fills the fields that are names of numbers: sig_name, cap_name and
-// id_name. A number without a name leaves its field absent.
-func (ev *Event) Derive() {
-	switch ev.Kind {
-	case &Kinds[TaskKill]:
-		ev.setName(1, SignalName(int64(ev.Fields[0].Num)))
-	case &Kinds[CapableCheck]:
-		ev.setName(1, CapName(ev.Fields[0].Num))
-	case &Kinds[KernelReadFile]:
-		if id := ev.Fields[0].Num; id < uint64(len(readIDs)) {
-			ev.setName(3, readIDs[id])
-		}
-	}
-}
-
-func (ev *Event) setName(field int, name string) {
-	if name == "" {
-		return
-	}
-	v := &ev.Fields[field]
-	v.Type, v.Text = Text, append(v.Text[:0:0], name...)
 }
 
 // cString returns s up to its first NUL.
@@ -116,68 +134,45 @@ func cString(s []byte) []byte {
 	return s
 }
 
-func (ev *Event) setText(field int, s []byte) { ev.Fields[field].Type, ev.Fields[field].Text = Text, s }
+func putText(v *Value, text []byte) { v.Type, v.Text = Text, text }
 
-func (ev *Event) setUint(field int, n uint64) { ev.Fields[field].Type, ev.Fields[field].Num = Uint, n }
+func putUint(v *Value, n uint64) { v.Type, v.Num = Uint, n }
 
 func decodeConnect(ev *Event, p []byte) {
 	port := uint64(binary.BigEndian.Uint16(p[2:]))
-	switch ev.Fields[0].Num {
+	switch ev.Fields[SockConnectFamily].Num {
 	case afInet:
-		ev.setText(1, netip.AddrFrom4([4]byte(p[4:8])).AppendTo(nil))
-		ev.setUint(2, port)
+		putText(&ev.Fields[SockConnectAddr], netip.AddrFrom4([4]byte(p[4:8])).AppendTo(nil))
+		putUint(&ev.Fields[SockConnectPort], port)
 	case afInet6:
-		ev.setText(1, netip.AddrFrom16([16]byte(p[4:20])).AppendTo(nil))
-		ev.setUint(2, port)
+		putText(&ev.Fields[SockConnectAddr], netip.AddrFrom16([16]byte(p[4:20])).AppendTo(nil))
+		putUint(&ev.Fields[SockConnectPort], port)
 	}
 }
 
 func encodeConnect(ev *Event, p []byte) {
-	binary.BigEndian.PutUint16(p[2:], uint16(ev.Fields[2].Num))
-	if a, err := netip.ParseAddr(string(ev.Fields[1].Text)); err == nil {
+	binary.BigEndian.PutUint16(p[2:], uint16(ev.Fields[SockConnectPort].Num))
+	if a, err := netip.ParseAddr(string(ev.Fields[SockConnectAddr].Text)); err == nil {
 		copy(p[4:20], a.AsSlice())
 	}
-}
-
-// DNSName reads the name at the start of a DNS question and returns it with
-// dots between its labels and none at the end, and what follows it: nil if the
-// name runs past the end, is compressed or has a label over 63 bytes. The name
-// is appended to b.
-func DNSName(b, question []byte) (name, rest []byte) {
-	at := len(b)
-	for len(question) > 0 {
-		n := int(question[0])
-		if n == 0 {
-			return b, question[1:]
-		}
-		if n > 63 || n >= len(question) {
-			return b, nil
-		}
-		if len(b) > at {
-			b = append(b, '.')
-		}
-		b = append(b, question[1:1+n]...)
-		question = question[1+n:]
-	}
-	return b, nil
 }
 
 // dnsCapture is how much of a question vivarium captures, bytes.
 const dnsCapture = 64
 
 func decodeDNS(ev *Event, p []byte) {
-	name, rest := DNSName(nil, p)
+	name, rest, err := AppendDNSName(nil, p)
 	if len(name) == 0 {
 		return
 	}
-	ev.setText(0, bytes.TrimRight(name, "\x00")) // what was not captured of its last label
-	if end := PayloadSize - len(rest); rest != nil && end+4 <= dnsCapture && binary.BigEndian.Uint16(rest[2:]) != 0 {
-		ev.setText(1, AppendQType(nil, binary.BigEndian.Uint16(rest)))
+	putText(&ev.Fields[DNSReqQName], bytes.TrimRight(name, "\x00")) // what was not captured of its last label
+	if end := PayloadSize - len(rest); err == nil && end+4 <= dnsCapture && binary.BigEndian.Uint16(rest[2:]) != 0 {
+		putText(&ev.Fields[DNSReqQType], AppendQType(nil, binary.BigEndian.Uint16(rest)))
 	}
 }
 
 func encodeDNS(ev *Event, p []byte) {
-	name := ev.Fields[0].Text
+	name := ev.Fields[DNSReqQName].Text
 	for len(name) > 0 && len(p) > 1 {
 		label, rest, _ := bytes.Cut(name, []byte{'.'})
 		if len(label) == 0 || len(label) > 63 {
@@ -187,12 +182,7 @@ func encodeDNS(ev *Event, p []byte) {
 		n := copy(p[1:], label)
 		p, name = p[1+n:], rest
 	}
-	qtype := qtypeNumbers[string(ev.Fields[1].Text)]
-	if t := ev.Fields[1].Text; qtype == 0 && bytes.HasPrefix(t, []byte("TYPE")) {
-		for _, c := range t[4:] {
-			qtype = qtype*10 + uint16(c-'0')
-		}
-	}
+	qtype := ParseQType(ev.Fields[DNSReqQType].Text)
 	if qtype != 0 && len(p) >= 5 {
 		binary.BigEndian.PutUint16(p[1:], qtype)
 		p[4] = 1 // class IN
@@ -211,18 +201,18 @@ func decodeFork(ev *Event, p []byte) {
 	if pid == 0 || uint64(binary.LittleEndian.Uint32(p[4:])) != id {
 		pid = id // a later record may tell that it is a thread
 	}
-	ev.setUint(0, pid)
-	ev.setUint(1, id)
+	putUint(&ev.Fields[ProcForkChildPID], pid)
+	putUint(&ev.Fields[ProcForkChildTID], id)
 }
 
 func encodeFork(ev *Event, p []byte) {
-	tid := uint32(ev.Fields[1].Num)
+	tid := uint32(ev.Fields[ProcForkChildTID].Num)
 	if tid == 0 {
-		tid = uint32(ev.Fields[0].Num)
+		tid = uint32(ev.Fields[ProcForkChildPID].Num)
 	}
 	binary.LittleEndian.PutUint32(p, tid)
 	binary.LittleEndian.PutUint32(p[4:], tid)
-	binary.LittleEndian.PutUint32(p[forkPID:], uint32(ev.Fields[0].Num))
+	binary.LittleEndian.PutUint32(p[forkPID:], uint32(ev.Fields[ProcForkChildPID].Num))
 }
 
 // An exec's payload has room for the file and three arguments. Empty arguments
@@ -234,7 +224,7 @@ func decodeExec(ev *Event, p []byte) {
 	for n > 0 && p[n*execSlot] == 0 {
 		n--
 	}
-	v := &ev.Fields[1]
+	v := &ev.Fields[ProcExecArgv]
 	v.Type, v.List = List, v.List[:0]
 	for i := 1; i <= n; i++ {
 		v.List = append(v.List, cString(p[i*execSlot:(i+1)*execSlot]))
@@ -242,7 +232,7 @@ func decodeExec(ev *Event, p []byte) {
 }
 
 func encodeExec(ev *Event, p []byte) {
-	for i, arg := range ev.Fields[1].List {
+	for i, arg := range ev.Fields[ProcExecArgv].List {
 		if i == execArgs {
 			break
 		}
@@ -256,11 +246,11 @@ func decodeUnlink(ev *Event, p []byte) {
 	if dir := cString(p[128:]); len(dir) > 0 {
 		path = bytes.Join([][]byte{dir, path}, []byte{'/'})
 	}
-	ev.setText(0, path)
+	putText(&ev.Fields[FileUnlinkPath], path)
 }
 
 func encodeUnlink(ev *Event, p []byte) {
-	dir, name := []byte(nil), ev.Fields[0].Text
+	dir, name := []byte(nil), ev.Fields[FileUnlinkPath].Text
 	if i := bytes.LastIndexByte(name, '/'); i >= 0 {
 		dir, name = Basename(name[:i]), name[i+1:]
 	}
@@ -270,29 +260,30 @@ func encodeUnlink(ev *Event, p []byte) {
 
 func decodeTLS(ev *Event, p []byte) {
 	n := min(binary.LittleEndian.Uint32(p[4:]), tlsCapture)
-	ev.setUint(1, uint64(n))
-	ev.setText(4, p[tlsHeader:tlsHeader+n])
+	putUint(&ev.Fields[SSLWriteCaptured], uint64(n))
+	putText(&ev.Fields[SSLWriteData], p[tlsHeader:tlsHeader+n])
 }
 
 func encodeTLS(ev *Event, p []byte) {
-	binary.LittleEndian.PutUint32(p[4:], uint32(copy(p[tlsHeader:], ev.Fields[4].Text)))
+	binary.LittleEndian.PutUint32(p[4:], uint32(copy(p[tlsHeader:], ev.Fields[SSLWriteData].Text)))
 }
 
 // An environment event never carries a value: putenv's argument is cut at its
 // first "=". A function without a variable has no key.
 func decodeEnv(ev *Event, p []byte) {
-	key := &ev.Fields[1]
+	key := &ev.Fields[EnvCaccessKey]
 	if len(key.Text) == 0 {
 		*key = Value{}
 		return
 	}
-	if string(ev.Fields[0].Text) == "putenv" {
+	if string(ev.Fields[EnvCaccessOp].Text) == "putenv" {
 		key.Text, _, _ = bytes.Cut(key.Text, []byte{'='})
 	}
 }
 
 // Captures know no other source of spans than USDT probes.
-func decodeSpan(ev *Event, _ []byte) {
-	source := len(ev.Kind.Fields) - 1
-	ev.setText(source, []byte("usdt"))
-}
+func decodeSpan(ev *Event, _ []byte) { putText(&ev.Fields[SpanSource], sourceUSDT) }
+
+func decodeRaise(ev *Event, _ []byte) { putText(&ev.Fields[SpanRaiseSource], sourceUSDT) }
+
+var sourceUSDT = []byte("usdt")

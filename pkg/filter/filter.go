@@ -93,6 +93,7 @@ type Filter struct {
 	forgotten bool     // closed spans were forgotten
 	root      uint64   // the session's span; 0: none seen
 	lost      bool     // the last record but spans was a loss
+	policy    stream.Policy
 }
 
 // place is where in the pipeline the session that is read stands.
@@ -145,6 +146,8 @@ func (f *Filter) Apply(rec *stream.Record) (keep bool, set []stream.Set, err err
 		f.place = undecided
 		f.lost = false
 		f.root = 0
+		s, _ := rec.Session() // the Reader has looked at it
+		f.policy = s.Policy
 		f.forgotten = false
 		clear(f.seen)
 		clear(f.spans)
@@ -231,7 +234,7 @@ func (f *Filter) shows(ev *event.Event) bool {
 
 func (f *Filter) textOf(ev *event.Event) []byte {
 	if len(f.text) == 0 {
-		f.text = event.AppendText(f.text, ev)
+		f.text = f.policy.AppendText(f.text, ev)
 	}
 	return f.text
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 )
 
 // FuzzRun filters arbitrary bytes in many ways. What comes out must be a stream
@@ -31,24 +32,24 @@ func FuzzRun(f *testing.F) {
 				continue
 			}
 			var out bytes.Buffer
-			err = Run(stream.NewReader(bytes.NewReader(in)), New(sel), Msgpack(&out))
+			err = Run(stream.NewReader(bytes.NewReader(in), vivraw.Format), New(sel), Msgpack(&out))
 			if errors.Is(err, ErrNoSpans) {
 				continue
 			}
 			if n := count(out.Bytes()); n > all || o.All && n != all {
 				t.Errorf("%+v: %d records of %d", o, n, all)
 			}
-			if err := Run(stream.NewReader(bytes.NewReader(in)), New(sel), JSON(io.Discard)); err == nil {
+			if err := Run(stream.NewReader(bytes.NewReader(in), vivraw.Format), New(sel), JSON(io.Discard)); err == nil {
 				t.Error("no error at the end")
 			}
-			Run(stream.NewReader(bytes.NewReader(in)), New(sel), Raw(io.Discard))
+			Run(stream.NewReader(bytes.NewReader(in), vivraw.Format), New(sel), vivraw.NewWriter(io.Discard))
 		}
 	})
 }
 
 // count is how many records can be read.
 func count(in []byte) (n int) {
-	r := stream.NewReader(bytes.NewReader(in))
+	r := stream.NewReader(bytes.NewReader(in), vivraw.Format)
 	for {
 		if _, err := r.Next(); err != nil {
 			return n

@@ -22,7 +22,7 @@ type Options struct {
 	JSON       *string  // a vivarium filter object; wins over Events
 	Dedup      bool
 	Encoding   bool // an encoding was asked for: no default filter
-	Capture    bool // and it is a vivarium-raw capture, which has no spans
+	NoSpans    bool // and it is one that has no spans
 }
 
 // Selection is what the options select. JSON wins over Events, and All over
@@ -110,7 +110,7 @@ func (o *Options) Selection() (sel Selection, warnings []string, err error) {
 		sel.Depth = Depth(*o.Depth)
 	}
 	sel.Dedup = sel.Dedup || o.Dedup
-	sel.Rebuild = o.Capture
+	sel.Rebuild = o.NoSpans
 	return sel, warnings, nil
 }
 

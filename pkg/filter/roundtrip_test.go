@@ -17,6 +17,7 @@ import (
 	"vivarium/pkg/event"
 	"vivarium/pkg/span"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vmihailenco/msgpack/v5"
@@ -26,12 +27,15 @@ import (
 func convert(t testing.TB, in []byte, to func(io.Writer) Sink) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	err := Run(stream.NewReader(bytes.NewReader(in)), New(selection(t, Options{Encoding: true})), to(&out))
+	err := Run(stream.NewReader(bytes.NewReader(in), vivraw.Format), New(selection(t, Options{Encoding: true})), to(&out))
 	if err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
 		t.Fatal(err)
 	}
 	return out.Bytes()
 }
+
+// capturing is a Sink that writes a capture.
+func capturing(w io.Writer) Sink { return vivraw.NewWriter(w) }
 
 // capture writes a vivarium-raw capture as any program may have left it.
 func capture(rng *rand.Rand) []byte {
@@ -89,19 +93,19 @@ func capture(rng *rand.Rand) []byte {
 func TestCaptureIsTheSame(t *testing.T) {
 	for seed := range uint64(200) {
 		in := capture(rand.New(rand.NewPCG(seed, 2)))
-		if out := convert(t, in, Raw); !bytes.Equal(in, out) {
+		if out := convert(t, in, capturing); !bytes.Equal(in, out) {
 			t.Fatalf("seed %d, at once: %d bytes for %d", seed, len(out), len(in))
 		}
 		mid := convert(t, in, Msgpack)
-		if out := convert(t, mid, Raw); !bytes.Equal(in, out) {
+		if out := convert(t, mid, capturing); !bytes.Equal(in, out) {
 			t.Fatalf("seed %d: %d bytes for %d", seed, len(out), len(in))
 		}
 		var spans bytes.Buffer
 		b := span.New(stream.NewWriter(&spans), seed%2 == 0)
-		if err := b.Run(stream.NewReader(bytes.NewReader(mid))); err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
+		if err := b.Run(stream.NewReader(bytes.NewReader(mid), vivraw.Format)); err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
 			t.Fatal(err)
 		}
-		if out := convert(t, spans.Bytes(), Raw); !bytes.Equal(in, out) {
+		if out := convert(t, spans.Bytes(), capturing); !bytes.Equal(in, out) {
 			t.Fatalf("seed %d, through viv-spans: %d bytes for %d", seed, len(out), len(in))
 		}
 	}
@@ -176,7 +180,7 @@ func live(rng *rand.Rand, id event.ID) *event.Event {
 			}
 		}
 	}
-	ev.Derive()
+	ev.Derive(&event.Raw{})
 	return ev
 }
 
@@ -215,8 +219,8 @@ func TestCaptureCarries(t *testing.T) {
 			must(p.w.Event(ev))
 		}
 		p.end()
-		back := convert(t, convert(t, p.Bytes(), Raw), Msgpack)
-		r := stream.NewReader(bytes.NewReader(back))
+		back := convert(t, convert(t, p.Bytes(), capturing), Msgpack)
+		r := stream.NewReader(bytes.NewReader(back), vivraw.Format)
 		n := 0
 		for {
 			rec, err := r.Next()
@@ -284,7 +288,7 @@ func TestJSONCarries(t *testing.T) {
 	for _, o := range []Options{{Encoding: true}, {Events: []string{"path_open"}}} { // also what is changed on the way
 		var thin, out bytes.Buffer
 		for _, to := range []Sink{Msgpack(&thin), JSON(&out)} {
-			if err := Run(stream.NewReader(bytes.NewReader(in)), New(selection(t, o)), to); err != io.EOF {
+			if err := Run(stream.NewReader(bytes.NewReader(in), vivraw.Format), New(selection(t, o)), to); err != io.EOF {
 				t.Fatal(err)
 			}
 		}

@@ -69,17 +69,6 @@ func (s msgpackSink) Write(rec *stream.Record, set []stream.Set) error {
 func (s msgpackSink) Flush() error { return s.w.Flush() }
 func (s msgpackSink) Close() error { return s.w.Flush() }
 
-type rawSink struct{ w *stream.RawWriter }
-
-// Raw returns a Sink that writes a vivarium-raw v2 capture. That format has no
-// spans, so the changes that a Filter makes do not show in it, and events that
-// are hidden are not.
-func Raw(w io.Writer) Sink { return rawSink{stream.NewRawWriter(w)} }
-
-func (s rawSink) Write(rec *stream.Record, _ []stream.Set) error { return s.w.Record(rec) }
-func (s rawSink) Flush() error                                   { return nil }
-func (s rawSink) Close() error                                   { return s.w.Close() }
-
 // jsonSink writes a record per line. A record that changes is written as msgpack
 // first and read again, so that there is one way only to change a record.
 type jsonSink struct {

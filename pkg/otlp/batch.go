@@ -21,6 +21,14 @@ func (s Signal) String() string {
 	return "traces"
 }
 
+// items is what a signal's batches hold.
+func (s Signal) items() string {
+	if s == Logs {
+		return "log records"
+	}
+	return "spans"
+}
+
 // Batch is one export request.
 type Batch struct {
 	Signal Signal

@@ -15,6 +15,7 @@ import (
 
 	"vivarium/pkg/span"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -116,7 +117,7 @@ func exportCapture(t *testing.T, name string) []byte {
 	t.Helper()
 	var spans, out bytes.Buffer
 	b := span.New(stream.NewWriter(&spans), false)
-	if err := b.Run(stream.NewReader(bytes.NewReader(maybeGzip(t, captures+"/"+name+".vivraw")))); err != io.EOF && !isIncomplete(err) {
+	if err := b.Run(stream.NewReader(bytes.NewReader(maybeGzip(t, captures+"/"+name+".vivraw")), vivraw.Format)); err != io.EOF && !isIncomplete(err) {
 		t.Fatal(err)
 	}
 	export(t, spans.Bytes(), Options{Version: "test"}, func(b Batch) error { return WriteJSON(&out, b) })

@@ -398,12 +398,12 @@ func appendSpanAttrs(b []byte, o *openSpan, s *stream.Span) []byte {
 	return b
 }
 
-func appendPlaceAttrs(b []byte, field byte, file string, line int64) []byte {
+func appendPlaceAttrs(b []byte, f field, file string, line int64) []byte {
 	if file != "" {
-		b = attrText(b, field, "code.file.path", file)
+		b = attrText(b, f, "code.file.path", file)
 	}
 	if line > 0 {
-		b = attrInt(b, field, "code.line.number", line)
+		b = attrInt(b, f, "code.line.number", line)
 	}
 	return b
 }

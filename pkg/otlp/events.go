@@ -74,9 +74,9 @@ func (c *Converter) event(ev *event.Event) error {
 	if cap(c.target) > maxBytes { // a giant came by
 		c.target = nil
 	}
-	c.target = appendTarget(c.target[:0], ev)
-	return c.put(o, ev.PID, happening{ev.KtimeNS, name, severity, c.target}, func(b []byte, field byte) []byte {
-		return appendEventAttrs(b, field, ev, c.target)
+	c.target = appendTarget(c.target[:0], ev, &c.session.Policy)
+	return c.put(o, ev.PID, happening{ev.KtimeNS, name, severity, c.target}, func(b []byte, f field) []byte {
+		return appendEventAttrs(b, f, ev, c.target)
 	})
 }
 
@@ -93,9 +93,9 @@ func (c *Converter) loss(l *stream.Lost) error {
 		return nil
 	}
 	c.target = append(strconv.AppendUint(c.target[:0], l.Count, 10), " events lost"...)
-	return c.put(c.root, 0, happening{l.KtimeNS, lossName, severityError, c.target}, func(b []byte, field byte) []byte {
-		b = attrInt(b, field, "viv.lost_events", clampInt(l.Count))
-		return attrText(b, field, "viv.cause", l.Cause)
+	return c.put(c.root, 0, happening{l.KtimeNS, lossName, severityError, c.target}, func(b []byte, f field) []byte {
+		b = attrInt(b, f, "viv.lost_events", clampInt(l.Count))
+		return attrText(b, f, "viv.cause", l.Cause)
 	})
 }
 
@@ -109,7 +109,7 @@ type happening struct {
 
 // put exports what happened in span o: as one of its events, or as a log
 // record of process pid.
-func (c *Converter) put(o *openSpan, pid uint32, h happening, attrs func(b []byte, field byte) []byte) error {
+func (c *Converter) put(o *openSpan, pid uint32, h happening, attrs func(b []byte, f field) []byte) error {
 	at := c.wall(h.ktime)
 	if c.opt.EventsAsLogs {
 		return c.log(o, pid, at, h, attrs)
@@ -136,7 +136,7 @@ func (c *Converter) put(o *openSpan, pid uint32, h happening, attrs func(b []byt
 	return nil
 }
 
-func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs func(b []byte, field byte) []byte) error {
+func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs func(b []byte, f field) []byte) error {
 	trace := o.TraceID
 	if trace == [16]byte{} {
 		trace = c.session.TraceID
@@ -158,49 +158,46 @@ func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs f
 }
 
 // appendTarget appends the event's text, in the form that vivarium exports.
-func appendTarget(b []byte, ev *event.Event) []byte {
+func appendTarget(b []byte, ev *event.Event, p *stream.Policy) []byte {
 	if ev.Kind != &event.Kinds[event.SSLWrite] {
-		return event.AppendText(b, ev)
+		return p.AppendText(b, ev)
 	}
 	length, captured := ev.Get("len").Num, ev.Get("captured").Num
-	if ev.Payload != nil {
-		captured = min(captured, 248) // what a record of a capture holds
-	}
 	b = strconv.AppendUint(append(b, "data_len="...), length, 10)
 	return strconv.AppendUint(append(b, " cap_len="...), captured, 10)
 }
 
 // appendEventAttrs appends vivarium's attributes in its order, then what the
 // semantic conventions have for them, then what is viv's own.
-func appendEventAttrs(b []byte, field byte, ev *event.Event, target []byte) []byte {
-	b = attrInt(b, field, "thread.id", int64(ev.TID))
-	b = attrInt(b, field, "process.pid", int64(ev.PID))
-	b = attrInt(b, field, "user.id", int64(ev.UID))
-	b = attrInt(b, field, "group.id", int64(ev.GID))
-	b = attrText(b, field, "severity", ev.Severity().String())
+func appendEventAttrs(b []byte, f field, ev *event.Event, target []byte) []byte {
+	b = attrInt(b, f, "thread.id", int64(ev.TID))
+	b = attrInt(b, f, "process.pid", int64(ev.PID))
+	b = attrInt(b, f, "user.id", int64(ev.UID))
+	b = attrInt(b, f, "group.id", int64(ev.GID))
+	b = attrText(b, f, "severity", ev.Severity().String())
 	if len(ev.Comm) > 0 {
-		b = attrText(b, field, "process.command", view(ev.Comm))
+		b = attrText(b, f, "process.command", view(ev.Comm))
 	}
 	if len(target) > 0 {
-		b = attrText(b, field, "target", view(target))
+		b = attrText(b, f, "target", view(target))
 	}
 	switch ev.Kind {
 	case &event.Kinds[event.SockConnect]:
 		if addr := ev.Get("addr").Text; len(addr) > 0 {
-			b = attrText(b, field, "network.peer.address", view(addr))
+			b = attrText(b, f, "network.peer.address", view(addr))
 			if port := ev.Get("port"); port.Type != event.None {
-				b = attrInt(b, field, "network.peer.port", int64(port.Num))
+				b = attrInt(b, f, "network.peer.port", int64(port.Num))
 			}
 		} else if path := ev.Get("path").Text; len(path) > 0 {
-			b = attrText(b, field, "network.peer.address", view(path))
-			b = attrText(b, field, "network.transport", "unix")
+			b = attrText(b, f, "network.peer.address", view(path))
+			b = attrText(b, f, "network.transport", "unix")
 		}
 	case &event.Kinds[event.ProcExec]:
 		if path := ev.Get("path").Text; len(path) > 0 {
-			b = attrText(b, field, "process.executable.path", view(path))
+			b = attrText(b, f, "process.executable.path", view(path))
 		}
 		if argv := ev.Get("argv"); argv.Type != event.None {
-			b = attrList(b, field, "process.command_args", func(yield func(string) bool) {
+			b = attrList(b, f, "process.command_args", func(yield func(string) bool) {
 				for _, a := range argv.List {
 					if !yield(view(a)) {
 						return
@@ -210,25 +207,25 @@ func appendEventAttrs(b []byte, field byte, ev *event.Event, target []byte) []by
 		}
 	case &event.Kinds[event.SSLWrite]:
 		if s := ev.Get("summary").Text; len(s) > 0 {
-			b = attrText(b, field, "viv.summary", view(s))
+			b = attrText(b, f, "viv.summary", view(s))
 		}
 	case &event.Kinds[event.SpanRaise]:
 		if class := ev.Get("error").Text; len(class) > 0 {
-			b = attrText(b, field, "exception.type", view(class))
+			b = attrText(b, f, "exception.type", view(class))
 		}
 		if m := ev.Get("message").Text; len(m) > 0 {
-			b = attrText(b, field, "exception.message", view(m))
+			b = attrText(b, f, "exception.message", view(m))
 		}
-		b = appendPlaceAttrs(b, field, view(ev.Get("file").Text), int64(ev.Get("line").Num))
+		b = appendPlaceAttrs(b, f, view(ev.Get("file").Text), int64(ev.Get("line").Num))
 	}
 	if len(ev.Error) > 0 {
-		b = attrText(b, field, "error.type", view(ev.Error))
+		b = attrText(b, f, "error.type", view(ev.Error))
 	}
 	if ev.OutcomeUnknown {
-		b = attrText(b, field, "viv.outcome", "unknown")
+		b = attrText(b, f, "viv.outcome", "unknown")
 	}
 	if ev.Truncated {
-		b = attrBool(b, field, "viv.truncated", true)
+		b = attrBool(b, f, "viv.truncated", true)
 	}
 	return b
 }

@@ -3,8 +3,6 @@ package otlp
 import (
 	"fmt"
 	"io"
-	"os"
-	"syscall"
 
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
@@ -34,10 +32,4 @@ func WriteJSON(w io.Writer, b Batch) error {
 	}
 	_, err = w.Write(append(line, '\n'))
 	return err
-}
-
-// CreateFile opens a file to write: a new one can be read by its owner only, an
-// old one is emptied, a symbolic link is refused.
-func CreateFile(name string) (*os.File, error) {
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"vivarium/pkg/private"
 )
 
 // spool is a directory with a file per batch: its request in protobuf and
@@ -25,17 +27,7 @@ type spool struct {
 // openSpool opens the directory, makes it when it is not there, and returns
 // what an earlier process left in it, oldest first.
 func openSpool(name string) (*spool, []*entry, error) {
-	if err := os.Mkdir(name, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, nil, fmt.Errorf("make the spool: %w", err)
-	}
-	st, err := os.Lstat(name)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open the spool: %w", err)
-	}
-	if !st.IsDir() || st.Mode().Perm()&0o077 != 0 {
-		return nil, nil, fmt.Errorf("open the spool: %s must be a directory that only its owner can read (mode 0700)", name)
-	}
-	dir, err := os.OpenRoot(name)
+	dir, err := private.Dir(name)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the spool: %w", err)
 	}

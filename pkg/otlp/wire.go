@@ -3,9 +3,10 @@ package otlp
 import (
 	"encoding/binary"
 	"iter"
-	"math/bits"
 	"unicode/utf8"
 	"unsafe"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // OTLP messages are appended in their protobuf encoding as the records come:
@@ -15,17 +16,31 @@ import (
 //
 // Field numbers are those of opentelemetry-proto 1.x, all below 16.
 
-// wire types of protobuf fields
-const (
-	varint    = 0
-	fixed64   = 1
-	delimited = 2
-)
+// field is the number of a protobuf field.
+type field = protowire.Number
+
+// appendTag and appendVarint1 are protowire.AppendTag and AppendVarint for what
+// is nearly always one byte. They are inlined, which makes a span an eighth
+// cheaper.
+func appendTag(b []byte, f field, t protowire.Type) []byte {
+	return append(b, byte(protowire.EncodeTag(f, t)))
+}
+
+func appendVarint1(b []byte, v uint64) []byte {
+	if v < 0x80 {
+		return append(b, byte(v))
+	}
+	return protowire.AppendVarint(b, v)
+}
+
+func appendString(b []byte, v string) []byte {
+	return append(appendVarint1(b, uint64(len(v))), v...)
+}
 
 // begin appends the head of a nested message; end, with the place that begin
 // returned, completes it once its body is appended.
-func begin(b []byte, field byte) ([]byte, int) {
-	b = append(b, field<<3|delimited, 0)
+func begin(b []byte, f field) ([]byte, int) {
+	b = append(appendTag(b, f, protowire.BytesType), 0)
 	return b, len(b)
 }
 
@@ -35,39 +50,36 @@ func end(b []byte, body int) []byte {
 		b[body-1] = byte(n)
 		return b
 	}
-	var length [binary.MaxVarintLen64]byte
-	w := binary.PutUvarint(length[:], uint64(n))
-	b = append(b, length[1:w]...) // only to make room
-	copy(b[body-1+w:], b[body:body+n])
-	copy(b[body-1:], length[:w])
+	var buf [binary.MaxVarintLen64]byte
+	length := protowire.AppendVarint(buf[:0], uint64(n))
+	b = append(b, length[1:]...) // only to make room
+	copy(b[body-1+len(length):], b[body:body+n])
+	copy(b[body-1:], length)
 	return b
 }
 
-func appendVarint(b []byte, field byte, v uint64) []byte {
-	return binary.AppendUvarint(append(b, field<<3|varint), v)
+func appendVarint(b []byte, f field, v uint64) []byte {
+	return appendVarint1(appendTag(b, f, protowire.VarintType), v)
 }
 
-func appendFixed64(b []byte, field byte, v uint64) []byte {
-	return binary.LittleEndian.AppendUint64(append(b, field<<3|fixed64), v)
+func appendFixed64(b []byte, f field, v uint64) []byte {
+	return protowire.AppendFixed64(appendTag(b, f, protowire.Fixed64Type), v)
 }
 
 // appendBytes appends bytes that need not be text: ids, and whole messages.
-func appendBytes(b []byte, field byte, v []byte) []byte {
-	b = binary.AppendUvarint(append(b, field<<3|delimited), uint64(len(v)))
-	return append(b, v...)
+func appendBytes(b []byte, f field, v []byte) []byte {
+	return protowire.AppendBytes(appendTag(b, f, protowire.BytesType), v)
 }
 
 // appendSpanID appends a span id, which OTLP writes big-endian.
-func appendSpanID(b []byte, field byte, id uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(b, field<<3|delimited, 8), id)
+func appendSpanID(b []byte, f field, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(appendTag(b, f, protowire.BytesType), 8), id)
 }
 
 // appendText appends text. A byte that is not UTF-8, which protobuf and JSON
 // forbid, becomes U+FFFD.
-func appendText(b []byte, field byte, v string) []byte {
-	v = valid(v)
-	b = binary.AppendUvarint(append(b, field<<3|delimited), uint64(len(v)))
-	return append(b, v...)
+func appendText(b []byte, f field, v string) []byte {
+	return appendString(appendTag(b, f, protowire.BytesType), valid(v))
 }
 
 func valid(v string) string {
@@ -80,41 +92,35 @@ func valid(v string) string {
 // view is text as a string, good for no longer than the text itself.
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
-// The attr functions append a KeyValue as the given field. Keys are ASCII and
-// shorter than 100 bytes.
+// The attr functions append a KeyValue as the given field.
 
-func attrKey(b []byte, field byte, key string, value int) []byte {
-	b = binary.AppendUvarint(append(b, field<<3|delimited), uint64(2+len(key)+1+size(value)+value))
-	b = append(append(b, 1<<3|delimited, byte(len(key))), key...)
-	return binary.AppendUvarint(append(b, 2<<3|delimited), uint64(value))
+// attrKey appends all of it but the fields of its AnyValue, of which it takes
+// the length.
+func attrKey(b []byte, f field, key string, value int) []byte {
+	const tag = 1 // bytes of the tags of key and value
+	b = appendTag(b, f, protowire.BytesType)
+	b = appendVarint1(b, uint64(tag+protowire.SizeBytes(len(key))+tag+protowire.SizeBytes(value)))
+	b = appendString(appendTag(b, 1, protowire.BytesType), key)
+	return appendVarint1(appendTag(b, 2, protowire.BytesType), uint64(value))
 }
 
-// size is how long a length is.
-func size(n int) int { return (bits.Len(uint(n)|1) + 6) / 7 }
-
-func attrText(b []byte, field byte, key, v string) []byte {
+func attrText(b []byte, f field, key, v string) []byte {
 	v = valid(v)
-	b = attrKey(b, field, key, 1+size(len(v))+len(v))
-	b = binary.AppendUvarint(append(b, 1<<3|delimited), uint64(len(v)))
-	return append(b, v...)
+	b = attrKey(b, f, key, protowire.SizeTag(1)+protowire.SizeBytes(len(v)))
+	return appendString(appendTag(b, 1, protowire.BytesType), v)
 }
 
-func attrBool(b []byte, field byte, key string, v bool) []byte {
-	b = append(attrKey(b, field, key, 2), 2<<3|varint, 0)
-	if v {
-		b[len(b)-1] = 1
-	}
-	return b
+func attrBool(b []byte, f field, key string, v bool) []byte {
+	return appendVarint(attrKey(b, f, key, protowire.SizeTag(2)+1), 2, protowire.EncodeBool(v))
 }
 
-func attrInt(b []byte, field byte, key string, v int64) []byte {
-	b = attrKey(b, field, key, 1+size(int(v)))
-	return appendVarint(b, 3, uint64(v))
+func attrInt(b []byte, f field, key string, v int64) []byte {
+	return appendVarint(attrKey(b, f, key, protowire.SizeTag(3)+protowire.SizeVarint(uint64(v))), 3, uint64(v))
 }
 
 // attrList appends the texts of a list.
-func attrList(b []byte, field byte, key string, list iter.Seq[string]) []byte {
-	b, kv := begin(b, field)
+func attrList(b []byte, f field, key string, list iter.Seq[string]) []byte {
+	b, kv := begin(b, f)
 	b = appendText(b, 1, key)
 	b, value := begin(b, 2)
 	b, array := begin(b, 5)

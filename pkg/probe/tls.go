@@ -3,13 +3,14 @@ package probe
 import (
 	"vivarium/bpf"
 	"vivarium/pkg/event"
+	"vivarium/pkg/httpsummary"
 	"vivarium/pkg/mask"
 )
 
 // tlsWrites makes the events of what programs write into TLS connections. The
 // zero value is ready for use.
 type tlsWrites struct {
-	dec           event.TLSDecoder
+	dec           httpsummary.Decoder
 	recent, older map[tlsConn]uint64 // the connections' ids; at most maxTLSConns each
 	last          uint64
 	summary       []byte

@@ -17,7 +17,6 @@
 package span
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -108,8 +107,7 @@ type Builder struct {
 	session open
 	mainTID uint32
 	targets []uint32
-	capture bool   // the session comes from a vivarium-raw capture
-	stop    uint64 // and this is when it ended, ns; 0: not known
+	policy  stream.Policy
 	newest  uint64 // ktime of the session
 	losses  uint64 // lost records of the session
 	opened  uint64 // threads of the session
@@ -239,15 +237,7 @@ func (b *Builder) begin(rec *stream.Record) {
 	b.mode = begun
 	b.mainTID, b.targets = s.MainTID, s.Targets
 	b.newest, b.losses, b.opened = s.StartKtimeNS, 0, 0
-	b.capture, b.stop = s.Header != nil, 0
-	if b.capture {
-		var h struct {
-			Stop json.Number `json:"session_stop_ktime"`
-		}
-		if json.Unmarshal(s.Header, &h) == nil {
-			b.stop, _ = strconv.ParseUint(h.Stop.String(), 10, 64)
-		}
-	}
+	b.policy = s.Policy
 	trace := s.TraceID
 	if trace == ([16]byte{}) {
 		trace = TraceID(uint64(s.ObserverPID), uint64(s.MainTID), sessionSalt, s.StartKtimeNS)
@@ -294,7 +284,7 @@ func (b *Builder) finish(stop uint64, cut bool) error {
 			end := max(t.last, stop)
 			if t.TID == b.mainTID {
 				end = stop
-				t.Dangling = !b.capture // its capture ends with the session
+				t.Dangling = !b.policy.MainThreadStays // it ends with the session
 			}
 			if err := b.write(&t.open, end); err != nil {
 				return err
@@ -373,15 +363,15 @@ func (b *Builder) event(rec *stream.Record) error {
 			return err
 		}
 	case is(ev, event.ProcExit):
-		if b.capture && t.TID == b.mainTID {
-			break // vivarium was not done with it
+		if b.policy.MainThreadStays && t.TID == b.mainTID {
+			break
 		}
 		if err := b.splice(rec, ev, span); err != nil {
 			return err
 		}
 		stop := ev.KtimeNS
-		if b.stop != 0 {
-			stop = b.stop
+		if b.policy.MethodsEndKtimeNS != 0 {
+			stop = b.policy.MethodsEndKtimeNS
 		}
 		return b.end(t, stop, ev.KtimeNS)
 	}
@@ -477,7 +467,7 @@ func (b *Builder) openThread(t *thread, ev *event.Event) (*thread, error) {
 	t.StartKtimeNS, t.last = ev.KtimeNS, ev.KtimeNS
 	t.losses = b.losses
 	if ev.TID == b.mainTID || slices.Contains(b.targets, ev.TID) {
-		t.target = was.state == fresh || b.capture
+		t.target = was.state == fresh || b.policy.MainThreadStays
 	}
 	switch p := b.owns[ev.ParentSpanID]; {
 	case t.target:

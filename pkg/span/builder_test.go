@@ -11,6 +11,7 @@ import (
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -844,7 +845,7 @@ func build(in []byte, perMethod bool, max bounds) ([]byte, Stats, error) {
 			*m.bound = m.to
 		}
 	}
-	err := b.Run(stream.NewReader(bytes.NewReader(in)))
+	err := b.Run(stream.NewReader(bytes.NewReader(in), vivraw.Format))
 	return out.Bytes(), b.Stats, err
 }
 
@@ -868,7 +869,7 @@ func encode(t testing.TB, text string) []byte {
 			s := stream.Session{Version: stream.Version, StartKtimeNS: 10, ObserverPID: 1, MainTID: uint32(num(t, f[1]))}
 			s.Targets = []uint32{s.MainTID}
 			if len(f) > 2 {
-				s.Header = fmt.Appendf(nil, `{"session_stop_ktime":%s}`, f[3])
+				s.Origin = fmt.Appendf(nil, `{"session_stop_ktime":%s}`, f[3])
 			}
 			w.Session(&s)
 		case "lost":
@@ -973,7 +974,7 @@ func render(t testing.TB, data []byte) string {
 		return "-"
 	}
 	opened := map[uint64]uint64{}
-	r := stream.NewReader(bytes.NewReader(data))
+	r := stream.NewReader(bytes.NewReader(data), vivraw.Format)
 	for {
 		rec, err := r.Next()
 		if err != nil {
@@ -1078,7 +1079,7 @@ func check(data []byte, max bounds, strict bool) error {
 		}
 		return nil
 	}
-	r := stream.NewReader(bytes.NewReader(data))
+	r := stream.NewReader(bytes.NewReader(data), vivraw.Format)
 	for {
 		rec, err := r.Next()
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 )
 
 // FuzzRecords makes records of few threads and few ids from the input, four
@@ -23,7 +24,7 @@ func FuzzRecords(f *testing.F) {
 		session := func(x byte) {
 			s := stream.Session{Version: stream.Version, StartKtimeNS: 10, MainTID: uint32(x & 7), Targets: []uint32{uint32(x >> 4)}}
 			if x&8 != 0 {
-				s.Header = []byte(`{"session_stop_ktime":100}`)
+				s.Origin = []byte(`{"session_stop_ktime":100}`)
 			}
 			w.Session(&s)
 		}
@@ -104,7 +105,7 @@ func FuzzRecords(f *testing.F) {
 		b := New(stream.NewWriter(&out), len(data)&1 != 0)
 		b.max = max
 		b.names["x"] = "x"
-		err := b.Run(stream.NewReader(bytes.NewReader(in.Bytes())))
+		err := b.Run(stream.NewReader(bytes.NewReader(in.Bytes()), vivraw.Format))
 		if err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
 			t.Fatal(err)
 		}
@@ -125,14 +126,14 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b := New(stream.NewWriter(io.Discard), false)
-		b.Run(stream.NewReader(bytes.NewReader(data)))
+		b.Run(stream.NewReader(bytes.NewReader(data), vivraw.Format))
 	})
 }
 
 // dump shows the events of a stream to a person.
 func dump(data []byte) string {
 	var s strings.Builder
-	r := stream.NewReader(bytes.NewReader(data))
+	r := stream.NewReader(bytes.NewReader(data), vivraw.Format)
 	for {
 		rec, err := r.Next()
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -128,7 +129,7 @@ func export(t *testing.T, data []byte) map[string]exported {
 	time := func(ktime uint64) string {
 		return strconv.FormatInt(session.StartUnixNS+int64(ktime-session.StartKtimeNS), 10)
 	}
-	r := stream.NewReader(bytes.NewReader(data))
+	r := stream.NewReader(bytes.NewReader(data), vivraw.Format)
 	for {
 		rec, err := r.Next()
 		if err != nil {

@@ -21,9 +21,10 @@ type Record struct {
 	// copying, it is valid until the Reader's next Next.
 	Raw []byte
 
-	header int // length of the map's header
-	pairs  []pair
-	ev     event.Event
+	header  int // length of the map's header
+	pairs   []pair
+	ev      event.Event
+	formats []Format // of its Reader
 }
 
 // pair is where a key and its value lie in Raw. The key's text ends where the
@@ -41,6 +42,25 @@ func (rec *Record) find(key string) (p pair, ok bool) {
 		}
 	}
 	return pair{}, false
+}
+
+// Uint returns the unsigned integer under a key, for keys that only the format
+// knows that wrote them. ok says whether it is there.
+func (rec *Record) Uint(key string) (n uint64, ok bool) {
+	p, ok := rec.find(key)
+	if !ok {
+		return 0, false
+	}
+	return uintOf(rec.value(p))
+}
+
+// Bytes returns the text or the bytes under a key, as Uint does.
+func (rec *Record) Bytes(key string) (b []byte, ok bool) {
+	p, ok := rec.find(key)
+	if !ok {
+		return nil, false
+	}
+	return textOf(rec.value(p))
 }
 
 // parse makes rec the record at the beginning of b.
@@ -80,7 +100,7 @@ func (rec *Record) parse(b []byte) error {
 			return errShort
 		}
 		kv.end = uint32(p)
-		if p > maxRecord {
+		if p > MaxRecord {
 			return errTooLong
 		}
 		if len(rec.pairs) == maxKeys {
@@ -173,8 +193,8 @@ func (rec *Record) Event() (*event.Event, error) {
 			ev.Truncated, _ = boolOf(v)
 		case "hidden":
 			ev.Hidden, _ = boolOf(v)
-		case "payload":
-			ev.Payload, _ = textOf(v)
+		case keyEventOrigin:
+			ev.Origin, _ = textOf(v)
 		default:
 			if j := fieldIndex(ev.Kind, k, next); j >= 0 {
 				setField(ev, j, v)
@@ -315,14 +335,15 @@ func (rec *Record) Session() (Session, error) {
 			s.Masked, _ = boolOf(v)
 		case "probe_version":
 			s.ProbeVersion = stringOf(v)
-		case "header":
+		case keySessionOrigin:
 			t, _ := textOf(v)
-			s.Header = bytes.Clone(t)
+			s.Origin = bytes.Clone(t)
 		}
 	}
 	if format != "viv" {
-		return s, formatErrorf("this is no viv stream: its session has format %+q", format)
+		return s, FormatErrorf("this is no viv stream: its session has format %+q", format)
 	}
+	s.Policy = policy(rec.formats, s.Origin)
 	return s, nil
 }
 
@@ -438,9 +459,9 @@ func (rec *Record) End() (End, error) {
 			e.Alive, _ = uintOf(v)
 		case "cut":
 			e.Cut, _ = boolOf(v)
-		case keyTail:
+		case keyEndOrigin:
 			t, _ := textOf(v)
-			e.Tail = bytes.Clone(t)
+			e.Origin = bytes.Clone(t)
 		}
 	}
 	return e, rec.is(TypeEnd)

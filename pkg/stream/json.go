@@ -14,7 +14,7 @@ import (
 
 // AppendJSON appends rec as one JSON object, without a newline. It has the keys
 // of the stream; span ids are 16 lower-case hex digits and trace ids 32. Bytes
-// that are not UTF-8, and always those of a capture (`payload`), are an object
+// that are not UTF-8, and always those of another Format, are an object
 // {"base64":"..."}. Characters that drive a terminal are escaped.
 func AppendJSON(b []byte, rec *Record) []byte {
 	b = append(b, '{')
@@ -45,7 +45,7 @@ func appendJSONPair(b, key, v []byte) []byte {
 		if id, ok := traceIDOf(v); ok {
 			return append(hex.AppendEncode(append(b, '"'), id[:]), '"')
 		}
-	case k == "payload" || k == keyNames || k == keyTail:
+	case k == keyEventOrigin || k == keyEndOrigin || strings.HasPrefix(k, "raw_"):
 		if t, ok := textOf(v); ok {
 			return appendBase64(b, t)
 		}

@@ -15,7 +15,7 @@ func TestJSON(t *testing.T) {
 	ev := sampleEvent()
 	ev.Fields[0].Text = []byte("/tmp/\"q\"\\\n\x1b[31mé\u202e☃𝄞\U000e0001")
 	raw := sampleEvent()
-	raw.Comm, raw.Payload = []byte("\xffx"), []byte("abc")
+	raw.Comm, raw.Origin = []byte("\xffx"), []byte("abc")
 	for _, test := range []struct {
 		rec  []byte
 		want string

@@ -14,11 +14,13 @@ import (
 // The library's Decoder and Encoder would do both, at three times the cost: a
 // filter wants to know where the values of a record lie, not the values.
 
+// MaxRecord is how long a record may be, bytes.
+const MaxRecord = 16 << 20
+
 const (
-	maxRecord = 16 << 20 // bytes of one record
-	maxKeys   = 1 << 15  // keys of one record
-	maxList   = 1 << 16  // elements of an event's list
-	maxDepth  = 32       // containers in containers in a record
+	maxKeys  = 1 << 15 // keys of one record
+	maxList  = 1 << 16 // elements of an event's list
+	maxDepth = 32      // containers in containers in a record
 )
 
 // What can be wrong with bytes that should be a msgpack value.
@@ -108,7 +110,7 @@ func item(b []byte, p int) (end int, children uint64, err error) {
 	case msgpcode.Map16, msgpcode.Map32:
 		return end, 2 * n, nil
 	}
-	if n > maxRecord {
+	if n > MaxRecord {
 		return 0, 0, errTooLong
 	}
 	if end += int(n); end > len(b) {

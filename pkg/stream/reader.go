@@ -14,13 +14,14 @@ import (
 // Every whole record before that has been returned.
 var ErrIncomplete = errors.New("the stream is incomplete")
 
-// FormatError says that the input is no stream and no capture that this
-// version can read. Its text is one line.
+// FormatError says that the input is no stream and no session of another format
+// that this version can read. Its text is one line.
 type FormatError struct{ msg string }
 
 func (e *FormatError) Error() string { return e.msg }
 
-func formatErrorf(format string, args ...any) error {
+// FormatErrorf returns a FormatError. Its text must be one line.
+func FormatErrorf(format string, args ...any) error {
 	return &FormatError{fmt.Sprintf(format, args...)}
 }
 
@@ -36,12 +37,12 @@ func incompletef(format string, args ...any) error {
 
 const readSize = 128 << 10
 
-// Reader reads a stream record by record. It recognises viv's msgpack stream
-// and a vivarium-raw v2 capture by their first byte, and streams of either
-// kind one behind the other.
+// Reader reads a stream record by record. Sessions of the formats that it was
+// given are recognised by their first byte; those and streams may follow each
+// other in any order.
 //
-// A Reader holds one record of at most 16 MiB and what else one read gave it;
-// a capture it holds wholly, because it has to be sorted.
+// A Reader holds one record of at most 16 MiB and what else one read gave it.
+// How much of its input another format holds is that format's business.
 type Reader struct {
 	r   io.Reader
 	buf []byte // what was read; buf[pos:] is still to be parsed
@@ -55,19 +56,26 @@ type Reader struct {
 	scan  scanner
 	err   error // what Next returned last
 
-	capture *capture // records come from it while it has some
+	formats []Format
+	source  *Source // records come from it while it has some
 
 	begun    bool // a session was seen
 	open     bool // a session is open: its end is still to come
 	sessions int
 	unended  int    // the first session without an end; 0: none
 	cut      bool   // an end record said that its capture was cut
-	cutHow   string // of a capture that this Reader read
+	cutHow   string // Cut of the last Source
 	lost     uint64
 }
 
-// NewReader returns a Reader of r.
-func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
+// NewReader returns a Reader of r, which may hold sessions of other formats.
+func NewReader(r io.Reader, formats ...Format) *Reader {
+	reader := &Reader{r: r, formats: formats}
+	for i := range reader.recs {
+		reader.recs[i].formats = formats
+	}
+	return reader
+}
 
 // Next returns the next record, which is valid until Next is called again.
 //
@@ -120,14 +128,14 @@ func (r *Reader) Lost() uint64 { return r.lost }
 // look parses the next record if it is wholly in the buffer.
 func (r *Reader) look() error {
 	rec := &r.recs[1-r.cur]
-	if r.capture != nil {
-		b, err := r.capture.next()
+	if r.source != nil {
+		b, err := r.source.Next()
 		if err == nil {
 			err = rec.parse(b)
 			r.ahead = err == nil
 			return err
 		}
-		r.capture = nil
+		r.source = nil
 		if err != io.EOF {
 			return err
 		}
@@ -137,8 +145,8 @@ func (r *Reader) look() error {
 		return errShort
 	}
 	switch c := b[0]; {
-	case c == '{':
-		return errShort // fill reads captures
+	case r.format(c) != nil:
+		return errShort // fill opens it
 	case !msgpcode.IsFixedMap(c) && c != msgpcode.Map16 && c != msgpcode.Map32:
 		return r.broken(fmt.Sprintf("%s where a record should begin", sight(b)))
 	}
@@ -157,7 +165,7 @@ func (r *Reader) look() error {
 			r.scan.pos = 0
 		}
 	}
-	if err == errShort && len(b) < maxRecord {
+	if err == errShort && len(b) < MaxRecord {
 		return errShort
 	}
 	if err == errShort {
@@ -174,7 +182,7 @@ func (r *Reader) look() error {
 // broken is the error for bytes that are no record.
 func (r *Reader) broken(what string) error {
 	if !r.begun {
-		return formatErrorf("this is no viv stream: %s", what)
+		return FormatErrorf("this is no viv stream: %s", what)
 	}
 	return incompletef("the stream is broken at byte %d: %s", r.off+int64(r.pos), what)
 }
@@ -189,8 +197,10 @@ func sight(b []byte) string {
 
 // fill reads more, or io.EOF when there is no more. The bytes before pos go.
 func (r *Reader) fill() error {
-	if r.pos < len(r.buf) && r.buf[r.pos] == '{' {
-		return r.openCapture()
+	if r.pos < len(r.buf) {
+		if f := r.format(r.buf[r.pos]); f != nil {
+			return r.openSource(f)
+		}
 	}
 	return r.read()
 }
@@ -232,13 +242,13 @@ func (r *Reader) end() error {
 	case r.pos < len(r.buf):
 		// Of its first record there may be enough to see what it is.
 		if b := r.buf[r.pos:]; !r.begun && !bytes.Contains(b[:min(len(b), 64)], []byte("\xa7session")) {
-			return formatErrorf("this is no viv stream: %s ends inside its first record", sight(b))
+			return FormatErrorf("this is no viv stream: %s ends inside its first record", sight(b))
 		}
 		return incompletef("the stream is cut inside a record: the capture was cut short")
 	case r.off == 0 && len(r.buf) == 0:
-		return formatErrorf("the input is empty")
+		return FormatErrorf("the input is empty")
 	case !r.begun:
-		return formatErrorf("this is no viv stream: it has no session")
+		return FormatErrorf("this is no viv stream: it has no session")
 	case r.open:
 		return incompletef("the stream has no end record: the capture was cut short")
 	case r.unended > 0:
@@ -255,13 +265,13 @@ func (r *Reader) end() error {
 // track keeps account of sessions and losses.
 func (r *Reader) track(rec *Record) error {
 	if !r.begun && rec.Type != TypeSession && rec.Type != Unknown {
-		return formatErrorf("this is no viv stream: it does not begin with a session record")
+		return FormatErrorf("this is no viv stream: it does not begin with a session record")
 	}
 	switch rec.Type {
 	case TypeSession:
 		s, err := rec.Session()
 		if err == nil && s.Version != Version {
-			err = formatErrorf("the stream has version %d, this program reads version %d", s.Version, Version)
+			err = FormatErrorf("the stream has version %d, this program reads version %d", s.Version, Version)
 		}
 		if err != nil {
 			if r.begun {
@@ -280,7 +290,7 @@ func (r *Reader) track(rec *Record) error {
 		r.cut = r.cut || e.Cut
 	case TypeLost:
 		l, _ := rec.Lost()
-		r.lost = saturate(r.lost, l.Count)
+		r.lost = AddCounts(r.lost, l.Count)
 	}
 	return nil
 }

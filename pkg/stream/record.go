@@ -2,6 +2,8 @@
 // record, one after another, with no framing around them.
 package stream
 
+import "math"
+
 // Type is what a record is.
 type Type uint8
 
@@ -38,7 +40,8 @@ type Session struct {
 	Missing      map[string]string // event -> why it is not seen
 	Masked       bool              // secrets are masked
 	ProbeVersion string
-	Header       []byte // JSON line of the vivarium-raw capture that this was; nil: a viv stream
+	Origin       []byte // of a session of another Format
+	Policy       Policy // of that Format, if the Reader was given it
 }
 
 // Process is what a process ran when the session began.
@@ -55,6 +58,14 @@ type Host struct {
 	Kernel string `msgpack:"kernel"`
 	Arch   string `msgpack:"arch"`
 	BootID string `msgpack:"boot_id"`
+}
+
+// AddCounts is a + b, or the largest number there is when that is larger.
+func AddCounts(a, b uint64) uint64 {
+	if a+b < a {
+		return math.MaxUint64
+	}
+	return a + b
 }
 
 // Lost says that events were lost at this place of the stream.
@@ -118,6 +129,6 @@ type End struct {
 	ExitCode    int64  // of the command or target; with HasExit only
 	HasExit     bool
 	Alive       uint64 // descendants still running
-	Cut         bool   // the vivarium-raw capture that this session comes from was cut short
-	Tail        []byte // with Cut: what there was of the record that was cut
+	Cut         bool   // what this session was read from was cut short
+	Origin      []byte // of a session of another Format
 }

@@ -156,7 +156,7 @@ func randEvent(rnd *rand.Rand) *event.Event {
 		ev.ThreadSpanID = rnd.Uint64()
 	}
 	if rnd.IntN(3) == 0 {
-		ev.Payload = []byte(strings.Repeat(string(rune(rnd.IntN(300))), 128))[:128]
+		ev.Origin = []byte(strings.Repeat(string(rune(rnd.IntN(300))), 128))[:128]
 	}
 	if rnd.IntN(10) == 0 {
 		ev.Name, ev.Error = []byte("of_tomorrow"), []byte("EIO")
@@ -253,8 +253,8 @@ func eventMap(ev *event.Event) map[string]any {
 			m[k] = true
 		}
 	}
-	if ev.Payload != nil {
-		m["payload"] = ev.Payload
+	if ev.Origin != nil {
+		m["payload"] = ev.Origin
 	}
 	if ev.Kind != nil {
 		for i, f := range ev.Kind.Fields {
@@ -343,8 +343,8 @@ func TestEventsOfAForeignEncoder(t *testing.T) {
 // TestOwnFieldNames: Event tells the keys that all events share from own
 // fields by their names alone.
 func TestOwnFieldNames(t *testing.T) {
-	shared := map[string]bool{keyArrival: true, keyNames: true}
-	for k := range eventMap(&event.Event{ThreadSpanID: 1, OutcomeUnknown: true, Truncated: true, Hidden: true, Payload: []byte{}}) {
+	shared := map[string]bool{}
+	for k := range eventMap(&event.Event{ThreadSpanID: 1, OutcomeUnknown: true, Truncated: true, Hidden: true, Origin: []byte{}}) {
 		shared[k] = true
 	}
 	for _, k := range event.Kinds {
@@ -358,18 +358,18 @@ func TestOwnFieldNames(t *testing.T) {
 
 func TestKeyOrder(t *testing.T) {
 	ev := sampleEvent()
-	ev.Error, ev.Truncated, ev.OutcomeUnknown, ev.Hidden, ev.ThreadSpanID, ev.Payload = []byte("EPERM"), true, true, true, 5, []byte{0}
+	ev.Error, ev.Truncated, ev.OutcomeUnknown, ev.Hidden, ev.ThreadSpanID, ev.Origin = []byte("EPERM"), true, true, true, 5, []byte{0}
 	got := map[string]string{}
 	for name, write := range map[string]func(w *Writer){
 		"event": func(w *Writer) { w.Event(ev) },
 		"session": func(w *Writer) {
 			w.Session(&Session{TraceID: ev.TraceID, ParentSpanID: 1, Targets: []uint32{1}, MainTID: 1, ObserverPID: 1, Command: []string{"a"},
-				Processes: []Process{{PID: 1}}, Host: Host{Name: "h"}, Hooks: map[string]string{"b": "c"}, Missing: map[string]string{"d": "e"}, ProbeVersion: "1", Header: []byte("{}")})
+				Processes: []Process{{PID: 1}}, Host: Host{Name: "h"}, Hooks: map[string]string{"b": "c"}, Missing: map[string]string{"d": "e"}, ProbeVersion: "1", Origin: []byte("{}")})
 		},
 		"span": func(w *Writer) {
 			w.Span(&Span{Source: "usdt", File: "f", Line: 1, LinkSpanID: 1, Dangling: true, Raised: true, Lossy: true})
 		},
-		"end": func(w *Writer) { w.End(&End{HasExit: true, Alive: 1, Cut: true, Tail: []byte{1}}) },
+		"end": func(w *Writer) { w.End(&End{HasExit: true, Alive: 1, Cut: true, Origin: []byte{1}}) },
 	} {
 		rec := parsed(t, build(t, write))
 		var keys []string
@@ -396,7 +396,7 @@ func TestOtherRecordsComeBack(t *testing.T) {
 		MainTID: 9, ObserverPID: 10, Command: []string{"sh", "-c", "\xff"},
 		Processes: []Process{{1, "/bin/\xfe", []string{"a", "\xff"}}, {1 << 31, "", []string{}}}, Host: Host{"n", "o", "k", "a", "\xfe"},
 		Hooks: map[string]string{"path_open": "tp", "x": "y"}, Missing: map[string]string{"dlopen": "no libc"}, Masked: true,
-		ProbeVersion: "0.1.0", Header: []byte(`{"a":"` + "\xff" + `"}`),
+		ProbeVersion: "0.1.0", Origin: []byte(`{"a":"` + "\xff" + `"}`),
 	}
 	lost := Lost{1, math.MaxUint64, "ring full"}
 	clock := Clock{1700000000000000000, 5}
@@ -677,7 +677,7 @@ func TestHostileLengths(t *testing.T) {
 
 func TestGiantRecord(t *testing.T) {
 	ev := sampleEvent()
-	for _, size := range []int{writeSize, readSize - 200, readSize, 3 * readSize, maxRecord - 300} {
+	for _, size := range []int{writeSize, readSize - 200, readSize, 3 * readSize, MaxRecord - 300} {
 		ev.Fields[0].Text = bytes.Repeat([]byte{'x'}, size)
 		b := build(t, func(w *Writer) {
 			w.Session(&Session{Version: Version})
@@ -690,13 +690,13 @@ func TestGiantRecord(t *testing.T) {
 			t.Errorf("size %d: %d records, %v", size, len(recs), err)
 		}
 	}
-	ev.Fields[0].Text = bytes.Repeat([]byte{'x'}, maxRecord)
+	ev.Fields[0].Text = bytes.Repeat([]byte{'x'}, MaxRecord)
 	b := build(t, func(w *Writer) { w.Event(ev) })
 	if err := new(Record).parse(b); err != errTooLong {
 		t.Errorf("over 16 MiB: %v", err)
 	}
 	// Without one long text in it, so that only the sum is too long.
-	pad := bytes.Repeat([]byte("\xa1a\xda\xff\xff"+strings.Repeat("x", 0xffff)), maxRecord>>16+2)
+	pad := bytes.Repeat([]byte("\xa1a\xda\xff\xff"+strings.Repeat("x", 0xffff)), MaxRecord>>16+2)
 	b = append(build(t, func(w *Writer) { w.Session(&Session{Version: Version}) }), append([]byte{0xde, 0xff, 0xff}, pad...)...)
 	recs, err := readAll(NewReader(bytes.NewReader(b)))
 	if len(recs) != 1 || !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "longer than 16 MiB") {

@@ -16,11 +16,20 @@ const writeSize = 64 << 10
 //
 // Text is written as str when it is UTF-8, else as bin. After an error every
 // method returns it again.
+//
+// The zero Writer only gathers: Bytes returns what it was given.
 type Writer struct {
 	w   io.Writer // nil: only gather
 	b   []byte
 	err error
 }
+
+// Bytes returns what was written since the last Reset, if w only gathers (it is
+// no NewWriter's). It is valid until the next Reset.
+func (w *Writer) Bytes() []byte { return w.b }
+
+// Reset forgets what w, which only gathers, was given.
+func (w *Writer) Reset() { w.b = w.b[:0] }
 
 // NewWriter returns a Writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w, b: make([]byte, 0, writeSize+4<<10)} }
@@ -126,13 +135,8 @@ const (
 
 // Event writes an event record. Kind names it, or Name when Kind is nil. Own
 // fields with Type None, and the flags and texts behind them that are zero,
-// are left out.
-func (w *Writer) Event(ev *event.Event) error {
-	k := w.eventKeys(ev)
-	return w.finish(&k)
-}
-
-func (w *Writer) eventKeys(ev *event.Event) keys {
+// are left out. extra are keys that only the event's Format knows.
+func (w *Writer) Event(ev *event.Event, extra ...Set) error {
 	// The keys that every event has are copied with room for their values, which
 	// have fixed widths: this is the price of every event that is recorded.
 	k := keys{b: w.b, head: len(w.b), n: eventKeys}
@@ -178,11 +182,14 @@ func (w *Writer) eventKeys(ev *event.Event) keys {
 	if ev.ThreadSpanID != 0 {
 		k.id("thread_span_id", ev.ThreadSpanID)
 	}
-	if ev.Payload != nil {
-		k.key("payload")
-		k.b = appendBin(k.b, ev.Payload)
+	if ev.Origin != nil {
+		k.key(keyEventOrigin)
+		k.b = appendBin(k.b, ev.Origin)
 	}
-	return k
+	for i := range extra {
+		k.set(&extra[i])
+	}
+	return w.finish(&k)
 }
 
 func appendValue(b []byte, v *event.Value) []byte {
@@ -260,8 +267,8 @@ func (w *Writer) Session(s *Session) error {
 	k.key("masked")
 	k.b = appendBool(k.b, s.Masked)
 	k.textIf("probe_version", s.ProbeVersion)
-	if s.Header != nil {
-		k.bytes("header", s.Header)
+	if s.Origin != nil {
+		k.bytes(keySessionOrigin, s.Origin)
 	}
 	return w.finish(&k)
 }
@@ -335,9 +342,9 @@ func (w *Writer) End(e *End) error {
 	}
 	k.uintIf("alive", e.Alive)
 	k.setIf("cut", e.Cut)
-	if len(e.Tail) > 0 {
-		k.key(keyTail)
-		k.b = appendBin(k.b, e.Tail)
+	if len(e.Origin) > 0 {
+		k.key(keyEndOrigin)
+		k.b = appendBin(k.b, e.Origin)
 	}
 	return w.finish(&k)
 }
@@ -353,14 +360,23 @@ type Set struct {
 type op uint8
 
 const (
-	opUint op = iota
+	opUint op = iota // of 64 bits
+	opShortUint
 	opBool
+	opBytes
 	opText
 	opUnset
 )
 
-// SetUint sets key, of at most 31 bytes, to an unsigned integer.
+// SetUint sets key, of at most 31 bytes, to an unsigned integer of 64 bits.
 func SetUint(key string, v uint64) Set { return Set{key: key, op: opUint, num: v} }
+
+// SetShortUint sets key, of at most 31 bytes, to an unsigned integer that takes
+// no more bytes than it needs.
+func SetShortUint(key string, v uint64) Set { return Set{key: key, op: opShortUint, num: v} }
+
+// SetBytes sets key, of at most 31 bytes, to bytes that are no text.
+func SetBytes(key string, v []byte) Set { return Set{key: key, op: opBytes, text: v} }
 
 // SetBool sets key, of at most 31 bytes, to true or false.
 func SetBool(key string, v bool) Set {
@@ -435,6 +451,10 @@ func (k *keys) set(s *Set) {
 	switch s.op {
 	case opUint:
 		k.b = appendID(k.b, s.num)
+	case opShortUint:
+		k.b = appendUint(k.b, s.num)
+	case opBytes:
+		k.b = appendBin(k.b, s.text)
 	case opBool:
 		k.b = appendBool(k.b, s.num != 0)
 	case opText:

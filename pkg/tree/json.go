@@ -11,12 +11,12 @@ import (
 // children, and events with their text.
 type document struct{}
 
-func (document) event(b []byte, rec *stream.Record, ev *event.Event) []byte {
+func (document) event(b []byte, rec *stream.Record, ev *event.Event, p *stream.Policy) []byte {
 	b = stream.AppendJSON(b, rec)
 	b = append(b[:len(b)-1], `,"label":"`...)
 	b = append(append(b, ev.Label()...), `","severity":"`...)
 	b = append(append(b, ev.Severity().String()...), `","text":`...)
-	return stream.AppendJSONText(b, event.AppendText(nil, ev))
+	return stream.AppendJSONText(b, p.AppendText(nil, ev))
 }
 
 func (document) record(b []byte, rec *stream.Record) []byte {

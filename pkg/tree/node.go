@@ -31,8 +31,8 @@ type node struct {
 	lost    stream.Lost
 	proc    *proc // of a process: itself; of an event or span: its process
 	open    bool  // of a span: its end was not read yet
-	// atPrevious: a loss in a capture is shown as vivarium does, with the time of
-	// the event before it.
+	// atPrevious: a loss is shown with the time of the event before it
+	// (stream.Policy).
 	atPrevious bool
 	marks      []mark // cache of previousTime: the events of a span outside other spans
 	top        bool   // of a method: it is an outermost one of its thread

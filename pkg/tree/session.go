@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"encoding/json"
 	"strconv"
 
 	"vivarium/pkg/event"
@@ -13,9 +12,8 @@ import (
 type session struct {
 	stream.Session
 	renderer  renderer
-	headText  []byte                     // the session record, rendered
-	endText   []byte                     // the end record, rendered
-	header    map[string]json.RawMessage // of a capture; nil: a stream of viv
+	headText  []byte // the session record, rendered
+	endText   []byte // the end record, rendered
 	end       stream.End
 	ended     bool
 	newest    uint64 // latest ktime that was read so far
@@ -42,19 +40,10 @@ func newSession(head stream.Session, to renderer) *session {
 		Session: head, renderer: to, newest: head.StartKtimeNS,
 		spans: map[uint64]spanRef{}, byTID: map[uint32]*thread{}, byPID: map[uint32]*proc{}, forks: map[uint32][]*fork{},
 	}
-	if head.Header != nil {
-		json.Unmarshal(head.Header, &s.header) // the Reader has checked it
-	}
-	targets := head.Targets
-	if len(targets) == 0 && head.ObserverPID != 0 && head.Header != nil {
-		targets = []uint32{head.ObserverPID}
-	}
-	for _, pid := range targets {
+	for _, pid := range head.Targets {
 		if s.byPID[pid] == nil {
 			p := s.newProc(pid)
-			if head.Header != nil {
-				p.comm = "ruby" // the only thing that vivarium watches
-			}
+			p.comm = head.Policy.Command
 			s.roots = append(s.roots, p.node)
 		}
 	}
@@ -144,7 +133,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	shown := !ev.Hidden && !start && !stop
 	for _, n := range s.pendingLosses {
 		n.proc = t.proc
-		n.atPrevious = shown && s.header != nil
+		n.atPrevious = shown && s.Policy.LossAtPreviousEvent
 		span.entries = append(span.entries, n)
 	}
 	s.pendingLosses = s.pendingLosses[:0]
@@ -154,7 +143,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	}
 	n := s.newNode(kindEvent)
 	n.proc, n.start = t.proc, ev.KtimeNS
-	n.text = s.render(func(b []byte) []byte { return s.renderer.event(b, rec, ev) })
+	n.text = s.render(func(b []byte) []byte { return s.renderer.event(b, rec, ev, &s.Policy) })
 	span.entries = append(span.entries, n)
 	if is(ev, event.ProcFork) {
 		f := &fork{

@@ -33,7 +33,7 @@ func (d *text) paint(b []byte, c string) []byte {
 }
 
 // event appends the line of an event up to its offset.
-func (d *text) event(b []byte, _ *stream.Record, ev *event.Event) []byte {
+func (d *text) event(b []byte, _ *stream.Record, ev *event.Event, p *stream.Policy) []byte {
 	high := ev.Severity() == event.High
 	b = append(padded(b, 4, func(b []byte) []byte { return append(b, ev.Label()...) }), ' ')
 	if high {
@@ -46,7 +46,7 @@ func (d *text) event(b []byte, _ *stream.Record, ev *event.Event) []byte {
 	b = append(b, " →  "...)
 	return padded(b, 30, func(b []byte) []byte {
 		at := len(b)
-		if b = event.AppendText(b, ev); len(b) == at {
+		if b = p.AppendText(b, ev); len(b) == at {
 			b = append(b, '-')
 		}
 		return b

@@ -31,7 +31,7 @@ func DrawJSON(w io.Writer, r *stream.Reader) (Result, error) {
 // renderer is one format of the tree.
 type renderer interface {
 	// event appends the rendered event, which is kept until the session is drawn.
-	event(b []byte, rec *stream.Record, ev *event.Event) []byte
+	event(b []byte, rec *stream.Record, ev *event.Event, p *stream.Policy) []byte
 	// record does so for another record.
 	record(b []byte, rec *stream.Record) []byte
 	// session draws the complete session.

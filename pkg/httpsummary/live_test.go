@@ -1,4 +1,4 @@
-package event
+package httpsummary
 
 import (
 	"bytes"
@@ -33,17 +33,17 @@ func (p *peer) get(stream uint32, path string) string {
 	return p.headers(stream, ":method", "GET", ":scheme", "https", ":authority", "x.test", ":path", path, "x-same", "of all")
 }
 
-func TestTLSLive(t *testing.T) {
+func TestLive(t *testing.T) {
 	settings := rawFrame(4, 0, 0, "")
-	for name, run := range map[string]func(write func(data string, lost int, want string), d *TLSDecoder){
-		"from the start": func(write func(string, int, string), _ *TLSDecoder) {
+	for name, run := range map[string]func(write func(data string, lost int, want string), d *Decoder){
+		"from the start": func(write func(string, int, string), _ *Decoder) {
 			p := newPeer()
 			write(preface+settings, 0, "h2 preface SETTINGS stream=0 flags=0x00 len=0")
 			write(p.get(1, "/a"), 0, ":method=GET :path=/a :authority=x.test")
 			write(p.get(3, "/b"), 0, ":method=GET :path=/b :authority=x.test")
 			write(p.get(5, "/a"), 0, ":method=GET :path=/a :authority=x.test")
 		},
-		"from the middle": func(write func(string, int, string), _ *TLSDecoder) {
+		"from the middle": func(write func(string, int, string), _ *Decoder) {
 			p := newPeer()
 			p.get(1, "/a")
 			write(p.get(3, "/a"), 0, ":method=GET :path=<unknown> :authority=<unknown>")
@@ -52,7 +52,7 @@ func TestTLSLive(t *testing.T) {
 			write(p.headers(9, "x-new", "1"), 0, "len=")
 			write(p.headers(11, "x-same", "of all"), 0, " <unknown>")
 		},
-		"written in parts": func(write func(string, int, string), _ *TLSDecoder) {
+		"written in parts": func(write func(string, int, string), _ *Decoder) {
 			p := newPeer()
 			write(preface+settings, 0, "SETTINGS")
 			write(p.get(1, "/a"), 0, ":path=/a")
@@ -74,18 +74,18 @@ func TestTLSLive(t *testing.T) {
 			write(data[16384:], 0, "DATA stream=1 rest=")
 			write(p.get(9, "/d"), 0, ":method=GET :path=/d :authority=x.test")
 		},
-		"responses from the middle": func(write func(string, int, string), _ *TLSDecoder) {
+		"responses from the middle": func(write func(string, int, string), _ *Decoder) {
 			p := newPeer()
 			p.headers(1, ":status", "200", "server", "s")
 			write(p.headers(3, ":status", "200", "server", "s"), 0, ":status=200$")
 			write(p.headers(5, ":status", "299", "server", "s"), 0, ":status=299$")
 		},
-		"an entry of which only the name is known": func(write func(string, int, string), _ *TLSDecoder) {
+		"an entry of which only the name is known": func(write func(string, int, string), _ *Decoder) {
 			p := newPeer()
 			p.headers(1, "x-token", "a")
 			write(p.headers(3, ":method", "GET", "x-token", "b"), 0, ":method=GET :path=<unknown> :authority=<unknown>$")
 		},
-		"a write once more": func(write func(string, int, string), _ *TLSDecoder) {
+		"a write once more": func(write func(string, int, string), _ *Decoder) {
 			p := newPeer()
 			write(preface+settings, 0, "preface")
 			first := p.get(1, "/a")
@@ -93,7 +93,7 @@ func TestTLSLive(t *testing.T) {
 			write(first, 0, ":path=/a :authority=x.test")
 			write(p.get(3, "/a"), 0, ":path=/a :authority=x.test")
 		},
-		"frames over several writes": func(write func(string, int, string), _ *TLSDecoder) {
+		"frames over several writes": func(write func(string, int, string), _ *Decoder) {
 			p := newPeer()
 			data := rawFrame(0, 0, 1, strings.Repeat("d", 1000))
 			first, next := p.get(1, "/a"), p.get(3, "/b")
@@ -104,7 +104,7 @@ func TestTLSLive(t *testing.T) {
 			write(next[15:], 0, ":path=/b :authority=x.test$")
 			write(p.get(5, "/a"), 0, ":path=/a :authority=x.test$")
 		},
-		"the end of a write was not captured": func(write func(string, int, string), _ *TLSDecoder) {
+		"the end of a write was not captured": func(write func(string, int, string), _ *Decoder) {
 			p := newPeer()
 			data := rawFrame(0, 0, 1, strings.Repeat("d", 1000))
 			write(preface+settings+p.get(1, "/a")+data[:500], 509, "DATA stream=1 flags=0x00 len=491*")
@@ -114,7 +114,7 @@ func TestTLSLive(t *testing.T) {
 			write(p.get(5, "/b"), 0, ":path=<unknown> :authority=<unknown>$")
 			write(p.get(7, "/c"), 0, ":path=/c :authority=<unknown>$")
 		},
-		"headers that were not captured": func(write func(string, int, string), _ *TLSDecoder) {
+		"headers that were not captured": func(write func(string, int, string), _ *Decoder) {
 			p := newPeer()
 			write(preface+settings, 0, "preface")
 			a := p.get(1, "/a")
@@ -122,7 +122,7 @@ func TestTLSLive(t *testing.T) {
 			write(p.get(3, "/b"), 0, ":path=/b :authority=<unknown>$")
 			write(p.get(5, "/a"), 0, ":path=<unknown> :authority=<unknown>$")
 		},
-		"something was lost": func(write func(string, int, string), d *TLSDecoder) {
+		"something was lost": func(write func(string, int, string), d *Decoder) {
 			p := newPeer()
 			write(preface+settings+p.get(1, "/a"), 0, ":path=/a :authority=x.test$")
 			d.Lost()
@@ -131,18 +131,18 @@ func TestTLSLive(t *testing.T) {
 			write(p.get(5, "/a"), 0, ":path=<unknown> :authority=<unknown>$")
 			write(p.get(7, "/b"), 0, ":path=<unknown> :authority=<unknown>$")
 		},
-		"no frame where one should be": func(write func(string, int, string), _ *TLSDecoder) {
+		"no frame where one should be": func(write func(string, int, string), _ *Decoder) {
 			write(preface+settings, 0, "preface")
 			write("GET / HTTP/1.1\r\n\r\n", 0, "<unknown>")
 			write(newPeer().get(1, "/a"), 0, ":path=/a")
 		},
-		"a new connection with the id of another": func(write func(string, int, string), _ *TLSDecoder) {
+		"a new connection with the id of another": func(write func(string, int, string), _ *Decoder) {
 			write(preface+settings+newPeer().get(1, "/a"), 0, ":path=/a")
 			write(preface+settings+newPeer().get(1, "/b"), 0, ":path=/b :authority=x.test$")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := &TLSDecoder{Live: true}
+			d := &Decoder{Live: true}
 			run(func(data string, lost int, want string) {
 				t.Helper()
 				got := string(d.AppendSummary(nil, 1, 1, uint64(len(data)+lost), []byte(data)))
@@ -156,20 +156,20 @@ func TestTLSLive(t *testing.T) {
 	}
 }
 
-// FuzzTLSLive: no write makes it crash, and it keeps no more than it says.
-func FuzzTLSLive(f *testing.F) {
+// FuzzLive: no write makes it crash, and it keeps no more than it says.
+func FuzzLive(f *testing.F) {
 	p := newPeer()
 	f.Add([]byte(preface+p.get(1, "/a")), []byte(p.get(3, "/a")), uint16(0))
 	f.Add([]byte(p.get(5, "/a")), []byte("GET /?token=x HTTP/1.1\r\n"), uint16(9))
 	f.Fuzz(func(t *testing.T, one, two []byte, lost uint16) {
-		d := &TLSDecoder{Live: true}
+		d := &Decoder{Live: true}
 		var b []byte
 		for range 3 {
 			for _, data := range [][]byte{one, two} {
 				b = d.AppendSummary(b[:0], 1, 1, uint64(len(data))+uint64(lost), data)
 			}
 		}
-		if c := d.get(tlsKey{1, 1}); c != nil {
+		if c := d.get(connKey{1, 1}); c != nil {
 			if len(c.partial) > maxBlock+9 || len(c.blocks) > maxBlocks {
 				t.Errorf("%d bytes and %d blocks are kept", len(c.partial), len(c.blocks))
 			}
@@ -177,7 +177,7 @@ func FuzzTLSLive(f *testing.F) {
 	})
 }
 
-func BenchmarkTLSLive(b *testing.B) {
+func BenchmarkLive(b *testing.B) {
 	p := newPeer()
 	p.get(1, "/a")
 	unseen := p.get(3, "/a")
@@ -185,12 +185,12 @@ func BenchmarkTLSLive(b *testing.B) {
 		b.ReportAllocs()
 		var out []byte
 		for range b.N {
-			d := &TLSDecoder{Live: true}
+			d := &Decoder{Live: true}
 			out = d.AppendSummary(out[:0], 1, 1, uint64(len(unseen)), []byte(unseen))
 		}
 	})
 	b.Run("goes on", func(b *testing.B) {
-		d := &TLSDecoder{Live: true}
+		d := &Decoder{Live: true}
 		var out []byte
 		data := []byte(rawFrame(0, 0, 1, strings.Repeat("d", 4000)))
 		d.AppendSummary(nil, 1, 1, uint64(len(unseen)), []byte(unseen))
@@ -201,14 +201,14 @@ func BenchmarkTLSLive(b *testing.B) {
 	})
 }
 
-// TestTLSBounds: what a hostile program writes makes neither summaries nor what
+// TestBounds: what a hostile program writes makes neither summaries nor what
 // is kept of its connection large, and what follows is decoded all the same.
-func TestTLSBounds(t *testing.T) {
-	d := &TLSDecoder{Live: true}
+func TestBounds(t *testing.T) {
+	d := &Decoder{Live: true}
 	write := func(data string) string {
 		return string(d.AppendSummary(nil, 1, 1, uint64(len(data)), []byte(data)))
 	}
-	conn := func() *tlsConn { return d.get(tlsKey{1, 1}) }
+	conn := func() *conn { return d.get(connKey{1, 1}) }
 	write(preface + rawFrame(4, 0, 0, ""))
 
 	// A table of 64 KiB, a path of 30,000 bytes in it, and many requests for it.

@@ -1,10 +1,12 @@
-package event
+package httpsummary
 
 import (
 	"bytes"
 	"fmt"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/http2/hpack"
 )
@@ -34,7 +36,7 @@ type write struct {
 	want string
 }
 
-func TestTLSSummary(t *testing.T) {
+func TestSummary(t *testing.T) {
 	settings := rawFrame(4, 0, 0, "\x00\x03\x00\x00\x00\x64")
 	get := block(":method", "GET", ":path", "/a", ":authority", "x.test", "cookie", "secret")
 	for name, writes := range map[string][]write{
@@ -116,7 +118,7 @@ func TestTLSSummary(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var d TLSDecoder
+			var d Decoder
 			for _, w := range writes {
 				got := string(d.AppendSummary([]byte("x"), w.pid, w.conn, uint64(len(w.data)+w.lost), []byte(w.data)))
 				if got != "x"+w.want {
@@ -127,8 +129,8 @@ func TestTLSSummary(t *testing.T) {
 	}
 }
 
-func TestTLSDecoderIsBounded(t *testing.T) {
-	var d TLSDecoder
+func TestDecoderIsBounded(t *testing.T) {
+	var d Decoder
 	frame := []byte(rawFrame(1, 4, 1, block(":path", "/x")))
 	for i := range 5 * maxConns {
 		d.AppendSummary(nil, 1, uint64(i), uint64(len(frame)), frame)
@@ -137,7 +139,7 @@ func TestTLSDecoderIsBounded(t *testing.T) {
 			t.Fatalf("%d connections are known", n)
 		}
 	}
-	if c := d.get(tlsKey{1, 0}); c == nil || c.headers == nil {
+	if c := d.get(connKey{1, 0}); c == nil || c.headers == nil {
 		t.Error("the connection in use was forgotten")
 	}
 	// Unfinished header blocks of one connection.
@@ -146,37 +148,51 @@ func TestTLSDecoderIsBounded(t *testing.T) {
 		f := rawFrame(1, 0, i+1, open)
 		d.AppendSummary(nil, 9, 9, uint64(len(f)), []byte(f))
 	}
-	if n := len(d.get(tlsKey{9, 9}).blocks); n > maxBlocks {
+	if n := len(d.get(connKey{9, 9}).blocks); n > maxBlocks {
 		t.Errorf("%d header blocks are kept", n)
 	}
 	more := rawFrame(9, 0, 1, strings.Repeat("x", 1000))
 	for range maxBlock / 500 {
 		d.AppendSummary(nil, 9, 9, uint64(len(more)), []byte(more))
 	}
-	for stream, b := range d.get(tlsKey{9, 9}).blocks {
+	for stream, b := range d.get(connKey{9, 9}).blocks {
 		if len(b) > maxBlock {
 			t.Errorf("stream %d keeps %d bytes", stream, len(b))
 		}
 	}
 }
 
-func FuzzTLS(f *testing.F) {
+func FuzzSummary(f *testing.F) {
 	f.Add([]byte(preface+rawFrame(1, 5, 1, block(":path", "/\x1b"))), []byte(rawFrame(9, 4, 1, "\xbe")), uint16(0))
 	f.Add([]byte("GET /\x1b\u202e\n"), []byte{}, uint16(7))
 	f.Fuzz(func(t *testing.T, one, two []byte, lost uint16) {
-		var d TLSDecoder
+		var d Decoder
 		for _, data := range [][]byte{one, two, one} {
 			checkText(t, d.AppendSummary(nil, 1, 0, uint64(len(data))+uint64(lost), data))
 		}
 	})
 }
 
-func BenchmarkTLS(b *testing.B) {
-	var d TLSDecoder
+func BenchmarkSummary(b *testing.B) {
+	var d Decoder
 	frame := []byte(rawFrame(1, 5, 1, block(":method", "GET", ":path", "/a", ":authority", "x.test")))
 	buf := make([]byte, 0, 1024)
 	b.ReportAllocs()
 	for b.Loop() {
 		buf = d.AppendSummary(buf[:0], 1, 1, uint64(len(frame)), frame)
+	}
+}
+
+// checkText holds that a text is one line of printable UTF-8.
+func checkText(t *testing.T, text []byte) {
+	t.Helper()
+	if !utf8.Valid(text) {
+		t.Errorf("not UTF-8: %q", text)
+	}
+	for _, r := range string(text) {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			t.Errorf("%U in %q", r, text)
+			return
+		}
 	}
 }

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+
+	"vivarium/pkg/cli"
+	"vivarium/pkg/otlp"
+	"vivarium/pkg/private"
+	"vivarium/pkg/stream"
+	"vivarium/pkg/vivraw"
+)
+
+// write exports into a file.
+func write(opt otlp.Options) error {
+	if flags.URL != "" || flags.Spool != "" {
+		return cli.Usagef("", "-o writes to a file: it goes with neither a URL nor --spool")
+	}
+	w := cli.Output()
+	if flags.Output != "-" {
+		f, err := private.Create(flags.Output)
+		if err != nil {
+			return err
+		}
+		w = f
+	}
+	return convert(opt, func(b otlp.Batch) error { return otlp.WriteJSON(w, b) })
+}
+
+// send exports to a receiver.
+func send(opt otlp.Options) error {
+	endpoint := func(s otlp.Signal) (*otlp.Endpoint, error) {
+		return otlp.NewEndpoint(s, flags.URL, flags.Protocol, os.Getenv)
+	}
+	for _, s := range []otlp.Signal{otlp.Traces, otlp.Logs} {
+		if _, err := endpoint(s); err != nil && (s == otlp.Traces || opt.EventsAsLogs) {
+			hint := ""
+			if err == otlp.ErrNoEndpoint {
+				hint = "viv-otlp http://localhost:4318, or set OTEL_EXPORTER_OTLP_ENDPOINT, or -o FILE"
+			}
+			return cli.Usagef(hint, "%v", err)
+		}
+	}
+	d, err := otlp.NewDelivery(otlp.DeliveryOptions{
+		Endpoint: endpoint,
+		Spool:    flags.Spool,
+		Deadline: flags.Deadline,
+		Agent:    "viv-otlp/" + cli.Version,
+		Warn:     cli.Warn,
+	})
+	if err != nil {
+		return err
+	}
+	err = convert(opt, d.Put)
+	counts := d.Close()
+	undelivered := d.Err(counts)
+	if undelivered == nil {
+		return err
+	}
+	// The last word is what was not delivered, but for input that is none.
+	var exit *cli.Exit
+	if errors.As(err, &exit) && exit.Err == nil {
+		// it was said
+	} else if errors.As(err, &exit) && exit.Status == cli.Incomplete || errors.Is(err, stream.ErrIncomplete) {
+		cli.Warn("%v", err)
+	} else if err != nil {
+		cli.Warn("%v", undelivered)
+		return err
+	}
+	status := cli.Failed // it is in the spool, and will be sent the next time
+	if err != nil || counts[otlp.Traces].Lost()+counts[otlp.Logs].Lost() > 0 {
+		status = cli.Incomplete
+	}
+	return &cli.Exit{Status: status, Err: undelivered}
+}
+
+// convert exports stdin by emit.
+func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
+	stdin, err := cli.OpenInput("-")
+	if err != nil {
+		return err
+	}
+	in := bufio.NewReader(stdin)
+	if flags.Spool != "" {
+		if _, err := in.Peek(1); err == io.EOF {
+			return nil // only to send what is in the spool
+		}
+	}
+	r := stream.NewReader(in, vivraw.Format)
+	c := otlp.NewConverter(opt, emit)
+	for err == nil {
+		var rec *stream.Record
+		if rec, err = r.Next(); err == nil {
+			err = c.Record(rec)
+		}
+	}
+	if errors.Is(err, otlp.ErrNoSpans) {
+		return cli.Usagef("viv-probe ... | viv-spans | viv-otlp", "%v", err)
+	}
+	if err := c.Close(); err != nil {
+		return err
+	}
+	err = cli.Ended(r, err)
+	if d := c.Dropped(); d != (otlp.Dropped{}) {
+		if d.Events > 0 {
+			cli.Warn("%d events were dropped: their spans have too many (--events log exports all)", d.Events)
+		}
+		if d.NoID > 0 {
+			cli.Warn("%d spans have no id and were dropped", d.NoID)
+		}
+		if d.NoSpan > 0 {
+			cli.Warn("%d events are in no span and were dropped", d.NoSpan)
+		}
+		if err == nil {
+			err = &cli.Exit{Status: cli.Incomplete}
+		}
+	}
+	return err
+}

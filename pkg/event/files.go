@@ -1,0 +1,141 @@
+package event
+
+import "strconv"
+
+// Fields of the events of files.
+const (
+	PathOpenPath = iota
+	PathOpenFlags
+)
+const (
+	FileSymlinkTarget = iota
+	FileSymlinkPath
+)
+const (
+	FileHardlinkOldPath = iota
+	FileHardlinkPath
+)
+const (
+	FileRenameOldPath = iota
+	FileRenamePath
+)
+const (
+	FileUnlinkPath = iota
+)
+const (
+	FileChmodMode = iota
+	FileChmodPath
+)
+const (
+	FileGetdentsFD = iota
+	FileGetdentsCount
+	FileGetdentsPath
+)
+
+var files = []Kind{
+	{ID: PathOpen, Name: "path_open", Label: "LSM", Doc: "A file was opened.", Fields: []Field{
+		PathOpenPath:  {"path", Text, Text0, "whole path as the target sees it"},
+		PathOpenFlags: {"flags", Uint, Num0, "open flags (O_*)"},
+	}, text: textPathOpen, extra: []extra{{field: PathOpenFlags, show: appendOpenFlags}}},
+	{ID: FileSymlink, Name: "file_symlink", Label: "LSM", Doc: "A symbolic link was made.", Fields: []Field{
+		FileSymlinkTarget: {"target", Text, Text0, "what the link says"},
+		FileSymlinkPath:   {"path", Text, Text1, "the new link"},
+	}, text: textSymlink},
+	{ID: FileHardlink, Name: "file_hardlink", Label: "LSM", Doc: "A hard link was made.", Fields: []Field{
+		FileHardlinkOldPath: {"old_path", Text, Text0, "the existing file"},
+		FileHardlinkPath:    {"path", Text, Text1, "the new name"},
+	}, text: textHardlink},
+	{ID: FileRename, Name: "file_rename", Label: "LSM", Doc: "A file was renamed.", Fields: []Field{
+		FileRenameOldPath: {"old_path", Text, Text0, "the name before"},
+		FileRenamePath:    {"path", Text, Text1, "the name after"},
+	}, text: textRename},
+	{ID: FileUnlink, Name: "file_unlink", Label: "EVT", Doc: "A file or directory was removed.", Fields: []Field{
+		FileUnlinkPath: {"path", Text, Text0, "the removed name"},
+	}, text: textUnlink},
+	{ID: FileChmod, Name: "file_chmod", Label: "LSM", Doc: "Permission bits were changed.", Fields: []Field{
+		FileChmodMode: {"mode", Uint, Num0, "new mode bits"},
+		FileChmodPath: {"path", Text, Text0, "the file"},
+	}, text: textChmod},
+	{ID: FileGetdents, Name: "file_getdents", Label: "TP", Doc: "A directory was listed.", Fields: []Field{
+		FileGetdentsFD:    {"fd", Uint, Num0, "file descriptor"},
+		FileGetdentsCount: {"count", Uint, Num1, "size of the caller's buffer, bytes"},
+		FileGetdentsPath:  {"path", Text, Text0, "the directory"},
+	}, text: textGetdents, extra: []extra{{field: FileGetdentsPath, show: showQuoted}}},
+}
+
+func textPathOpen(b []byte, ev *Event) []byte { return ev.quote(b, "", PathOpenPath) }
+
+func textSymlink(b []byte, ev *Event) []byte {
+	return ev.quote(ev.quote(b, "target=", FileSymlinkTarget), " link_name=", FileSymlinkPath)
+}
+
+func textHardlink(b []byte, ev *Event) []byte {
+	return ev.quote(ev.quote(b, "old_path=", FileHardlinkOldPath), " new_name=", FileHardlinkPath)
+}
+
+func textRename(b []byte, ev *Event) []byte {
+	return ev.quote(ev.quote(b, "old_name=", FileRenameOldPath), " new_name=", FileRenamePath)
+}
+
+func textUnlink(b []byte, ev *Event) []byte {
+	if p := ev.Origin; len(p) == PayloadSize {
+		b = AppendQuote(append(b, "filename="...), cString(p[:128]))
+		if dir := cString(p[128:]); len(dir) > 0 {
+			b = AppendQuote(append(b, " parent_dir="...), dir)
+		}
+		return b
+	}
+	return ev.quote(b, "filename=", FileUnlinkPath)
+}
+
+func textChmod(b []byte, ev *Event) []byte {
+	b = strconv.AppendUint(append(b, "mode=0o"...), ev.Fields[FileChmodMode].Num, 8)
+	return ev.quote(b, " path=", FileChmodPath)
+}
+
+func textGetdents(b []byte, ev *Event) []byte {
+	return ev.dec(ev.dec(b, "fd=", FileGetdentsFD), " count=", FileGetdentsCount)
+}
+
+// openFlags are the open flags of every architecture but Alpha, MIPS, PA-RISC,
+// SPARC, ARM and PowerPC, which have some of their own; a flag of more than
+// one bit stands before its parts. O_LARGEFILE is left out: on 64 bits the
+// kernel sets it in every open.
+var openFlags = []struct {
+	bits uint64
+	name string
+}{
+	{0o100, "O_CREAT"}, {0o200, "O_EXCL"}, {0o400, "O_NOCTTY"}, {0o1000, "O_TRUNC"}, {0o2000, "O_APPEND"},
+	{0o4000, "O_NONBLOCK"}, {0o4010000, "O_SYNC"}, {0o10000, "O_DSYNC"}, {0o20000, "O_ASYNC"},
+	{0o40000, "O_DIRECT"}, {0o100000, ""}, {0o20200000, "O_TMPFILE"}, {0o200000, "O_DIRECTORY"},
+	{0o400000, "O_NOFOLLOW"}, {0o1000000, "O_NOATIME"}, {0o2000000, "O_CLOEXEC"}, {0o10000000, "O_PATH"},
+}
+
+// appendOpenFlags appends open flags by name, those without one in hexadecimal.
+func appendOpenFlags(b []byte, v Value) []byte {
+	f := v.Num
+	switch f & 3 {
+	case 0:
+		b = append(b, "O_RDONLY"...)
+	case 1:
+		b = append(b, "O_WRONLY"...)
+	case 2:
+		b = append(b, "O_RDWR"...)
+	default:
+		b = append(b, '3')
+	}
+	f &^= 3
+	for _, o := range openFlags {
+		if f&o.bits != o.bits {
+			continue
+		}
+		f &^= o.bits
+		if o.name != "" {
+			b = append(append(b, '|'), o.name...)
+		}
+	}
+	if f != 0 {
+		b = appendHex(append(b, "|0x"...), f, hexLower)
+	}
+	return b
+}

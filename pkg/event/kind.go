@@ -1,0 +1,88 @@
+package event
+
+// Kind is one row of the catalogue: all that viv knows about one kind of
+// event. A file per family (files.go, network.go, ...) holds the rows.
+type Kind struct {
+	ID       ID
+	Name     string
+	Label    string // what viv-tree prints in front
+	Severity Severity
+	Fields   []Field // own fields, in the order of the stream and of the tree's text
+	Doc      string  // one sentence for people
+
+	text   func(b []byte, ev *Event) []byte // the tree's text, without the fields of extra
+	extra  []extra                          // fields that vivarium's text does not have, in catalogue order
+	derive func(ev *Event, raw *Raw)        // fills the Derived fields; nil: it has none, or the reader fills them
+}
+
+// Field is an own field of a kind. Its index in Kind.Fields and Event.Fields
+// has a constant: PathOpenFlags is the index of the flags of a path_open.
+type Field struct {
+	Name string
+	Type Type
+	// Wire says where the field lies in a record of the BPF programs.
+	Wire Wire
+	// Doc is the meaning, with the unit.
+	Doc string
+}
+
+// Wire is the place of a field in the record that a BPF program writes
+// (struct viv_rec in bpf/record.h): one of its numbers or one of its texts.
+type Wire uint8
+
+// The places in a record.
+const (
+	Derived Wire = iota // not in the record: computed by Event.Derive, or by the reader
+	Num0
+	Num1
+	Num2
+	Num3
+	Text0
+	Text1
+	Args0 // text 0, NUL-separated: a List
+	Args1
+	Addr0 // text 0, 4 or 16 bytes of an IP address: becomes its text form
+	Addr1
+)
+
+// Raw is what Event.Derive needs beside the fields that an event has already:
+// parts of a record of the BPF programs that are no fields as they are. Only
+// Buf matters for an event from elsewhere.
+type Raw struct {
+	Num  [4]uint64 // the record's numbers; 0 for an absent one
+	Text [2][]byte // the record's texts
+	Call string    // env_caccess: the name of the function that was called
+
+	// Buf is storage: Derive appends the texts that it composes, and the event's
+	// fields alias them. The owner empties it before each event, and keeps it so
+	// that no event allocates.
+	Buf []byte
+}
+
+// Derive computes the fields of ev that are derived from its other fields and
+// from raw: names of numbers, and texts that a record holds in another form.
+// What cannot be derived stays as it is. Some fields are sent with more than
+// belongs to them and lose it here: the class of a span_raise its message, the
+// path of a sock_connect what follows its NUL.
+func (ev *Event) Derive(raw *Raw) {
+	if ev.Kind != nil && ev.Kind.derive != nil {
+		ev.Kind.derive(ev, raw)
+	}
+}
+
+// setText sets a field unless text is empty.
+func (ev *Event) setText(field int, text []byte) {
+	if len(text) > 0 {
+		ev.Fields[field].Type, ev.Fields[field].Text = Text, text
+	}
+}
+
+// setName sets a field to a copy of name in raw.Buf, unless it is empty.
+func (ev *Event) setName(field int, name string, raw *Raw) {
+	at := len(raw.Buf)
+	raw.Buf = append(raw.Buf, name...)
+	ev.setText(field, raw.since(at))
+}
+
+// since returns what was appended to Buf since it was at bytes long.
+func (raw *Raw) since(at int) []byte { return raw.Buf[at:len(raw.Buf):len(raw.Buf)] }

@@ -1,0 +1,119 @@
+package event
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strconv"
+	"unsafe"
+)
+
+// Fields of the events of the network.
+const (
+	SockConnectFamily = iota
+	SockConnectAddr
+	SockConnectPort
+	SockConnectPath
+)
+const (
+	OddSocketFamily = iota
+	OddSocketType
+	OddSocketProtocol
+)
+const (
+	DNSReqQName = iota
+	DNSReqQType
+	DNSReqAddr
+)
+
+var network = []Kind{
+	{ID: SockConnect, Name: "sock_connect", Label: "LSM", Doc: "A socket was connected.", Fields: []Field{
+		SockConnectFamily: {"family", Uint, Num0, "address family (AF_*)"},
+		SockConnectAddr:   {"addr", Text, Addr0, "IP address in text form; absent for other families"},
+		SockConnectPort:   {"port", Uint, Num1, "port; absent for families without one"},
+		SockConnectPath:   {"path", Text, Text1, "AF_UNIX: the socket's path, an abstract name with a leading @"},
+	}, text: textConnect, extra: []extra{{field: SockConnectPath, show: showQuoted}}, derive: deriveConnect},
+	{ID: OddSocket, Name: "odd_socket", Label: "LSM", Doc: "A socket that is not a plain TCP or UDP one was made.", Fields: []Field{
+		OddSocketFamily:   {"family", Uint, Num0, "address family (AF_*)"},
+		OddSocketType:     {"socktype", Uint, Num1, "socket type (SOCK_*) without its flags"},
+		OddSocketProtocol: {"protocol", Uint, Num2, "protocol number"},
+	}, text: textSocket},
+	{ID: DNSReq, Name: "dns_req", Label: "TP", Doc: "A DNS question was sent to port 53.", Fields: []Field{
+		DNSReqQName: {"qname", Text, Derived, "the name asked for, without the final dot"},
+		DNSReqQType: {"qtype", Text, Derived, "the question's type (A, AAAA, ...; TYPEn)"},
+		DNSReqAddr:  {"addr", Text, Addr1, "the server's IP address"},
+	}, text: textDNS, extra: []extra{{field: DNSReqQType}, {field: DNSReqAddr}}, derive: deriveDNS},
+}
+
+const (
+	afInet  = 2
+	afInet6 = 10
+)
+
+func textConnect(b []byte, ev *Event) []byte {
+	family, addr, port := ev.Fields[SockConnectFamily].Num, ev.Fields[SockConnectAddr].Text, ev.Fields[SockConnectPort].Num
+	if len(ev.Origin) == PayloadSize {
+		port = uint64(binary.BigEndian.Uint16(ev.Origin[2:]))
+	}
+	switch {
+	case family == afInet && len(addr) > 0:
+		b = append(AppendSafe(b, addr), ':')
+		b = strconv.AppendUint(b, port, 10)
+		return append(b, " (AF_INET)"...)
+	case family == afInet6 && len(addr) > 0:
+		b = append(b, '[')
+		if len(ev.Origin) == PayloadSize {
+			b = appendGroups(b, ev.Origin[4:20])
+		} else if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
+			// The string lives no longer than the call, and spares an allocation per event.
+			g := a.As16()
+			b = appendGroups(b, g[:])
+		} else {
+			b = AppendSafe(b, addr)
+		}
+		b = strconv.AppendUint(append(b, "]:"...), port, 10)
+		return append(b, " (AF_INET6)"...)
+	}
+	b = appendNamed(b, "family=", family, families[family])
+	return strconv.AppendUint(append(b, " port="...), port, 10)
+}
+
+// appendGroups appends an IPv6 address as eight groups, never shortened.
+func appendGroups(b, addr []byte) []byte {
+	for i := 0; i < 16; i += 2 {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = appendHex(b, uint64(binary.BigEndian.Uint16(addr[i:])), hexLower)
+	}
+	return b
+}
+
+// deriveConnect makes a sun_path the text that people know: an abstract name
+// with @ in front (unix(7)), a path without what follows its NUL.
+func deriveConnect(ev *Event, _ *Raw) {
+	path := &ev.Fields[SockConnectPath]
+	switch {
+	case len(path.Text) == 0:
+	case path.Text[0] == 0:
+		path.Text[0] = '@'
+	default:
+		path.Text = cString(path.Text)
+	}
+}
+
+func textSocket(b []byte, ev *Event) []byte {
+	f, t, p := ev.Fields[OddSocketFamily].Num, ev.Fields[OddSocketType].Num, ev.Fields[OddSocketProtocol].Num
+	b = appendNamed(b, "family=", f, families[f])
+	b = appendNamed(b, " type=", t, sockTypes[t])
+	return appendNamed(b, " protocol=", p, protocols[p])
+}
+
+func textDNS(b []byte, ev *Event) []byte {
+	if name := ev.Fields[DNSReqQName].Text; len(name) > 0 {
+		return appendFolded(b, name)
+	}
+	if len(ev.Origin) == PayloadSize {
+		return dump(b, ev)
+	}
+	return append(b, '.')
+}

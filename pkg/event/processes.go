@@ -1,0 +1,73 @@
+package event
+
+import (
+	"encoding/binary"
+	"strconv"
+)
+
+// Fields of the events of processes.
+const (
+	ProcForkChildPID = iota
+	ProcForkChildTID
+	ProcForkChildSpanID
+)
+const (
+	ProcExecPath = iota
+	ProcExecArgv
+	ProcExecArgc
+	ProcExecOldTID
+)
+const (
+	ProcExitCode = iota
+	ProcExitSignal
+)
+
+var processes = []Kind{
+	{ID: ProcFork, Name: "proc_fork", Label: "TP", Doc: "A process or thread was made.", Fields: []Field{
+		ProcForkChildPID:    {"child_pid", Uint, Num0, "process id of the child"},
+		ProcForkChildTID:    {"child_tid", Uint, Num1, "thread id of the child; another than child_pid: a new thread"},
+		ProcForkChildSpanID: {"child_span_id", Uint, Num2, "span id given to the child"},
+	}, text: textFork, extra: []extra{{field: ProcForkChildSpanID, show: showSpanID}}},
+	{ID: ProcExec, Name: "proc_exec", Label: "TP", Doc: "A program was executed, or its execution failed.", Fields: []Field{
+		ProcExecPath:   {"path", Text, Text0, "file executed, as the kernel resolved it"},
+		ProcExecArgv:   {"argv", List, Args1, "arguments, argv[0] first"},
+		ProcExecArgc:   {"argc", Uint, Num0, "number of arguments, also when argv was cut"},
+		ProcExecOldTID: {"old_tid", Uint, Num1, "thread that called exec; present when it was not the leader"},
+	}, text: textExec, extra: []extra{{field: ProcExecArgc, cut: true}, {field: ProcExecOldTID}}},
+	{ID: ProcExit, Name: "proc_exit", Label: "EVT", Doc: "A thread ended.", Fields: []Field{
+		ProcExitCode:   {"exit_code", Int, Num0, "exit status, 0..255"},
+		ProcExitSignal: {"signal", Int, Num1, "signal that killed it; absent: none"},
+	}, text: textExit},
+}
+
+func textFork(b []byte, ev *Event) []byte {
+	if p := ev.Origin; len(p) == PayloadSize {
+		b = strconv.AppendUint(append(b, "child_pid="...), uint64(binary.LittleEndian.Uint32(p)), 10)
+		return strconv.AppendUint(append(b, " child_tid="...), uint64(binary.LittleEndian.Uint32(p[4:])), 10)
+	}
+	return ev.dec(ev.dec(b, "child_pid=", ProcForkChildPID), " child_tid=", ProcForkChildTID)
+}
+
+func textExec(b []byte, ev *Event) []byte {
+	path, argv := ev.Fields[ProcExecPath].Text, ev.Fields[ProcExecArgv].List
+	if len(path) == 0 && len(argv) == 0 && len(ev.Origin) == PayloadSize {
+		return dump(b, ev)
+	}
+	b = ev.quote(b, "filename=", ProcExecPath)
+	return appendList(append(b, " argv="...), argv)
+}
+
+func textExit(b []byte, ev *Event) []byte {
+	code, signal := ev.Fields[ProcExitCode], ev.Fields[ProcExitSignal]
+	switch {
+	case signal.Num != 0:
+		b = append(b, "signal="...)
+		if name := SignalName(int64(signal.Num)); name != "" {
+			return append(b, name...)
+		}
+		return strconv.AppendInt(b, int64(signal.Num), 10)
+	case code.Type != None:
+		return strconv.AppendInt(append(b, "code="...), int64(code.Num), 10)
+	}
+	return append(b, '"', '"')
+}

@@ -1,0 +1,174 @@
+// Package httpsummary makes the summaries of what programs write into TLS
+// connections: HTTP/1 first lines, and HTTP/2 frames with their requests.
+package httpsummary
+
+import (
+	"bytes"
+	"strconv"
+	"unicode/utf8"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// Decoder makes the summaries of what programs write into TLS connections:
+// HTTP/1 first lines, HTTP/2 frames with their requests. HTTP/2 compresses
+// headers with a table that both ends build as they go, so it must see the
+// writes of a connection in order. It keeps the tables of a bounded number of
+// connections, those written to last. The zero Decoder is ready for use; it
+// is not safe for concurrent use.
+type Decoder struct {
+	// Live says that all writes of a connection come here, from some point of
+	// its life on, each whole or cut at its end. What cannot be known because it
+	// was before that point, or was lost, is shown as <unknown>.
+	Live bool
+	// Target, if not nil, appends the target of a request as it is to be shown.
+	Target func(b, target []byte) []byte
+
+	recent, older map[connKey]*conn   // at most maxConns each
+	fields        []hpack.HeaderField // of the header block at hand; at most maxFields
+	more          int                 // frames that the summary at hand has no room for
+}
+
+type connKey struct {
+	pid  uint32
+	conn uint64
+}
+
+// conn is a connection that speaks HTTP/2.
+type conn struct {
+	d       *Decoder
+	headers *hpack.Decoder
+	blocks  map[uint32][]byte // header blocks that wait for their end, by stream
+
+	live
+	part partWritten
+}
+
+// The bounds of what a Decoder keeps.
+const (
+	maxConns      = 512
+	maxTable      = 64 << 10 // bytes of a header table; as much as browsers allow
+	firstTable    = 4096     // bytes, before any size update
+	maxBlocks     = 64       // of a connection
+	maxBlock      = 64 << 10 // bytes of a header block, and of all that a connection keeps
+	maxFieldBytes = 64 << 10 // of a name or value
+	maxFields     = 1024     // of a header block; pseudo headers are its first
+)
+
+// The bounds of a summary: a few bytes can refer to a long header many times.
+const (
+	maxSummary = 64 << 10 // bytes; a frame that begins behind them is only counted
+	maxShown   = 8 << 10  // bytes of a pseudo header
+)
+
+// AppendSummary appends the summary of one write: length bytes, of which data
+// was captured. conn tells the connections of a process apart; 0 stands for all
+// those that cannot be told. The summary is harmless on a terminal.
+func (d *Decoder) AppendSummary(b []byte, pid uint32, conn, length uint64, data []byte) []byte {
+	if length == 0 {
+		return append(b, "data_len=0"...)
+	}
+	if len(data) == 0 {
+		if c := d.get(connKey{pid, conn}); c != nil && d.Live {
+			c.lose()
+		}
+		b = strconv.AppendUint(append(b, "len="...), length, 10)
+		return append(b, " <no-capture>"...)
+	}
+	d.more = 0
+	b = d.appendData(b, connKey{pid, conn}, length, data)
+	if d.more > 0 {
+		b = strconv.AppendInt(append(b, " | <"...), int64(d.more), 10)
+		b = append(b, " more>"...)
+	}
+	if n := uint64(len(data)); n < length {
+		b = strconv.AppendUint(append(b, " (captured "...), n, 10)
+		b = strconv.AppendUint(append(b, '/'), length, 10)
+		b = append(b, "B)"...)
+	}
+	return b
+}
+
+func (d *Decoder) appendData(b []byte, key connKey, length uint64, data []byte) []byte {
+	c := d.get(key)
+	if c != nil && d.Live {
+		return c.appendLive(b, length, data)
+	}
+	line := data
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		line = bytes.TrimSuffix(data[:i], []byte{'\r'})
+	}
+	if what := http1(line); what != "" && utf8.Valid(line) {
+		return d.appendLine(append(b, what...), line)
+	}
+	frames, begins := bytes.CutPrefix(data, []byte(preface))
+	if d.Live {
+		if !begins && !validFrame(frames) {
+			return appendBinary(b, length)
+		}
+		c = d.add(key)
+		c.unknown = !begins
+		return c.appendLive(b, length, data)
+	}
+	if c == nil && (begins || validFrame(frames)) {
+		c = d.add(key)
+	}
+	if c == nil || !begins && (len(frames) < 9 || frames[3] > frameContinuation) {
+		return appendBinary(b, length)
+	}
+	b = append(b, "h2 "...)
+	if begins {
+		b = append(b, "preface "...)
+		if len(frames) < 9 || frames[3] > frameContinuation {
+			return append(b, "only"...)
+		}
+	}
+	start := len(b)
+	for first := true; len(frames) >= 9; first = false {
+		var f frame
+		f, frames = nextFrame(frames)
+		b = c.appendNext(b, start, first, &f)
+	}
+	return b
+}
+
+func appendBinary(b []byte, length uint64) []byte {
+	return strconv.AppendUint(append(b, "binary len="...), length, 10)
+}
+
+func (d *Decoder) get(key connKey) *conn {
+	if c := d.recent[key]; c != nil {
+		return c
+	}
+	c := d.older[key]
+	if c != nil {
+		delete(d.older, key)
+		d.put(key, c)
+	}
+	return c
+}
+
+func (d *Decoder) add(key connKey) *conn {
+	c := &conn{d: d}
+	d.put(key, c)
+	return c
+}
+
+// put keeps c among the recent ones. When these are too many they become the
+// older ones, and what was older is forgotten.
+func (d *Decoder) put(key connKey, c *conn) {
+	if len(d.recent) >= maxConns || d.recent == nil {
+		d.older, d.recent = d.recent, make(map[connKey]*conn)
+	}
+	d.recent[key] = c
+}
+
+// Lost says that writes may have been lost: of all connections nothing is
+// known but what comes now.
+func (d *Decoder) Lost() {
+	for _, conns := range []map[connKey]*conn{d.recent, d.older} {
+		for _, c := range conns {
+			c.lose()
+		}
+	}
+}
