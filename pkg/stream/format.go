@@ -36,6 +36,9 @@ type Source struct {
 	Next func() ([]byte, error)
 	// Cut says in which way the session was cut short; empty: it was not.
 	Cut string
+	// Ends says why the session ends where it does, if it says so itself: for the
+	// error when something else follows. Empty: the input ended.
+	Ends string
 }
 
 // Input is what a Reader has still to read.
@@ -106,7 +109,7 @@ func (r *Reader) openSource(f *Format) error {
 		}
 		return err
 	}
-	r.source, r.cutHow = &s, s.Cut
+	r.source, r.cutHow, r.ends = &s, s.Cut, s.Ends
 	return nil
 }
 
