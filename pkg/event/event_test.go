@@ -165,7 +165,7 @@ func TestTextLive(t *testing.T) {
 		{with(OddSocket, "family", 16, "socktype", 3, "protocol", 15), `family=16(AF_NETLINK) type=3(SOCK_RAW) protocol=15(UNKNOWN)`},
 		{with(OddSocket, "family", 2, "socktype", 5, "protocol", 132), `family=2(AF_INET) type=5(SOCK_SEQPACKET) protocol=132(IPPROTO_SCTP)`},
 		{with(DNSReq, "qname", "a.example", "qtype", "AAAA", "addr", "127.0.0.53"), `a.example qtype=AAAA addr=127.0.0.53`},
-		{with(DNSReq, "qname", " a  b\t \x1b[m\xff\u202e"), `a b\t \e[m\xFF\u{202E}`},
+		{with(DNSReq, "qname", " a  b\t \x1b[m\xff\u202e"), `\x20a \x20b\t \e[m\xFF\u{202E}`},
 		{with(DNSReq, "qtype", "NS"), `. qtype=NS`},
 		{with(ProcFork, "child_pid", 7, "child_tid", 8, "child_span_id", 0xabc), `child_pid=7 child_tid=8 child_span_id=0000000000000abc`},
 		{with(ProcExec, "path", "/bin/sh", "argv", []string{"sh", "", "#{x}"}, "argc", 3), `filename="/bin/sh" argv=["sh", "", "\#{x}"]`},
@@ -336,6 +336,9 @@ func FuzzQuote(f *testing.F) {
 		checkText(t, AppendQuote(nil, s))
 		checkText(t, AppendSafe(nil, s))
 		checkText(t, appendWord(nil, s))
+		for where := inQuotes; where <= inBrackets; where++ {
+			checkReadable(t, appendReadable(nil, s, where), where)
+		}
 		folded := appendFolded(nil, s)
 		checkText(t, folded)
 		if bytes.Contains(folded, []byte("  ")) {

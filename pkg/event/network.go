@@ -56,7 +56,7 @@ func textConnect(b []byte, ev *Event) []byte {
 	}
 	switch {
 	case family == afInet && len(addr) > 0:
-		b = append(AppendSafe(b, addr), ':')
+		b = append(ev.bare(b, addr), ':')
 		b = strconv.AppendUint(b, port, 10)
 		return append(b, " (AF_INET)"...)
 	case family == afInet6 && len(addr) > 0:
@@ -68,7 +68,7 @@ func textConnect(b []byte, ev *Event) []byte {
 			g := a.As16()
 			b = appendGroups(b, g[:])
 		} else {
-			b = AppendSafe(b, addr)
+			b = ev.bare(b, addr)
 		}
 		b = strconv.AppendUint(append(b, "]:"...), port, 10)
 		return append(b, " (AF_INET6)"...)
@@ -110,7 +110,7 @@ func textSocket(b []byte, ev *Event) []byte {
 
 func textDNS(b []byte, ev *Event) []byte {
 	if name := ev.Fields[DNSReqQName].Text; len(name) > 0 {
-		return appendFolded(b, name)
+		return ev.folded(b, name)
 	}
 	if len(ev.Origin) == PayloadSize {
 		return dump(b, ev)

@@ -54,7 +54,7 @@ func textExec(b []byte, ev *Event) []byte {
 		return dump(b, ev)
 	}
 	b = ev.quote(b, "filename=", ProcExecPath)
-	return appendList(append(b, " argv="...), argv)
+	return ev.list(append(b, " argv="...), argv)
 }
 
 func textExit(b []byte, ev *Event) []byte {

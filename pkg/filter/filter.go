@@ -142,7 +142,7 @@ func (f *Filter) Apply(rec *stream.Record) (keep bool, set []stream.Set, err err
 	case stream.TypeEnd:
 		// What was wrong with the number stays so, for the next reader to see.
 		if n, ok := rec.Uint("events"); ok && f.dropped > 0 && n >= f.dropped {
-			return true, append(f.set[:0], stream.SetUint("events", n-f.dropped)), nil
+			return true, append(f.set[:0], stream.SetShortUint("events", n-f.dropped)), nil
 		}
 	case stream.TypeSpanOpen, stream.TypeSpan:
 		f.place = after

@@ -59,6 +59,9 @@ func (in *Input) More() error { return in.r.read() }
 type Policy struct {
 	// Text appends the text of an event; nil: event.AppendText. Use AppendText.
 	Text func(b []byte, ev *event.Event) []byte
+	// Name appends the name of a program or method; nil: event.AppendName. Use
+	// AppendName.
+	Name func(b, name []byte) []byte
 	// Times are the session's times in the words of its format; nil: those of
 	// its session and end records.
 	Times *Times
@@ -88,6 +91,15 @@ func (p *Policy) AppendText(b []byte, ev *event.Event) []byte {
 		return p.Text(b, ev)
 	}
 	return event.AppendText(b, ev)
+}
+
+// AppendName appends the name of a program, method or file of the session, as it
+// is shown to a person outside quotes.
+func (p *Policy) AppendName(b, name []byte) []byte {
+	if p.Name != nil {
+		return p.Name(b, name)
+	}
+	return event.AppendName(b, name)
 }
 
 // format returns the format that begins with c, or nil.
