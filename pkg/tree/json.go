@@ -72,9 +72,14 @@ func (d document) node(w *output, n, enclosing *node, t *text) {
 	}
 	w.b = b
 	w.flushFull()
-	if children := n.children(enclosing); len(children) > 0 {
+	if t.depth++; t.depth > maxDepth {
+		if lines := n.deeper(enclosing); lines > 0 {
+			w.b = strconv.AppendInt(append(w.b, `,"deeper":`...), int64(lines), 10)
+		}
+	} else if children := n.children(enclosing); len(children) > 0 {
 		w.b = append(w.b, `,"children":`...)
 		d.list(w, children, enclosing, t)
 	}
+	t.depth--
 	w.b = append(w.b, '}')
 }

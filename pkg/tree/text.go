@@ -15,6 +15,7 @@ type text struct {
 	start  uint64         // and of its start
 	policy *stream.Policy // of the session
 	line   []byte         // prefix of a line: the branches around it
+	depth  int            // of the line
 }
 
 // The colours. None carries a meaning that the words do not have.
@@ -94,8 +95,13 @@ func (d *text) node(w *output, n, enclosing *node) {
 	}
 	w.b = append(b, '\n')
 	w.flushFull()
+	if d.depth == maxDepth {
+		d.deeper(w, n, enclosing)
+		return
+	}
 	children := n.children(enclosing)
 	at := len(d.line)
+	d.depth++
 	for i, c := range children {
 		branch, below := "├─ ", "│  "
 		if i == len(children)-1 {
@@ -105,6 +111,15 @@ func (d *text) node(w *output, n, enclosing *node) {
 		d.line = append(d.line, below...)
 		d.node(w, c, enclosing)
 		d.line = d.line[:at]
+	}
+	d.depth--
+}
+
+// deeper draws the number of lines under n in their place.
+func (d *text) deeper(w *output, n, enclosing *node) {
+	if lines := n.deeper(enclosing); lines > 0 {
+		w.b = append(append(w.b, d.line...), "└─ ... "...)
+		w.b = append(strconv.AppendInt(w.b, int64(lines), 10), " deeper\n"...)
 	}
 }
 
