@@ -67,6 +67,14 @@ func main() {
 			}
 			f.Stats.Report(cli.Warn)
 			err = cli.Ended(r, err)
+			if raw, ok := out.(*vivraw.Writer); ok {
+				if kinds := raw.LeftOut(); kinds != "" {
+					cli.Warn("events left out, because a vivarium capture cannot hold them: %s", kinds)
+					if err == nil {
+						err = &cli.Exit{Status: cli.Incomplete}
+					}
+				}
+			}
 			if flags.Quiet {
 				return gate(f.Stats.Matched > 0, err)
 			}

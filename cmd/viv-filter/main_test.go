@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -34,6 +35,7 @@ func TestPrograms(t *testing.T) {
 	t.Run("cut", p.cut)
 	t.Run("command lines", p.commandLines)
 	t.Run("errors", p.errors)
+	t.Run("left out", p.leftOut)
 }
 
 type programs struct {
@@ -222,6 +224,29 @@ func (p programs) commandLines(t *testing.T) {
 	}
 	if len(ours) > 0 {
 		t.Errorf("no cases for %v", ours)
+	}
+}
+
+// leftOut holds that an event that a capture cannot hold is not written into one,
+// and that viv-filter says so.
+func (p programs) leftOut(t *testing.T) {
+	var in bytes.Buffer
+	w := stream.NewWriter(&in)
+	w.Session(&stream.Session{Version: stream.Version})
+	w.Event(&event.Event{Name: []byte("of_tomorrow")})
+	w.Event(&event.Event{Kind: &event.Kinds[event.ProcExit]})
+	w.End(&stream.End{})
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s := &stage{args: []string{"viv-filter", "--to", "vivraw"}}
+	out := p.pipe(t, in.Bytes(), s)
+	if want := "viv-filter: events left out, because a vivarium capture cannot hold them: 1 of_tomorrow\n"; s.status != 3 || s.stderr != want {
+		t.Errorf("exit status %d, want 3; stderr %q, want %q", s.status, s.stderr, want)
+	}
+	header, records, _ := bytes.Cut(out, []byte("\n"))
+	if !bytes.HasSuffix(header, []byte(`"event_count":1}`)) || len(records) != 352 || !bytes.HasPrefix(records[72:], []byte("proc_exit\x00")) {
+		t.Errorf("%s and %d bytes", header, len(records))
 	}
 }
 

@@ -98,7 +98,7 @@ func textMount(b []byte, ev *Event) []byte {
 func deriveMount(ev *Event, raw *Raw) {
 	dev, fstype, _ := bytes.Cut(raw.Text[0], []byte{0})
 	ev.setText(SbMountDev, dev)
-	ev.setText(SbMountFstype, cString(fstype))
+	ev.setText(SbMountFstype, CString(fstype))
 }
 
 func textReadFile(b []byte, ev *Event) []byte {

@@ -1,7 +1,6 @@
 // Package event is the catalogue of what viv can see a program do: one table,
 // one entry per kind. Everything else derives from it: which keys an event
-// carries in the stream, how a person reads it, how severe it is, and how it
-// is laid out in a vivarium-raw capture.
+// carries in the stream, how a person reads it, and how severe it is.
 package event
 
 // Event is one thing that happened. The byte slices of an Event that came from

@@ -78,13 +78,6 @@ func textRename(b []byte, ev *Event) []byte {
 }
 
 func textUnlink(b []byte, ev *Event) []byte {
-	if p := ev.Origin; len(p) == PayloadSize {
-		b = AppendQuote(append(b, "filename="...), cString(p[:128]))
-		if dir := cString(p[128:]); len(dir) > 0 {
-			b = AppendQuote(append(b, " parent_dir="...), dir)
-		}
-		return b
-	}
 	return ev.quote(b, "filename=", FileUnlinkPath)
 }
 

@@ -55,9 +55,6 @@ func textTLS(b []byte, ev *Event) []byte {
 
 func textEnv(b []byte, ev *Event) []byte {
 	op, key := ev.Fields[EnvCaccessOp].Text, ev.Fields[EnvCaccessKey]
-	if len(op) == 0 && len(ev.Origin) == PayloadSize {
-		return dump(b, ev)
-	}
 	b = append(b, "op="...)
 	at := len(b)
 	b = foldRuns(ev.bare(b, op), at)
@@ -80,6 +77,6 @@ func deriveEnv(ev *Event, raw *Raw) {
 	}
 	ev.setName(EnvCaccessOp, raw.Call, raw)
 	key := &ev.Fields[EnvCaccessKey]
-	key.Text = cString(key.Text)
+	key.Text = CString(key.Text)
 	ev.Truncated = len(key.Text) == keyMax
 }

@@ -51,9 +51,6 @@ const (
 
 func textConnect(b []byte, ev *Event) []byte {
 	family, addr, port := ev.Fields[SockConnectFamily].Num, ev.Fields[SockConnectAddr].Text, ev.Fields[SockConnectPort].Num
-	if len(ev.Origin) == PayloadSize {
-		port = uint64(binary.BigEndian.Uint16(ev.Origin[2:]))
-	}
 	switch {
 	case family == afInet && len(addr) > 0:
 		b = append(ev.bare(b, addr), ':')
@@ -61,9 +58,7 @@ func textConnect(b []byte, ev *Event) []byte {
 		return append(b, " (AF_INET)"...)
 	case family == afInet6 && len(addr) > 0:
 		b = append(b, '[')
-		if len(ev.Origin) == PayloadSize {
-			b = appendGroups(b, ev.Origin[4:20])
-		} else if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
+		if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
 			// The string lives no longer than the call, and spares an allocation per event.
 			g := a.As16()
 			b = appendGroups(b, g[:])
@@ -73,8 +68,13 @@ func textConnect(b []byte, ev *Event) []byte {
 		b = strconv.AppendUint(append(b, "]:"...), port, 10)
 		return append(b, " (AF_INET6)"...)
 	}
-	b = appendNamed(b, "family=", family, families[family])
+	b = AppendFamily(append(b, "family="...), family)
 	return strconv.AppendUint(append(b, " port="...), port, 10)
+}
+
+// AppendFamily appends an address family (AF_*) as its number and name.
+func AppendFamily(b []byte, family uint64) []byte {
+	return appendNamed(b, "", family, families[family])
 }
 
 // appendGroups appends an IPv6 address as eight groups, never shortened.
@@ -97,7 +97,7 @@ func deriveConnect(ev *Event, _ *Raw) {
 	case path.Text[0] == 0:
 		path.Text[0] = '@'
 	default:
-		path.Text = cString(path.Text)
+		path.Text = CString(path.Text)
 	}
 }
 
@@ -111,9 +111,6 @@ func textSocket(b []byte, ev *Event) []byte {
 func textDNS(b []byte, ev *Event) []byte {
 	if name := ev.Fields[DNSReqQName].Text; len(name) > 0 {
 		return ev.folded(b, name)
-	}
-	if len(ev.Origin) == PayloadSize {
-		return dump(b, ev)
 	}
 	return append(b, '.')
 }

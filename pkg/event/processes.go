@@ -1,9 +1,6 @@
 package event
 
-import (
-	"encoding/binary"
-	"strconv"
-)
+import "strconv"
 
 // Fields of the events of processes.
 const (
@@ -41,20 +38,12 @@ var processes = []Kind{
 }
 
 func textFork(b []byte, ev *Event) []byte {
-	if p := ev.Origin; len(p) == PayloadSize {
-		b = strconv.AppendUint(append(b, "child_pid="...), uint64(binary.LittleEndian.Uint32(p)), 10)
-		return strconv.AppendUint(append(b, " child_tid="...), uint64(binary.LittleEndian.Uint32(p[4:])), 10)
-	}
 	return ev.dec(ev.dec(b, "child_pid=", ProcForkChildPID), " child_tid=", ProcForkChildTID)
 }
 
 func textExec(b []byte, ev *Event) []byte {
-	path, argv := ev.Fields[ProcExecPath].Text, ev.Fields[ProcExecArgv].List
-	if len(path) == 0 && len(argv) == 0 && len(ev.Origin) == PayloadSize {
-		return dump(b, ev)
-	}
 	b = ev.quote(b, "filename=", ProcExecPath)
-	return ev.list(append(b, " argv="...), argv)
+	return ev.list(append(b, " argv="...), ev.Fields[ProcExecArgv].List)
 }
 
 func textExit(b []byte, ev *Event) []byte {

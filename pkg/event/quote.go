@@ -174,3 +174,11 @@ func Basename(path []byte) []byte {
 	}
 	return path
 }
+
+// CString returns s up to its first NUL.
+func CString(s []byte) []byte {
+	if i := bytes.IndexByte(s, 0); i >= 0 {
+		return s[:i]
+	}
+	return s
+}

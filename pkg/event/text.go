@@ -4,26 +4,15 @@ import "strconv"
 
 const hexLower = "0123456789abcdef"
 
-// AppendText appends what ev says, as viv-tree shows it behind the arrow: for
-// an event of a vivarium-raw capture what vivarium itself prints; for a live
-// one the same from its typed fields, then the fields that vivarium does not
-// have as ` key=value` in catalogue order, then ` outcome=unknown`,
-// ` truncated=true` and ` error=E` where they apply. The text is harmless on a
-// terminal whatever the event holds, and empty for an unknown event without a
-// payload.
+// AppendText appends what ev says, as viv-tree shows it behind the arrow: its
+// base text, then the fields that this does not have as ` key=value` in
+// catalogue order, then ` outcome=unknown`, ` truncated=true` and ` error=E`
+// where they apply. The text is harmless on a terminal whatever the event holds,
+// and empty for an unknown event.
 func AppendText(b []byte, ev *Event) []byte {
 	at := len(b)
-	k, raw := ev.Kind, len(ev.Origin) == PayloadSize
-	switch {
-	case k != nil:
-		b = k.text(b, ev)
-	case raw:
-		b = AppendQuote(b, cString(ev.Origin))
-	}
-	if raw {
-		return b
-	}
-	if k != nil {
+	b = AppendBaseText(b, ev)
+	if k := ev.Kind; k != nil {
 		for _, x := range k.extra {
 			v := ev.Fields[x.field]
 			if v.Type == None || x.cut && !ev.Truncated {
@@ -47,6 +36,14 @@ func AppendText(b []byte, ev *Event) []byte {
 		b = appendWord(append(appendKey(b, at, "error"), '='), ev.Error)
 	}
 	return b
+}
+
+// AppendBaseText appends the part of AppendText that vivarium prints, too.
+func AppendBaseText(b []byte, ev *Event) []byte {
+	if ev.Kind == nil {
+		return b
+	}
+	return ev.Kind.text(b, ev)
 }
 
 // extra is a field that vivarium's text does not have.
@@ -103,7 +100,7 @@ func showSpanID(b []byte, v Value) []byte {
 // What the texts of the kinds are made of. Those of a capture's events are escaped
 // as vivarium does.
 
-func (ev *Event) fromCapture() bool { return len(ev.Origin) == PayloadSize }
+func (ev *Event) fromCapture() bool { return len(ev.Origin) > 0 }
 
 func (ev *Event) quoted(b, s []byte) []byte {
 	if ev.fromCapture() {
@@ -140,9 +137,6 @@ func (ev *Event) dec(b []byte, key string, field int) []byte {
 func (ev *Event) hex(b []byte, key string, field int) []byte {
 	return appendHex(append(append(b, key...), "0x"...), ev.Fields[field].Num, hexLower)
 }
-
-// dump shows a payload that cannot be read as its kind's.
-func dump(b []byte, ev *Event) []byte { return AppendQuote(b, ev.Origin) }
 
 func appendNamed(b []byte, key string, v uint64, name string) []byte {
 	if name == "" {

@@ -37,10 +37,10 @@ func (c *Converter) event(ev *event.Event) error {
 	case &event.Kinds[event.ProcExit]: // told by the thread's span
 		if thread != nil {
 			b := thread.exit[:0]
-			if code := ev.Get("exit_code"); code.Type != event.None {
+			if code := ev.Fields[event.ProcExitCode]; code.Type != event.None {
 				b = attrInt(b, 9, "process.exit.code", int64(code.Num))
 			}
-			if sig := ev.Get("signal"); sig.Num != 0 {
+			if sig := ev.Fields[event.ProcExitSignal]; sig.Num != 0 {
 				b = attrInt(b, 9, "viv.exit_signal", int64(sig.Num))
 			}
 			thread.exit = b
@@ -65,8 +65,8 @@ func (c *Converter) event(ev *event.Event) error {
 	}
 	if ev.Kind == &event.Kinds[event.SpanRaise] {
 		name, severity = exceptionName, severityError
-		o.exception = append(o.exception[:0], ev.Get("error").Text...)
-		if m := ev.Get("message").Text; len(m) > 0 {
+		o.exception = append(o.exception[:0], ev.Fields[event.SpanRaiseError].Text...)
+		if m := ev.Fields[event.SpanRaiseMessage].Text; len(m) > 0 {
 			o.exception = append(append(o.exception, ": "...), m...)
 		}
 		o.exception = o.exception[:min(len(o.exception), maxText)]
@@ -162,7 +162,7 @@ func appendTarget(b []byte, ev *event.Event, p *stream.Policy) []byte {
 	if ev.Kind != &event.Kinds[event.SSLWrite] {
 		return p.AppendText(b, ev)
 	}
-	length, captured := ev.Get("len").Num, ev.Get("captured").Num
+	length, captured := ev.Fields[event.SSLWriteLen].Num, ev.Fields[event.SSLWriteCaptured].Num
 	b = strconv.AppendUint(append(b, "data_len="...), length, 10)
 	return strconv.AppendUint(append(b, " cap_len="...), captured, 10)
 }
@@ -183,20 +183,20 @@ func appendEventAttrs(b []byte, f field, ev *event.Event, target []byte) []byte 
 	}
 	switch ev.Kind {
 	case &event.Kinds[event.SockConnect]:
-		if addr := ev.Get("addr").Text; len(addr) > 0 {
+		if addr := ev.Fields[event.SockConnectAddr].Text; len(addr) > 0 {
 			b = attrText(b, f, "network.peer.address", view(addr))
-			if port := ev.Get("port"); port.Type != event.None {
+			if port := ev.Fields[event.SockConnectPort]; port.Type != event.None {
 				b = attrInt(b, f, "network.peer.port", int64(port.Num))
 			}
-		} else if path := ev.Get("path").Text; len(path) > 0 {
+		} else if path := ev.Fields[event.SockConnectPath].Text; len(path) > 0 {
 			b = attrText(b, f, "network.peer.address", view(path))
 			b = attrText(b, f, "network.transport", "unix")
 		}
 	case &event.Kinds[event.ProcExec]:
-		if path := ev.Get("path").Text; len(path) > 0 {
+		if path := ev.Fields[event.ProcExecPath].Text; len(path) > 0 {
 			b = attrText(b, f, "process.executable.path", view(path))
 		}
-		if argv := ev.Get("argv"); argv.Type != event.None {
+		if argv := ev.Fields[event.ProcExecArgv]; argv.Type != event.None {
 			b = attrList(b, f, "process.command_args", func(yield func(string) bool) {
 				for _, a := range argv.List {
 					if !yield(view(a)) {
@@ -206,17 +206,17 @@ func appendEventAttrs(b []byte, f field, ev *event.Event, target []byte) []byte 
 			})
 		}
 	case &event.Kinds[event.SSLWrite]:
-		if s := ev.Get("summary").Text; len(s) > 0 {
+		if s := ev.Fields[event.SSLWriteSummary].Text; len(s) > 0 {
 			b = attrText(b, f, "viv.summary", view(s))
 		}
 	case &event.Kinds[event.SpanRaise]:
-		if class := ev.Get("error").Text; len(class) > 0 {
+		if class := ev.Fields[event.SpanRaiseError].Text; len(class) > 0 {
 			b = attrText(b, f, "exception.type", view(class))
 		}
-		if m := ev.Get("message").Text; len(m) > 0 {
+		if m := ev.Fields[event.SpanRaiseMessage].Text; len(m) > 0 {
 			b = attrText(b, f, "exception.message", view(m))
 		}
-		b = appendPlaceAttrs(b, f, view(ev.Get("file").Text), int64(ev.Get("line").Num))
+		b = appendPlaceAttrs(b, f, view(ev.Fields[event.SpanRaiseFile].Text), int64(ev.Fields[event.SpanRaiseLine].Num))
 	}
 	if len(ev.Error) > 0 {
 		b = attrText(b, f, "error.type", view(ev.Error))

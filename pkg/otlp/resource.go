@@ -142,7 +142,7 @@ func (ps *processes) closed(pid uint32) {
 
 // forked makes a child that runs what its parent runs.
 func (ps *processes) forked(ev *event.Event) {
-	child, tid := uint32(ev.Get("child_pid").Num), uint32(ev.Get("child_tid").Num)
+	child, tid := uint32(ev.Fields[event.ProcForkChildPID].Num), uint32(ev.Fields[event.ProcForkChildTID].Num)
 	if len(ev.Error) > 0 || child == 0 || child == ev.PID || tid != 0 && tid != child || len(ps.all) >= maxProcesses {
 		return
 	}
@@ -166,7 +166,7 @@ func (ps *processes) executed(ev *event.Event) {
 		return
 	}
 	p := &process{pid: old.pid, parent: old.parent, threads: old.threads}
-	p.path = cut(ev.Get("path").Text, maxArgs)
-	p.args = keepArgs(slices.Values(ev.Get("argv").List))
+	p.path = cut(ev.Fields[event.ProcExecPath].Text, maxArgs)
+	p.args = keepArgs(slices.Values(ev.Fields[event.ProcExecArgv].List))
 	ps.all[ev.PID] = p
 }

@@ -100,7 +100,7 @@ func FuzzRecords(f *testing.F) {
 		}
 		w.Flush()
 
-		max := bounds{open: 8, perThread: 4, text: 4, forked: 3, gone: 8, walk: 4}
+		max := bounds{open: 8, perThread: 4, text: 4, forked: 3, ended: 8, walk: 4}
 		var out bytes.Buffer
 		b := New(stream.NewWriter(&out), len(data)&1 != 0)
 		b.max = max
@@ -109,8 +109,8 @@ func FuzzRecords(f *testing.F) {
 		if err != io.EOF && !errors.Is(err, stream.ErrIncomplete) {
 			t.Fatal(err)
 		}
-		if len(b.tids) != 0 || len(b.owns) != 0 || b.text != 0 {
-			t.Errorf("kept at the end: %d tids, %d ids, %d bytes of text", len(b.tids), len(b.owns), b.text)
+		if len(b.byTID) != 0 || len(b.bySpanID) != 0 || b.openText != 0 {
+			t.Errorf("kept at the end: %d tids, %d ids, %d bytes of text", len(b.byTID), len(b.bySpanID), b.openText)
 		}
 		if err := check(out.Bytes(), max, !moved); err != nil {
 			t.Log(dump(in.Bytes()))

@@ -2,7 +2,13 @@
 // record, one after another, with no framing around them.
 package stream
 
-import "math"
+import (
+	"fmt"
+
+	"vivarium/pkg/event"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+)
 
 // Type is what a record is.
 type Type uint8
@@ -19,116 +25,139 @@ const (
 	TypeEnd
 )
 
-// Version is the stream's version, the `version` of a session record.
-const Version = 1
+// Record is one record of a stream: its bytes, and where its keys lie in them.
+//
+// Its methods decode it. A key that is missing, or whose value has another type
+// than DESIGN.md gives it, leaves its field zero; of a key that is there twice
+// the last one counts. Integers may have any width, text may be str or bin.
+type Record struct {
+	Type Type
+	// Raw is the whole record. Like everything that a Record gives out without
+	// copying, it is valid until the Reader's next Next.
+	Raw []byte
 
-// Session begins a stream: what is watched, where its clock is anchored and
-// what is not recorded.
-type Session struct {
-	Version      uint64 // of the stream format
-	StartUnixNS  int64  // ns since 1970
-	StartKtimeNS uint64 // CLOCK_MONOTONIC, ns, of the same moment
-	TraceID      [16]byte
-	ParentSpanID uint64   // span of a joined trace; 0: none
-	Targets      []uint32 // process ids
-	MainTID      uint32
-	ObserverPID  uint32
-	Command      []string  // argv, masked; empty with -p
-	Processes    []Process // what the watched processes ran at the start; empty with a command
-	Host         Host
-	Hooks        map[string]string // event -> the hook it comes from
-	Missing      map[string]string // event -> why it is not seen
-	Masked       bool              // secrets are masked
-	ProbeVersion string
-	Origin       []byte // of a session of another Format
-	Policy       Policy // of that Format, if the Reader was given it
+	header  int // length of the map's header
+	pairs   []pair
+	ev      event.Event
+	formats []Format // of its Reader
 }
 
-// Process is what a process ran when the session began.
-type Process struct {
-	PID  uint32   `msgpack:"pid"`
-	Path string   `msgpack:"path"` // of its executable; empty: unknown
-	Argv []string `msgpack:"argv"` // masked, and cut after some KB; nil: unknown
-}
+// pair is where a key and its value lie in Raw. The key's text ends where the
+// value begins, the next pair begins where the value ends.
+type pair struct{ text, value, end uint32 }
 
-// Host says where the session was recorded.
-type Host struct {
-	Name   string `msgpack:"name"`
-	OS     string `msgpack:"os"`
-	Kernel string `msgpack:"kernel"`
-	Arch   string `msgpack:"arch"`
-	BootID string `msgpack:"boot_id"`
-}
+func (rec *Record) key(p pair) []byte   { return rec.Raw[p.text:p.value] }
+func (rec *Record) value(p pair) []byte { return rec.Raw[p.value:p.end] }
 
-// AddCounts is a + b, or the largest number there is when that is larger.
-func AddCounts(a, b uint64) uint64 {
-	if a+b < a {
-		return math.MaxUint64
+// find returns the last pair with that key.
+func (rec *Record) find(key string) (p pair, ok bool) {
+	for i := len(rec.pairs) - 1; i >= 0; i-- {
+		if string(rec.key(rec.pairs[i])) == key {
+			return rec.pairs[i], true
+		}
 	}
-	return a + b
+	return pair{}, false
 }
 
-// Lost says that events were lost at this place of the stream.
-type Lost struct {
-	KtimeNS uint64
-	Count   uint64 // events
-	Cause   string
+// Uint returns the unsigned integer under a key, for keys that only the format
+// knows that wrote them. ok says whether it is there.
+func (rec *Record) Uint(key string) (n uint64, ok bool) {
+	p, ok := rec.find(key)
+	if !ok {
+		return 0, false
+	}
+	return uintOf(rec.value(p))
 }
 
-// Clock is a fresh anchor of wall time: the two clocks at one moment, ns.
-type Clock struct {
-	UnixNS  int64
-	KtimeNS uint64
+// Bytes returns the text or the bytes under a key, as Uint does.
+func (rec *Record) Bytes(key string) (b []byte, ok bool) {
+	p, ok := rec.find(key)
+	if !ok {
+		return nil, false
+	}
+	return textOf(rec.value(p))
 }
 
-// SpanKind is what a span stands for.
-type SpanKind string
-
-// The kinds of spans.
-const (
-	SpanSession SpanKind = "session"
-	SpanThread  SpanKind = "thread"
-	SpanMethod  SpanKind = "method"
-)
-
-// Span is a span_open record, and with its last four fields a span record. The
-// span record is the final word: the name of a thread that changed it, and the
-// parent of one whose fork was seen late, may differ from span_open's.
-type Span struct {
-	SpanID       uint64
-	ParentSpanID uint64 // 0: none
-	TraceID      [16]byte
-	Kind         SpanKind
-	Source       string // usdt, marker or uprobe; methods only
-	Name         string
-	PID, TID     uint32
-	StartKtimeNS uint64
-	File         string
-	Line         int64 // 0: unknown
-
-	// A top-level method span that has a trace of its own (viv-spans
-	// --trace-per method) has no parent and names here the thread span that it
-	// would hang under, in the session's trace: keys link_trace_id and
-	// link_span_id, absent when zero.
-	LinkTraceID [16]byte
-	LinkSpanID  uint64
-
-	EndKtimeNS uint64
-	Dangling   bool // was still open when its thread or the session ended
-	Raised     bool // an exception passed through it
-	Lossy      bool // events were lost during it
+// parse makes rec the record at the beginning of b.
+func (rec *Record) parse(b []byte) error {
+	p, n, err := item(b, 0)
+	if err != nil {
+		return err
+	}
+	n /= 2
+	rec.Type, rec.header, rec.pairs = Unknown, p, rec.pairs[:0]
+	for ; n > 0; n-- {
+		var kv pair
+		if p < len(b) && msgpcode.IsFixedString(b[p]) {
+			kv.text = uint32(p + 1)
+			p += 1 + int(b[p]&msgpcode.FixedStrMask)
+		} else {
+			begin := p
+			if p, err = skip(b, p); err != nil {
+				return err
+			}
+			if t, ok := textOf(b[begin:p]); ok {
+				kv.text = uint32(p - len(t))
+			} else {
+				kv.text = uint32(p) // no text, so nobody asks for it
+			}
+		}
+		kv.value = uint32(p)
+		if p >= len(b) {
+			return errShort
+		}
+		if size := sizes[b[p]]; size != 0 {
+			p += int(size)
+		} else if p, err = skip(b, p); err != nil {
+			return err
+		}
+		if p > len(b) {
+			return errShort
+		}
+		kv.end = uint32(p)
+		if p > MaxRecord {
+			return errTooLong
+		}
+		if len(rec.pairs) == maxKeys {
+			return errKeys
+		}
+		rec.pairs = append(rec.pairs, kv)
+		if kv.value-kv.text == 4 && string(b[kv.text:kv.value]) == "type" {
+			if t, ok := textOf(b[kv.value:kv.end]); ok {
+				rec.Type = typeOf(t)
+			}
+		}
+	}
+	rec.Raw = b[:p:p]
+	return nil
 }
 
-// End closes a session.
-type End struct {
-	StopUnixNS  int64
-	StopKtimeNS uint64
-	Events      uint64 // event records written
-	Lost        uint64 // events lost
-	Reason      string // exited, signal, duration, target gone, ...
-	ExitCode    int64  // of the command or target; with HasExit only
-	HasExit     bool
-	Alive       uint64 // descendants still running
-	Cut         bool   // what this session was read from was cut short
-	Origin      []byte // of a session of another Format
+func typeOf(name []byte) Type {
+	switch string(name) {
+	case "event":
+		return TypeEvent
+	case "span":
+		return TypeSpan
+	case "span_open":
+		return TypeSpanOpen
+	case "lost":
+		return TypeLost
+	case "clock":
+		return TypeClock
+	case "session":
+		return TypeSession
+	case "end":
+		return TypeEnd
+	}
+	return Unknown
+}
+
+// is returns an error when rec is not of one of these types.
+func (rec *Record) is(types ...Type) error {
+	for _, t := range types {
+		if rec.Type == t {
+			return nil
+		}
+	}
+	return fmt.Errorf("decode record: it has another type (%d)", rec.Type)
 }

@@ -42,7 +42,7 @@ func (p *proc) updateComm(ev *event.Event) {
 		}
 	}
 	if is(ev, event.ProcExec) && len(ev.Error) == 0 {
-		if path := ev.Fields[0].Text; len(path) > 0 {
+		if path := ev.Fields[event.ProcExecPath].Text; len(path) > 0 {
 			p.comm, p.exact = string(event.Basename(path)), true
 		}
 	}

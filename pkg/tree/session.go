@@ -148,8 +148,8 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	if is(ev, event.ProcFork) {
 		f := &fork{
 			node: n, proc: t.proc,
-			pid: uint32(ev.Get("child_pid").Num), tid: uint32(ev.Get("child_tid").Num),
-			spanID: ev.Get("child_span_id").Num,
+			pid: uint32(ev.Fields[event.ProcForkChildPID].Num), tid: uint32(ev.Fields[event.ProcForkChildTID].Num),
+			spanID: ev.Fields[event.ProcForkChildSpanID].Num,
 		}
 		if f.tid == 0 {
 			f.tid = f.pid

@@ -210,10 +210,12 @@ func (c *capture) writeEvent(w *stream.Writer, i int) {
 	binary.BigEndian.PutUint64(ev.TraceID[8:], le.Uint64(rec[atTrace+8:]))
 	ev.SpanID, ev.ParentSpanID = le.Uint64(rec[atSpan:]), le.Uint64(rec[atParent:])
 	names := rec[atNames:atPayload]
-	ev.Comm, ev.Name = cString(names[:nameSize]), cString(names[nameSize:])
+	ev.Comm, ev.Name = event.CString(names[:nameSize]), event.CString(names[nameSize:])
 	ev.Origin = rec[atPayload:atLost]
 	if ev.Kind = event.Lookup(ev.Name); ev.Kind != nil {
-		ev.Kind.Import(ev, ev.Origin)
+		if l := layoutOf(ev.Kind); l != nil {
+			l.read(ev, ev.Origin)
+		}
 		c.derived.Buf = c.derived.Buf[:0]
 		ev.Derive(&c.derived)
 		c.summarize(ev)

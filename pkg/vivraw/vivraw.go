@@ -19,7 +19,6 @@
 package vivraw
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 
@@ -74,12 +73,4 @@ func sortKeyOf(rec []byte) sortKey {
 
 func (k sortKey) compare(o sortKey) int {
 	return cmp.Or(cmp.Compare(k.ktime, o.ktime), cmp.Compare(k.pid, o.pid), cmp.Compare(k.tid, o.tid))
-}
-
-// cString returns b up to its first NUL.
-func cString(b []byte) []byte {
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		return b[:i]
-	}
-	return b
 }

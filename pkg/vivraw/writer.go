@@ -80,21 +80,40 @@ func (w *Writer) Flush() error { return nil }
 // Close writes what is still to be written.
 func (w *Writer) Close() error { return w.finish() }
 
-// LeftOut is the number of events that were left out so far because a capture
-// cannot hold their kind, and the names of these kinds with their numbers.
-func (w *Writer) LeftOut() (n uint64, kinds string) {
-	var list []string
+// LeftOut names the kinds of the events that were left out so far because a
+// capture cannot hold them, with their numbers; it is empty if there are none.
+func (w *Writer) LeftOut() string {
+	var kinds []string
 	for _, name := range slices.Sorted(maps.Keys(w.leftOut)) {
-		n += w.leftOut[name]
-		list = append(list, fmt.Sprintf("%s (%d)", name, w.leftOut[name]))
+		kinds = append(kinds, fmt.Sprintf("%d %s", w.leftOut[name], name))
 	}
-	return n, strings.Join(list, ", ")
+	return strings.Join(kinds, ", ")
+}
+
+// The bounds of what is kept of events that are left out: a stream may hold
+// names of any number and length.
+const (
+	maxLeftOut  = 64 // names
+	maxLeftName = 64 // bytes of each
+)
+
+func (w *Writer) countLeftOut(name []byte) {
+	name = name[:min(len(name), maxLeftName)]
+	if _, ok := w.leftOut[string(name)]; !ok && len(w.leftOut) >= maxLeftOut {
+		name = []byte("of other kinds")
+	}
+	w.leftOut[string(name)]++
 }
 
 func (w *Writer) event(rec *stream.Record) error {
 	ev, err := rec.Event()
 	if err != nil {
 		return err
+	}
+	l := layoutOf(ev.Kind)
+	if l == nil && len(ev.Origin) != PayloadSize {
+		w.countLeftOut(ev.Name)
+		return nil
 	}
 	s := &w.session
 	e := position{uint64(len(s.events)), len(s.data)}
@@ -118,7 +137,11 @@ func (w *Writer) event(rec *stream.Record) error {
 	if raw, ok := rec.Bytes(keyNames); ok {
 		copy(names, raw)
 	}
-	ev.Kind.Export(ev, payload)
+	if len(ev.Origin) == PayloadSize {
+		copy(payload, ev.Origin)
+	} else {
+		l.write(ev, payload)
+	}
 	b = append(b, fields[:]...)
 	b = le.AppendUint64(b, s.lost)
 	s.lost = 0

@@ -2,6 +2,7 @@ package vivraw
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -87,5 +88,70 @@ func TestExportFiltered(t *testing.T) {
 	want[len(headerLine(2))+atLost] = 7
 	if !bytes.Equal(got, want) {
 		t.Errorf("%d bytes: %q", len(got), got[:len(headerLine(2))])
+	}
+}
+
+// TestExportLeavesOut: an event that a capture has no layout for is left out and
+// counted. One that came from a capture has its payload, and is written.
+func TestExportLeavesOut(t *testing.T) {
+	saved := layouts[event.FileChmod]
+	layouts[event.FileChmod] = nil
+	defer func() { layouts[event.FileChmod] = saved }()
+	unknown := func(origin []byte) *event.Event { return &event.Event{Name: []byte("of_tomorrow"), Origin: origin} }
+	payload := bytes.Repeat([]byte("payload."), PayloadSize/8)
+	live := build(func(w *stream.Writer) {
+		w.Session(&stream.Session{Version: stream.Version})
+		w.Event(with(event.FileChmod, "mode", 0o644, "path", "/x"))
+		w.Event(sampleEvent())
+		w.Event(with(event.FileChmod, "mode", 0o600, "path", "/y"))
+		w.Event(unknown(nil))
+		w.Event(unknown(payload))
+		w.End(&stream.End{})
+	})
+	var out bytes.Buffer
+	w := NewWriter(&out)
+	r := newReader(bytes.NewReader(live))
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(rec, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.LeftOut(), "2 file_chmod, 1 of_tomorrow"; got != want {
+		t.Errorf("left out are %s, want %s", got, want)
+	}
+	header, records, _ := strings.Cut(out.String(), "\n")
+	if !strings.HasSuffix(header, `"event_count":2}`) || len(records) != 2*recordSize {
+		t.Fatalf("%s and %d bytes", header, len(records))
+	}
+	for i, want := range [][2]string{{"path_open", "/usr/lib/ruby/3.1.0/json/common.rb"}, {"of_tomorrow", string(payload)}} {
+		rec := records[i*recordSize:][:recordSize]
+		if name := strings.TrimRight(rec[atNames+nameSize:atPayload], "\x00"); name != want[0] {
+			t.Errorf("event %d is %q, want %s", i, name, want[0])
+		}
+		if got := strings.TrimRight(rec[atPayload:atLost], "\x00"); got != want[1] {
+			t.Errorf("event %d has the payload %q", i, got)
+		}
+	}
+}
+
+// TestLeftOutIsBounded: what is kept of names does not grow with the stream.
+func TestLeftOutIsBounded(t *testing.T) {
+	w := NewWriter(io.Discard)
+	for i := range 1000 {
+		w.countLeftOut(append(fmt.Appendf(nil, "kind%d", i), bytes.Repeat([]byte("x"), 1000)...))
+	}
+	w.countLeftOut([]byte("kind0" + strings.Repeat("x", 1000)))
+	if len(w.leftOut) != maxLeftOut+1 || w.leftOut["of other kinds"] != 1000-maxLeftOut || w.leftOut["kind0"+strings.Repeat("x", maxLeftName-5)] != 2 {
+		t.Errorf("%d names: %v", len(w.leftOut), w.leftOut)
 	}
 }

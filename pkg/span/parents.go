@@ -1,0 +1,87 @@
+package span
+
+import "vivarium/pkg/event"
+
+// setParent makes a span the parent of t's. It is one of the thread p, or the
+// session's when p is nil.
+func (b *Builder) setParent(t, p *thread, span *open) {
+	t.ParentSpanID, t.TraceID = span.SpanID, span.TraceID
+	t.parent, t.parentSeq = p, 0
+	if p != nil {
+		t.parentSeq = p.seq
+	}
+}
+
+// reparent makes a span of p the parent of that of t, a live thread whose parent
+// was not known before, unless that would change its trace or could make a
+// circle.
+func (b *Builder) reparent(t, p *thread, span *open) {
+	if span.TraceID != t.TraceID {
+		return
+	}
+	a := p
+	for range b.max.walk {
+		if a == t {
+			return
+		}
+		if a.parent == nil {
+			b.setParent(t, p, span)
+			return
+		}
+		if a.parent.seq != a.parentSeq {
+			return // released since
+		}
+		a = a.parent
+	}
+}
+
+// reparentLate handles a thread whose events name a parent that came after it.
+func (b *Builder) reparentLate(t *thread) {
+	if t.eventParentID == 0 || t.target || t.ParentSpanID != b.session.SpanID {
+		return
+	}
+	if p := b.bySpanID[t.eventParentID]; p != nil {
+		b.reparent(t, p, &p.open)
+	}
+}
+
+// fork keeps the parent of the thread or process that t makes until its first
+// event.
+func (b *Builder) fork(t *thread, ev *event.Event) error {
+	tid := uint32(ev.Fields[event.ProcForkChildTID].Num)
+	if tid == 0 {
+		tid = uint32(ev.Fields[event.ProcForkChildPID].Num)
+	}
+	if tid == 0 || tid == t.TID {
+		return nil
+	}
+	id := ev.Fields[event.ProcForkChildSpanID].Num
+	c := b.byTID[tid]
+	if c != nil && c.state != forked {
+		if c.StartKtimeNS >= ev.KtimeNS || c.state == live && id != 0 && id == c.eventSpanID {
+			// The child's events overtook its fork.
+			if c.state == live && !c.target {
+				b.reparent(c, t, t.innermost())
+			}
+			return nil
+		}
+		if c.state == live { // the exit of the tid's old thread was missed
+			if err := b.endWithoutExit(c); err != nil {
+				return err
+			}
+		}
+	}
+	var usedID uint64
+	if c != nil {
+		usedID = c.eventSpanID
+		b.release(c)
+	}
+	c = b.newThread(tid)
+	c.state, c.eventSpanID = forked, usedID
+	b.setParent(c, t, t.innermost())
+	b.lists[forked].push(c)
+	if l := &b.lists[forked]; l.n > b.max.forked {
+		b.release(l.first)
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package stream
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/vmihailenco/msgpack/v5"
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+)
+
+// The rare records, session, clock and end, are encoded by the library after the
+// tags of their structs, which are the one place that names their keys.
+
+// Session writes a session record. What is zero or empty is left out, but for
+// the version, the clock and `masked`.
+func (w *Writer) Session(s *Session) error {
+	k := w.begin("session")
+	k.text("format", "viv")
+	return w.tagged(&k, s)
+}
+
+// Clock writes a clock record.
+func (w *Writer) Clock(c *Clock) error {
+	k := w.begin("clock")
+	return w.tagged(&k, c)
+}
+
+// End writes an end record.
+func (w *Writer) End(e *End) error {
+	k := w.begin("end")
+	if !e.HasExit {
+		return w.tagged(&k, e, "exit_code")
+	}
+	return w.tagged(&k, e)
+}
+
+// tagged ends the record k with the fields of v, a struct with tags, but for
+// those without. The library encodes v, and what it does otherwise than the
+// stream wants is set right on the way: a text that is not UTF-8 becomes bin,
+// no list nil, a span id takes eight bytes.
+func (w *Writer) tagged(k *keys, v any, without ...string) error {
+	var b bytes.Buffer
+	enc := msgpack.GetEncoder()
+	defer msgpack.PutEncoder(enc)
+	enc.Reset(&b)
+	enc.SetSortMapKeys(true)
+	enc.UseCompactInts(true)
+	var rec Record
+	err := enc.Encode(v)
+	if err == nil {
+		err = rec.parse(b.Bytes())
+	}
+	if err != nil {
+		if w.err == nil {
+			w.err = fmt.Errorf("encode a record: %w", err)
+		}
+		return w.err
+	}
+next:
+	for _, p := range rec.pairs {
+		key, value := string(rec.key(p)), rec.value(p)
+		for _, name := range without {
+			if key == name {
+				continue next
+			}
+		}
+		k.key(key)
+		switch key {
+		case "parent_span_id":
+			id, _ := uintOf(value)
+			k.b = appendID(k.b, id)
+		case keySessionOrigin: // a text, of which Go has bytes
+			t, _ := textOf(value)
+			k.b = appendText(k.b, t)
+		default:
+			k.b = appendStrict(k.b, value)
+		}
+	}
+	return w.finish(k)
+}
+
+// appendStrict appends a value as the stream has it.
+func appendStrict(b, value []byte) []byte {
+	for len(value) > 0 {
+		end, _, _ := item(value, 0) // of a value that was parsed
+		head := value[:end]
+		t, isText := textOf(head)
+		switch c := head[0]; {
+		case isText && (c < msgpcode.Bin8 || c > msgpcode.Bin32) && !utf8.Valid(t):
+			b = appendBin(b, t)
+		case c == msgpcode.Nil:
+			b = appendArray(b, 0)
+		default:
+			b = append(b, head...)
+		}
+		value = value[end:]
+	}
+	return b
+}
+
+// The keys of the structs' fields.
+var (
+	sessionKeys = keysOf[Session]()
+	clockKeys   = keysOf[Clock]()
+	endKeys     = keysOf[End]()
+)
+
+// keysOf are the keys of a struct's fields by their tags; empty: it has none.
+func keysOf[T any]() []string {
+	t := reflect.TypeFor[T]()
+	list := make([]string, t.NumField())
+	for i := range list {
+		if key, _, _ := strings.Cut(t.Field(i).Tag.Get("msgpack"), ","); key != "-" {
+			list[i] = key
+		}
+	}
+	return list
+}
+
+// Session decodes a session record. It is an error when the record is none, or
+// when its `format` is not `viv`.
+func (rec *Record) Session() (Session, error) {
+	var s Session
+	if err := rec.is(TypeSession); err != nil {
+		return s, err
+	}
+	rec.fields(&s, sessionKeys)
+	if format, _ := rec.Bytes("format"); string(format) != "viv" {
+		return s, FormatErrorf("this is no viv stream: its session has format %+q", format)
+	}
+	s.Policy = policy(rec.formats, s.Origin)
+	return s, nil
+}
+
+// Clock decodes a clock record.
+func (rec *Record) Clock() (Clock, error) {
+	var c Clock
+	rec.fields(&c, clockKeys)
+	return c, rec.is(TypeClock)
+}
+
+// End decodes an end record.
+func (rec *Record) End() (End, error) {
+	var e End
+	rec.fields(&e, endKeys)
+	if p, ok := rec.find("exit_code"); ok {
+		_, e.HasExit = intOf(rec.value(p))
+	}
+	return e, rec.is(TypeEnd)
+}
+
+// fields fills the struct that to points to, of which field i has the key
+// keys[i].
+func (rec *Record) fields(to any, keys []string) {
+	s := reflect.ValueOf(to).Elem()
+	for i, key := range keys {
+		if key == "" {
+			continue
+		}
+		if p, ok := rec.find(key); ok {
+			setTagged(s.Field(i), rec.value(p))
+		}
+	}
+}
+
+// setTagged sets a field of a new struct, or leaves it zero. Numbers, texts and
+// ids must fit, where the library would cut them; lists and maps are its.
+func setTagged(f reflect.Value, v []byte) {
+	switch f.Kind() {
+	case reflect.Uint32, reflect.Uint64:
+		if n, ok := uintOf(v); ok && !f.OverflowUint(n) {
+			f.SetUint(n)
+		}
+	case reflect.Int64:
+		n, _ := intOf(v)
+		f.SetInt(n)
+	case reflect.Bool:
+		set, _ := boolOf(v)
+		f.SetBool(set)
+	case reflect.String:
+		t, _ := textOf(v)
+		f.SetString(string(t))
+	case reflect.Array:
+		id, _ := traceIDOf(v)
+		f.Set(reflect.ValueOf(TraceID(id)))
+	default:
+		// A list of a few MB of nothing would become one of structs of 56 bytes.
+		if _, n, err := item(v, 0); err != nil || n > maxList && f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct {
+			return
+		}
+		if msgpack.Unmarshal(v, f.Addr().Interface()) != nil {
+			f.SetZero()
+		}
+	}
+}
