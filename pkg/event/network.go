@@ -59,6 +59,12 @@ func textConnect(b []byte, ev *Event) []byte {
 	case family == afInet6 && len(addr) > 0:
 		b = append(b, '[')
 		if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
+			if a.Is4In6() && !ev.fromCapture() {
+				b = append(b, "::ffff:"...) // an IPv4 address has one spelling, also here
+				b = a.Unmap().AppendTo(b)
+				b = strconv.AppendUint(append(b, "]:"...), port, 10)
+				return append(b, " (AF_INET6)"...)
+			}
 			// The string lives no longer than the call, and spares an allocation per event.
 			g := a.As16()
 			b = appendGroups(b, g[:])
