@@ -66,6 +66,7 @@ type Filter struct {
 	forgotten bool     // closed spans were forgotten
 	root      uint64   // the session's span; 0: none seen
 	lost      bool     // the last record but spans was a loss
+	dropped   uint64   // events of the session that do not stay
 	policy    stream.Policy
 }
 
@@ -97,7 +98,16 @@ func New(sel Selection) *Filter {
 func (f *Filter) Apply(rec *stream.Record) (keep bool, set []stream.Set, err error) {
 	switch rec.Type {
 	case stream.TypeEvent:
-		return f.event(rec)
+		keep, set, err = f.event(rec)
+		if !keep {
+			f.dropped++
+		}
+		return keep, set, err
+	case stream.TypeEnd:
+		// What was wrong with the number stays so, for the next reader to see.
+		if n, ok := rec.Uint("events"); ok && f.dropped > 0 && n >= f.dropped {
+			return true, append(f.set[:0], stream.SetShortUint("events", n-f.dropped)), nil
+		}
 	case stream.TypeSpanOpen, stream.TypeSpan:
 		f.place = after
 		if f.useSpans {
@@ -109,6 +119,7 @@ func (f *Filter) Apply(rec *stream.Record) (keep bool, set []stream.Set, err err
 	case stream.TypeSession:
 		f.place = undecided
 		f.lost = false
+		f.dropped = 0
 		f.root = 0
 		s, _ := rec.Session() // the Reader has looked at it
 		f.policy = s.Policy

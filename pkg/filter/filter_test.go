@@ -180,6 +180,42 @@ func TestUnknownRecordsPass(t *testing.T) {
 	}
 }
 
+// TestEventCount: the end of a filtered session counts the events that stay; a
+// number that was wrong before stays wrong by as much.
+func TestEventCount(t *testing.T) {
+	for _, c := range []struct{ counted, want uint64 }{{4, 1}, {5, 2}, {3, 0}, {2, 2}, {0, 0}} {
+		p := newTape()
+		for range 2 { // each session has a number of its own
+			p.session()
+			for i, path := range []string{"/a", "/b", "/a", "/c"} {
+				ev := event.Event{Kind: &event.Kinds[event.PathOpen], Name: []byte("path_open"), KtimeNS: uint64(i), PID: 1, TID: 1}
+				ev.Fields[0] = event.Value{Type: event.Text, Text: []byte(path)}
+				must(p.w.Event(&ev))
+			}
+			must(p.w.End(&stream.End{Events: c.counted}))
+		}
+		must(p.w.Flush())
+		var out bytes.Buffer
+		Run(stream.NewReader(bytes.NewReader(p.Bytes())), New(selection(t, Options{Payload: []string{"/b"}})), Msgpack(&out))
+		ends := 0
+		for r := stream.NewReader(&out); ; {
+			rec, err := r.Next()
+			if err != nil {
+				break
+			}
+			if rec.Type == stream.TypeEnd {
+				ends++
+				if e, _ := rec.End(); e.Events != c.want {
+					t.Errorf("%d events of %d: the end counts %d, want %d", 1, c.counted, e.Events, c.want)
+				}
+			}
+		}
+		if ends != 2 {
+			t.Errorf("%d ends", ends)
+		}
+	}
+}
+
 // TestBounds holds that memory does not grow without end, and that what is over
 // a bound is shown and counted.
 func TestBounds(t *testing.T) {

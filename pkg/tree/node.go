@@ -102,6 +102,26 @@ func (n *node) lines() []*node {
 	return visible(n.entries)
 }
 
+// deeper is the number of lines under n, which are not drawn because n is at the
+// greatest depth. It takes no stack of its own for a depth that a stream chooses.
+func (n *node) deeper(enclosing *node) (lines int) {
+	type line struct{ node, enclosing *node }
+	for todo := []line{{n, enclosing}}; len(todo) > 0; {
+		l := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if l.node.isSpan() {
+			l.enclosing = l.node
+		}
+		for _, c := range l.node.children(l.enclosing) {
+			todo = append(todo, line{c, l.enclosing})
+			lines++
+		}
+	}
+	return lines
+}
+
+func (n *node) isSpan() bool { return n.kind == kindMethod || n.kind == kindGap }
+
 // shownTime is the time that an event or loss in the span enclosing is shown
 // with.
 func (n *node) shownTime(enclosing *node) uint64 {

@@ -22,7 +22,8 @@ type proc struct {
 	// enclosed: it is drawn inside a span, so that the events of its first thread
 	// need no span of their own.
 	enclosed bool
-	firstSeq uint64 // cache of firstShown; 0: shows nothing, or not known yet
+	firstSeq uint64 // cache of firstShown
+	hasFirst bool   // firstSeq is known
 }
 
 // commSource is where the name of a process comes from. A name gives way to one
@@ -100,7 +101,7 @@ func (s *session) nameByThread(p *proc) {
 
 // firstShown is the seq of the first line of p; 0: it has none.
 func (p *proc) firstShown() uint64 {
-	if p.firstSeq != 0 {
+	if p.hasFirst {
 		return p.firstSeq
 	}
 	first := uint64(0)
@@ -117,7 +118,7 @@ func (p *proc) firstShown() uint64 {
 			see(n.firstShown())
 		}
 	}
-	p.firstSeq = first
+	p.firstSeq, p.hasFirst = first, true
 	return first
 }
 
