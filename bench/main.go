@@ -42,7 +42,7 @@ func main() {
 
 func run() error {
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("loading BPF programs needs root")
+		return fmt.Errorf("run it as root: it loads BPF programs")
 	}
 	if err := os.MkdirAll("build", 0o755); err != nil {
 		return err

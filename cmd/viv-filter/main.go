@@ -63,13 +63,13 @@ func main() {
 			err = filter.Run(r, f, out)
 			if errors.Is(err, filter.ErrNoSpans) {
 				return cli.Usagef("put viv-spans in front: viv-spans | viv-filter ...",
-					"--span and -d (or --filter with such a rule) need spans, and this stream has none yet")
+					"--span, -d and rules about spans in --filter need spans, but the stream has none")
 			}
 			f.Stats.Report(cli.Warn)
 			err = cli.Ended(r, err)
 			if raw, ok := out.(*vivraw.Writer); ok {
 				if kinds := raw.LeftOut(); kinds != "" {
-					cli.Warn("events left out, because a vivarium capture cannot hold them: %s", kinds)
+					cli.Warn("events were left out, because a vivarium capture cannot hold them: %s", kinds)
 					if err == nil {
 						err = &cli.Exit{Status: cli.Incomplete}
 					}
@@ -85,7 +85,7 @@ func main() {
 
 func sink(to string, quiet bool) (filter.Sink, error) {
 	if to != "" && to != "msgpack" && to != "json" && to != "vivraw" {
-		return nil, cli.Usagef("", "--to: there is msgpack, json and vivraw, no %q", to)
+		return nil, cli.Usagef("", "--to %q: must be msgpack, json or vivraw", to)
 	}
 	switch {
 	case quiet:
@@ -123,7 +123,7 @@ type integer int64
 func (i *integer) Decode(ctx *kong.DecodeContext) error {
 	token := ctx.Scan.Pop()
 	if token.IsEOL() {
-		return errors.New("a number is missing")
+		return errors.New("a whole number is missing")
 	}
 	n, err := filter.ParseInt(fmt.Sprint(token.Value))
 	*i = integer(n)

@@ -16,7 +16,7 @@ import (
 // write exports into a file.
 func write(opt otlp.Options) error {
 	if flags.URL != "" || flags.Spool != "" {
-		return cli.Usagef("", "-o writes to a file: it goes with neither a URL nor --spool")
+		return cli.Usagef("", "-o writes to a file: it cannot be combined with a URL or --spool")
 	}
 	w := cli.Output()
 	if flags.Output != "-" {
@@ -38,7 +38,7 @@ func send(opt otlp.Options) error {
 		if _, err := endpoint(s); err != nil && (s == otlp.Traces || opt.EventsAsLogs) {
 			hint := ""
 			if err == otlp.ErrNoEndpoint {
-				hint = "viv-otlp http://localhost:4318, or set OTEL_EXPORTER_OTLP_ENDPOINT, or -o FILE"
+				hint = "run viv-otlp http://localhost:4318, set OTEL_EXPORTER_OTLP_ENDPOINT, or write to a file with -o FILE"
 			}
 			return cli.Usagef(hint, "%v", err)
 		}
@@ -97,7 +97,7 @@ func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 		}
 	}
 	if errors.Is(err, otlp.ErrNoSpans) {
-		return cli.Usagef("viv-probe ... | viv-spans | viv-otlp", "%v", err)
+		return cli.Usagef("put viv-spans in front: viv-probe ... | viv-spans | viv-otlp", "%v", err)
 	}
 	if err := c.Close(); err != nil {
 		return err
@@ -105,13 +105,13 @@ func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 	err = cli.Ended(r, err)
 	if d := c.Dropped(); d != (otlp.Dropped{}) {
 		if d.Events > 0 {
-			cli.Warn("%d events were dropped: their spans have too many (--events log exports all)", d.Events)
+			cli.Warn("%d events were dropped: too many waited for the end of their spans; --events log exports all", d.Events)
 		}
 		if d.NoID > 0 {
-			cli.Warn("%d spans have no id and were dropped", d.NoID)
+			cli.Warn("%d spans were dropped: they have no id", d.NoID)
 		}
 		if d.NoSpan > 0 {
-			cli.Warn("%d events are in no span and were dropped", d.NoSpan)
+			cli.Warn("%d events were dropped: they belong to no span", d.NoSpan)
 		}
 		if err == nil {
 			err = &cli.Exit{Status: cli.Incomplete}

@@ -15,7 +15,7 @@ func ParseInt(s string) (int64, error) {
 	t := trim(s)
 	digits := strings.TrimLeft(t, "+-")
 	if len(digits) > 1 && digits[0] == '0' && (digits[1] == '_' || digits[1] >= '0' && digits[1] <= '9') {
-		return 0, fmt.Errorf("%.40q begins with 0: write it in decimal, or with 0o in front", t)
+		return 0, fmt.Errorf("%.40q begins with 0: write it without that, or as an octal number with 0o", t)
 	}
 	i, err := strconv.ParseInt(t, 0, 64)
 	if err != nil {
@@ -36,7 +36,7 @@ func whole(n json.Number) (int64, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("%.40s is not a whole number in range", n)
+	return 0, fmt.Errorf("%.40s is not a whole number of at most 64 bits", n)
 }
 
 // Depth brings a depth as a user gives it into the range of the filter: below

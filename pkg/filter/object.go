@@ -30,7 +30,7 @@ func ParseJSON(s string) (*Object, error) {
 		return nil, fmt.Errorf("not valid JSON: %w", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("not valid JSON: something follows the object")
+		return nil, errors.New("not valid JSON: text follows the object")
 	}
 	obj, ok := v.(map[string]any)
 	if !ok {

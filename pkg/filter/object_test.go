@@ -103,19 +103,19 @@ func TestParseJSONErrors(t *testing.T) {
 		``:                             "ends too early",
 		`{`:                            "ends too early",
 		`{bad`:                         "not valid JSON",
-		`{} {}`:                        "something follows",
+		`{} {}`:                        "text follows the object",
 		`5`:                            "not a number",
 		`[]`:                           "not a list",
 		`null`:                         "not null",
 		`{"pid":"x"}`:                  `pid: "x" is not a whole number`,
-		`{"pid":[]}`:                   "pid: the list holds no number",
+		`{"pid":[]}`:                   "pid: must hold at least one whole number",
 		`{"pids":[100,"x"]}`:           "pids: ",
 		`{"tid":100.5}`:                "tid: 100.5 is not a whole number",
 		`{"tid":1e300}`:                "not a whole number",
-		`{"tid":true}`:                 "tid: wants whole numbers, not true or false",
+		`{"tid":true}`:                 "tid: must hold whole numbers, not true or false",
 		`{"max_depth":"0144"}`:         "max_depth: \"0144\" begins with 0",
 		`{"max_depth":1.5}`:            "max_depth: 1.5",
-		`{"pid":99999999999999999999}`: "not a whole number in range",
+		`{"pid":99999999999999999999}`: "not a whole number of at most 64 bits",
 	} {
 		_, err := ParseJSON(text)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {

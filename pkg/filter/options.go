@@ -39,7 +39,7 @@ func (o *Options) Selection() (sel Selection, warnings []string, err error) {
 	}
 	for s := range narrow.Severities {
 		if s != event.Medium.String() && s != event.High.String() {
-			return sel, nil, fmt.Errorf("--severity: there is medium and high, no %q", s)
+			return sel, nil, fmt.Errorf("--severity %q: must be medium or high", s)
 		}
 	}
 	if narrow.PIDs, err = splitNumbers("--pid", o.PIDs); err != nil {
@@ -161,7 +161,7 @@ func unknown(option string, set Names) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if event.Lookup([]byte(name)) == nil {
-			out = append(out, fmt.Sprintf("%s: this version knows no event %q", option, name))
+			out = append(out, fmt.Sprintf("%s: unknown event %q; viv-probe --check lists the events", option, name))
 		}
 	}
 	return out

@@ -8,7 +8,7 @@ import (
 func TestOptionsErrors(t *testing.T) {
 	bad := `[[]]`
 	for want, o := range map[string]Options{
-		"--severity: there is":      {Severities: []string{"low"}},
+		"--severity \"low\": must be medium or high":      {Severities: []string{"low"}},
 		"--severity: the list":      {Severities: []string{","}},
 		"--pid: \"x\"":              {PIDs: []string{"1,x"}},
 		"--tid: the list":           {TIDs: []string{""}},

@@ -22,9 +22,9 @@ type Stats struct {
 // Report says with warn, in one line each, where memory was not enough.
 func (s *Stats) Report(warn func(format string, args ...any)) {
 	if s.Repeats > 0 {
-		warn("%d events may be repeats and are shown: more than %d distinct values", s.Repeats, MaxValues)
+		warn("%d events are shown that may be repeats: viv-filter remembers at most %d distinct values", s.Repeats, MaxValues)
 	}
 	if s.Untraced > 0 {
-		warn("%d spans are shown although the selection may refuse them: more than %d were open", s.Untraced, MaxSpans)
+		warn("%d spans are shown that the options may exclude: viv-filter follows at most %d open spans", s.Untraced, MaxSpans)
 	}
 }

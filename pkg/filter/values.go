@@ -83,11 +83,11 @@ func numbers(v any) (Numbers, error) {
 			}
 			n[i] = struct{}{}
 		default:
-			return nil, fmt.Errorf("wants whole numbers, not %s", typeName(e))
+			return nil, fmt.Errorf("must hold whole numbers, not %s", typeName(e))
 		}
 	}
 	if len(n) == 0 {
-		return nil, errors.New("the list holds no number")
+		return nil, errors.New("must hold at least one whole number")
 	}
 	return n, nil
 }

@@ -48,7 +48,7 @@ func (b Batch) check() error {
 		return err
 	}
 	if n != b.Items {
-		return fmt.Errorf("it has %d", n)
+		return fmt.Errorf("it holds %d", n)
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func (b Batch) check() error {
 // maxDepth is how deep messages may be in each other. A converter's are 8 deep.
 const maxDepth = 32
 
-var errDamaged = errors.New("it is damaged")
+var errDamaged = errors.New("it is not a valid OTLP request")
 
 // items checks a message and counts the items in it.
 func (m *message) items(b []byte, depth int) (n int, err error) {

@@ -71,9 +71,9 @@ func (s Signal) partialSuccess(text []byte, json bool) answer {
 	}
 	a := answer{rejected: int(max(rejected, 0))}
 	if a.rejected > 0 || message != "" {
-		a.why = fmt.Errorf("it took a part only: %s", message)
+		a.why = fmt.Errorf("the receiver rejected a part of the batch: %s", message)
 		if a.rejected == 0 {
-			a.why = fmt.Errorf("it says: %s", message)
+			a.why = fmt.Errorf("the receiver warns: %s", message)
 		}
 	}
 	return a

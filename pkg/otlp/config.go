@@ -39,7 +39,7 @@ func (e *Endpoint) String() string {
 const defaultTimeout = 10 * time.Second
 
 // ErrNoEndpoint says that no receiver is named.
-var ErrNoEndpoint = errors.New("no receiver is named")
+var ErrNoEndpoint = errors.New("no receiver is given")
 
 // setting is the value of a variable, or of the command line.
 type setting struct {
@@ -90,14 +90,14 @@ func NewEndpoint(s Signal, base, protocol string, getenv func(string) string) (*
 			e.Protocol = HTTPProtobuf
 		}
 		if e.Protocol != HTTPProtobuf && e.Protocol != HTTPJSON && e.Protocol != GRPC {
-			return nil, fmt.Errorf("%s=%q: the protocols are %s, %s and %s", p.from, e.Protocol, HTTPProtobuf, HTTPJSON, GRPC)
+			return nil, fmt.Errorf("%s=%q: must be %s, %s or %s", p.from, e.Protocol, HTTPProtobuf, HTTPJSON, GRPC)
 		}
 	}
 	insecure := false
 	if v := env.get("INSECURE"); v.value != "" {
 		var err error
 		if insecure, err = strconv.ParseBool(strings.ToLower(v.value)); err != nil {
-			return nil, fmt.Errorf("%s=%q: want true or false", v.from, v.value)
+			return nil, fmt.Errorf("%s=%q: must be true or false", v.from, v.value)
 		}
 	}
 	switch v := env.get("COMPRESSION"); v.value {
@@ -105,12 +105,12 @@ func NewEndpoint(s Signal, base, protocol string, getenv func(string) string) (*
 	case "gzip":
 		e.Gzip = true
 	default:
-		return nil, fmt.Errorf("%s=%q: want gzip or none", v.from, v.value)
+		return nil, fmt.Errorf("%s=%q: must be gzip or none", v.from, v.value)
 	}
 	if v := env.get("TIMEOUT"); v.value != "" {
 		ms, err := strconv.ParseInt(v.value, 10, 32)
 		if err != nil || ms <= 0 {
-			return nil, fmt.Errorf("%s=%q: want milliseconds above 0", v.from, v.value)
+			return nil, fmt.Errorf("%s=%q: must be a number of milliseconds above 0", v.from, v.value)
 		}
 		e.Timeout = time.Duration(ms) * time.Millisecond
 	}
@@ -157,7 +157,7 @@ func tlsConfig(env settings) (*tls.Config, error) {
 	if cert.value != "" || key.value != "" {
 		pair, err := tls.LoadX509KeyPair(cert.value, key.value)
 		if err != nil {
-			return nil, fmt.Errorf("%s, %s: %w", either(cert.from, "CLIENT_CERTIFICATE"), either(key.from, "CLIENT_KEY"), err)
+			return nil, fmt.Errorf("%s and %s: %w", either(cert.from, "CLIENT_CERTIFICATE"), either(key.from, "CLIENT_KEY"), err)
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}

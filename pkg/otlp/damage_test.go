@@ -53,16 +53,16 @@ func TestSpoolDamaged(t *testing.T) {
 		make func(name string) error
 		why  string
 	}{
-		"empty":         {write(nil), "it has 0"},
+		"empty":         {write(nil), "it holds 0"},
 		"random":        {write(random), "it "},
-		"zeros":         {write(make([]byte, 4096)), "it is damaged"},
-		"text":          {write([]byte("root:*:19000:0:99999:7:::\n")), "it is damaged"},
-		"cut":           {write(good[:len(good)-1]), "it is damaged"},
-		"half":          {write(good[:len(good)/2]), "it has 1"},
-		"longer":        {write(append(slices.Clone(good), 0)), "it is damaged"},
-		"twice":         {write(append(slices.Clone(good), good...)), "it has 4"},
-		"one too few":   {write(batch(t, "x").Body), "it has 1"},
-		"the other's":   {write(logBatch(t, 2).Body), "it is damaged"},
+		"zeros":         {write(make([]byte, 4096)), "it is not a valid OTLP request"},
+		"text":          {write([]byte("root:*:19000:0:99999:7:::\n")), "it is not a valid OTLP request"},
+		"cut":           {write(good[:len(good)-1]), "it is not a valid OTLP request"},
+		"half":          {write(good[:len(good)/2]), "it holds 1"},
+		"longer":        {write(append(slices.Clone(good), 0)), "it is not a valid OTLP request"},
+		"twice":         {write(append(slices.Clone(good), good...)), "it holds 4"},
+		"one too few":   {write(batch(t, "x").Body), "it holds 1"},
+		"the other's":   {write(logBatch(t, 2).Body), "it is not a valid OTLP request"},
 		"1 TB of zeros": {func(n string) error { write(nil)(n); return os.Truncate(n, 1<<40) }, "it has 1099511627776 bytes"},
 		"64 MiB and 1":  {func(n string) error { write(nil)(n); return os.Truncate(n, maxFile+1) }, "it has 67108865 bytes"},
 	} {
@@ -90,7 +90,7 @@ func TestSpoolDamaged(t *testing.T) {
 				t.Errorf("it was not kept: %v", err)
 			}
 			said := d.saidAll()
-			if !strings.HasPrefix(said, bad+" in the spool is no batch of 2 spans: "+test.why) || !strings.HasSuffix(said, "; it is kept as "+bad+".damaged and not sent") {
+			if !strings.HasPrefix(said, "spool file "+bad+" does not hold 2 spans: "+test.why) || !strings.HasSuffix(said, "; it is not sent; it was renamed to "+bad+".damaged") {
 				t.Errorf("said %q", said)
 			}
 			if err := d.Err(counts); err == nil || !strings.Contains(err.Error(), "2 too old or damaged in the spool") {

@@ -116,7 +116,7 @@ func (d *Delivery) Put(b Batch) error {
 	}
 	if !d.queue.put(b) {
 		s.count(func(c *Counts) { c.Dropped += uint64(b.Items) })
-		s.say("%v wait already: what is new is dropped", d.queue)
+		s.say("the queue is full (%v): new batches are dropped", d.queue)
 	}
 	return nil
 }
@@ -157,10 +157,10 @@ func (d *Delivery) Err(counts [2]Counts) error {
 			what string
 		}{
 			{c.Rejected, "rejected by the receiver"},
-			{c.Dropped, "dropped for want of room"},
+			{c.Dropped, "dropped because the queue was full"},
 			{c.Expired, "too old or damaged in the spool"},
-			{c.Undelivered, "not taken before the deadline"},
-			{c.Spooled, "kept in the spool"},
+			{c.Undelivered, "not accepted before the deadline"},
+			{c.Spooled, "kept in the spool for the next run"},
 		} {
 			if w.n > 0 {
 				why = append(why, fmt.Sprintf("%d %s", w.n, w.what))

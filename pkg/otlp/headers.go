@@ -24,11 +24,11 @@ func (e *Endpoint) setHeaders(list setting, user *url.Userinfo, endpoint setting
 			v = s
 		}
 		if !ok || !httpguts.ValidHeaderFieldName(k) || !httpguts.ValidHeaderFieldValue(v) || e.Protocol == GRPC && !validMetadata(k, v) {
-			return fmt.Errorf("%s: header %d is not like key=value", list.from, i+1)
+			return fmt.Errorf("%s: header %d is not a valid key=value", list.from, i+1)
 		}
 		if own, reserved := e.reserved(strings.ToLower(k)); reserved {
 			if !strings.EqualFold(v, own) {
-				return fmt.Errorf("%s: header %d, %s, contradicts what viv-otlp has to send itself; leave it out", list.from, i+1, k)
+				return fmt.Errorf("%s: header %d, %s, conflicts with the value that the protocol needs; remove it", list.from, i+1, k)
 			}
 			continue
 		}
@@ -44,7 +44,7 @@ func (e *Endpoint) setHeaders(list setting, user *url.Userinfo, endpoint setting
 			return nil
 		}
 		if list.rank == endpoint.rank {
-			return fmt.Errorf("%s and %s contradict each other: the URL has a user and password and there is an authorization header; leave one of them out", endpoint.from, list.from)
+			return fmt.Errorf("%s and %s conflict: the URL has a user and password, and there is an authorization header; remove one of them", endpoint.from, list.from)
 		}
 	}
 	e.setHeader("Authorization", basic)

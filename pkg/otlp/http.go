@@ -62,7 +62,7 @@ func (c *httpClient) send(ctx context.Context, b Batch) answer {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL.String(), bytes.NewReader(body))
 	if err != nil {
-		return answer{verdict: refused, why: errors.New("the request cannot be made")}
+		return answer{verdict: refused, why: errors.New("the request cannot be built")}
 	}
 	for k, v := range c.Headers {
 		req.Header.Set(k, v)
@@ -94,7 +94,7 @@ func (c *httpClient) send(ctx context.Context, b Batch) answer {
 	if res.StatusCode != http.StatusSwitchingProtocols { // behind which is no body, and no end
 		text, _ = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	}
-	a := answer{why: errors.New("it answered " + res.Status)}
+	a := answer{why: errors.New("the receiver answered " + res.Status)}
 	switch {
 	case temporary(res.StatusCode):
 		a.verdict, a.after = again, retryAfter(res.Header.Get("Retry-After"))
@@ -104,7 +104,7 @@ func (c *httpClient) send(ctx context.Context, b Batch) answer {
 		kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 		a = b.Signal.partialSuccess(text, kind == "application/json")
 		if encoding := res.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" && len(text) > 0 {
-			a.why = fmt.Errorf("it answered %s, and what it says cannot be read: Content-Encoding is %q", res.Status, encoding)
+			a.why = fmt.Errorf("the receiver answered %s with a body that cannot be read: its Content-Encoding is %q", res.Status, encoding)
 		}
 	default:
 		a.verdict = refused
@@ -135,7 +135,7 @@ func failure(err error, answered bool) answer {
 		return answer{verdict: refused, why: err}
 	}
 	if answered && !errors.As(err, &network) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, context.Canceled) {
-		return answer{verdict: again, unreadable: true, why: fmt.Errorf("its answer cannot be read: %w", err)}
+		return answer{verdict: again, unreadable: true, why: fmt.Errorf("the answer cannot be read: %w", err)}
 	}
 	return answer{verdict: again, why: err}
 }

@@ -79,8 +79,8 @@ func TestOddGRPCAnswers(t *testing.T) {
 		said    string
 	}{
 		"good":               {answer("", frame(0, nil)), all, ""},
-		"partial success":    {answer("", frame(0, partial)), Counts{Delivered: 1, Rejected: 2}, "it took a part only: why"},
-		"gzip":               {answer("gzip", frame(1, zipped.Bytes())), Counts{Delivered: 1, Rejected: 2}, "it took a part only: why"},
+		"partial success":    {answer("", frame(0, partial)), Counts{Delivered: 1, Rejected: 2}, "the receiver rejected a part of the batch: why"},
+		"gzip":               {answer("gzip", frame(1, zipped.Bytes())), Counts{Delivered: 1, Rejected: 2}, "the receiver rejected a part of the batch: why"},
 		"gzip that is none":  {answer("gzip", frame(1, []byte("no gzip"))), none, "Internal: "},
 		"deflate":            {answer("deflate", frame(1, partial)), none, "deflate"},
 		"no protobuf":        {answer("", frame(0, []byte("<html>"))), all, ""},

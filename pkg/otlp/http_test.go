@@ -34,7 +34,7 @@ func TestAnswers(t *testing.T) {
 		"429 with seconds":  {reply(429, "Retry-After", "1"), "a b c d", Counts{Delivered: 4}, "trying again", time.Second},
 		"503 with a date":   {date, "a b c d", Counts{Delivered: 4}, "trying again", time.Second},
 		"503 with nonsense": {reply(503, "Retry-After", "soon"), "a b c d", Counts{Delivered: 4}, "trying again", firstWait / 2},
-		"400":               {reply(400), "d", Counts{Delivered: 1, Rejected: 3}, "it answered 400 Bad Request: what it refuses is lost (3 spans lost so far)", 0},
+		"400":               {reply(400), "d", Counts{Delivered: 1, Rejected: 3}, "the receiver answered 400 Bad Request: refused batches are lost (3 spans lost so far)", 0},
 		"401":               {reply(401), "d", Counts{Delivered: 1, Rejected: 3}, "401 Unauthorized", 0},
 		"404":               {reply(404), "d", Counts{Delivered: 1, Rejected: 3}, "404 Not Found", 0},
 		"500":               {reply(500), "d", Counts{Delivered: 1, Rejected: 3}, "500", 0},
@@ -58,7 +58,7 @@ func TestAnswers(t *testing.T) {
 				w.Write(partialBody)
 			}
 			return false
-		}, "a b c d", Counts{Delivered: 2, Rejected: 2}, "it took a part only: too old (2 spans lost so far)", 0},
+		}, "a b c d", Counts{Delivered: 2, Rejected: 2}, "the receiver rejected a part of the batch: too old (2 spans lost so far)", 0},
 		"half an answer": {func(n int, w http.ResponseWriter, _ *http.Request, s []string) bool {
 			w.Header().Set("Content-Length", "100")
 			w.Write([]byte{10})

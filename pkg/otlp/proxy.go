@@ -44,19 +44,19 @@ func (e *Endpoint) setProxy(getenv func(string) string) error {
 	}
 	u, err := url.Parse(proxy)
 	if err != nil || u.Hostname() == "" { // it may have a password in it
-		return fmt.Errorf("%s: the proxy is no URL like http://proxy:3128", variable)
+		return fmt.Errorf("%s: the proxy is not a URL like http://proxy:3128", variable)
 	}
 	switch u.Scheme {
 	case "http":
 	case "https", "socks5", "socks5h":
 		if e.Protocol == GRPC {
-			return fmt.Errorf("%s: the proxy's scheme is %s; for gRPC only http is supported", variable, u.Scheme)
+			return fmt.Errorf("%s: the proxy's scheme is %s, but gRPC supports only http", variable, u.Scheme)
 		}
 	default:
-		return fmt.Errorf("%s: the proxy's scheme is none of http, https, socks5 and socks5h", variable)
+		return fmt.Errorf("%s: the proxy's scheme must be http, https, socks5 or socks5h", variable)
 	}
 	if e.URL.Scheme == "http" && (len(e.Headers) > 0 || e.URL.RawQuery != "") {
-		return fmt.Errorf("%s: the proxy would read the headers or the query of what is sent to %s, which may be secret; use an https endpoint, or name its host in NO_PROXY", variable, e)
+		return fmt.Errorf("%s: the proxy could read the headers or the query sent to %s, which may be secret; use an https endpoint, or list its host in NO_PROXY", variable, e)
 	}
 	e.Proxy = u
 	return nil

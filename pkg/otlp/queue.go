@@ -46,7 +46,7 @@ func newQueue(dir string, b bounds, warn func(string, ...any)) (*queue, error) {
 			return nil, err
 		}
 		if foreign != "" {
-			warn("the spool %s: %s; such files are not sent, and stay", dir, foreign)
+			warn("spool %s: %s; such files are neither sent nor removed", dir, foreign)
 		}
 		q.spool = s
 		for _, e := range old {
@@ -88,7 +88,7 @@ func (q *queue) put(b Batch) bool {
 		q.disk -= int64(e.size)
 		if !q.spilled {
 			q.spilled = true
-			q.warn("the spool cannot be written (%v): batches are kept in memory", err)
+			q.warn("the spool cannot be written (%v): batches wait in memory", err)
 		}
 	}
 	if !q.room(&q.memory, q.bounds.memory, e.size) {
@@ -163,18 +163,18 @@ func (q *queue) batch(e *entry) (b Batch, ok bool) {
 	if err == nil {
 		return got, true
 	}
-	what := "it is kept as " + e.file() + ".damaged and not sent"
+	what := "it is not sent; it was renamed to " + e.file() + ".damaged"
 	if kerr := q.spool.keepDamaged(e); kerr == nil {
 		e.gone = true
 	} else {
-		what = fmt.Sprintf("it is removed (it cannot be renamed: %v)", kerr)
+		what = fmt.Sprintf("it is not sent; it is removed, because it cannot be renamed (%v)", kerr)
 	}
 	q.mu.Lock()
 	said := q.damaged
 	q.damaged = true
 	q.mu.Unlock()
 	if !said { // how many they are is said at the end
-		q.warn("%s in the spool is no batch of %d %s: %v; %s", e.file(), e.items, e.signal.items(), err, what)
+		q.warn("spool file %s does not hold %d %s: %v; %s", e.file(), e.items, e.signal.items(), err, what)
 	}
 	return b, false
 }
@@ -183,7 +183,7 @@ func (q *queue) batch(e *entry) (b Batch, ok bool) {
 func (q *queue) done(e *entry) {
 	if e.body == nil && !e.gone {
 		if err := q.spool.remove(e); err != nil {
-			q.warn("remove from the spool what is done with: %v", err)
+			q.warn("remove a finished batch from the spool: %v", err)
 		}
 	}
 	q.mu.Lock()

@@ -105,7 +105,7 @@ func (s *sender) deliver(ctx context.Context, b Batch) int {
 		c.Delivered += uint64(b.Items) - rejected
 	})
 	if a.verdict != delivered {
-		s.say("%v: what it refuses is lost", a.why)
+		s.say("%v: refused batches are lost", a.why)
 	} else if a.why != nil {
 		s.say("%v", a.why)
 	}
@@ -144,7 +144,7 @@ func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
 		a = s.attempt(ctx, b)
 	}
 	if said && a.verdict != again {
-		s.say("it answers again after %v", time.Since(begun).Round(time.Millisecond))
+		s.say("the receiver answers again after %v", time.Since(begun).Round(time.Millisecond))
 	}
 	return a
 }

@@ -47,7 +47,7 @@ func openSpool(name string) (s *spool, left []*entry, foreign string, err error)
 	if err := syscall.Flock(int(s.self.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		s.close()
 		if err == syscall.EWOULDBLOCK {
-			err = errors.New("another process uses it")
+			err = errors.New("another process uses it; give each viv-otlp its own directory")
 		}
 		return nil, nil, "", fmt.Errorf("lock the spool %s: %w", name, err)
 	}
@@ -155,7 +155,7 @@ func (s *spool) get(e *entry) (Batch, error) {
 		return b, fmt.Errorf("it is not a regular file (%v)", st.Mode())
 	}
 	if st.Size() > maxFile {
-		return b, fmt.Errorf("it has %d bytes, and a batch has at most %d", st.Size(), maxFile)
+		return b, fmt.Errorf("it has %d bytes, but a batch has at most %d", st.Size(), maxFile)
 	}
 	b.Body = make([]byte, st.Size())
 	if _, err := io.ReadFull(f, b.Body); err != nil {

@@ -25,7 +25,7 @@ func (e *Endpoint) setURL(s Signal, at setting, insecure bool) (*url.Userinfo, e
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("the endpoint is no URL like %s", example)
+		return nil, fmt.Errorf("the endpoint is not a URL like %s", example)
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
@@ -55,7 +55,7 @@ func (e *Endpoint) setURL(s Signal, at setting, insecure bool) (*url.Userinfo, e
 	// Go sends a RawPath only if all of it is valid.
 	e.URL.RawPath = escapeInvalid(path)
 	if e.URL.Path, err = url.PathUnescape(e.URL.RawPath); err != nil {
-		return nil, fmt.Errorf("the endpoint is no URL like %s", example)
+		return nil, fmt.Errorf("the endpoint is not a URL like %s", example)
 	}
 	return user, nil
 }

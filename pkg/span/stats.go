@@ -22,14 +22,14 @@ func (s *Stats) Report(warn func(format string, args ...any)) {
 		n      uint64
 		format string
 	}{
-		{s.Through, "sessions that have spans already: %d, passed on as they are"},
-		{s.Outside, "events outside any session: %d, passed on without a span"},
-		{s.OutOfOrder, "events out of order within their thread: %d, spans may be wrong"},
-		{s.Late, "events after the exit of their thread: %d, its span ends before them"},
-		{s.UnknownStops, "span stops that fit no open span: %d, ignored"},
-		{s.NotOpened, fmt.Sprintf("method spans lost: %%d, because more than %d of a thread, %d in all or %d bytes of names were open",
+		{s.Through, "sessions that already have spans: %d; they are passed on unchanged"},
+		{s.Outside, "events outside any session: %d; they are passed on without a span"},
+		{s.OutOfOrder, "events out of order within their thread: %d; spans may be wrong"},
+		{s.Late, "events after the exit of their thread: %d; the span of the thread ends before them"},
+		{s.UnknownStops, "span stops that match no open span: %d; they are ignored"},
+		{s.NotOpened, fmt.Sprintf("method spans lost: %%d; more than %d of a thread, %d in all or %d bytes of names were open",
 			MaxPerThread, MaxOpen, defaultBounds.text)},
-		{s.Evicted, fmt.Sprintf("spans closed early: %%d, because more than %d were open", MaxOpen)},
+		{s.Evicted, fmt.Sprintf("spans closed early: %%d; more than %d were open", MaxOpen)},
 	} {
 		if line.n > 0 {
 			warn(line.format, line.n)

@@ -155,7 +155,7 @@ func (r *Reader) look() error {
 	case r.format(c) != nil:
 		return errShort // fill opens it
 	case !msgpcode.IsFixedMap(c) && c != msgpcode.Map16 && c != msgpcode.Map32:
-		return r.broken(fmt.Sprintf("%s where a record should begin", sight(b)))
+		return r.broken(fmt.Sprintf("%s is not the beginning of a record", sight(b)))
 	}
 	// A record that is not wholly here yet is scanned where the scan stopped last
 	// time, so that a slow giant is not parsed over and over.
@@ -189,7 +189,7 @@ func (r *Reader) look() error {
 // broken is the error for bytes that are no record.
 func (r *Reader) broken(what string) error {
 	if !r.begun {
-		return FormatErrorf("this is no viv stream: %s", what)
+		return FormatErrorf("the input is not a viv stream: %s", what)
 	}
 	return incompletef("the stream is broken at byte %d: %s%s", r.off+int64(r.pos), what, r.sourceEnd())
 }
@@ -258,13 +258,13 @@ func (r *Reader) end() error {
 	case r.pos < len(r.buf):
 		// Of its first record there may be enough to see what it is.
 		if b := r.buf[r.pos:]; !r.begun && !bytes.Contains(b[:min(len(b), 64)], []byte("\xa7session")) {
-			return FormatErrorf("this is no viv stream: %s ends inside its first record", sight(b))
+			return FormatErrorf("the input is not a viv stream: %s ends inside its first record", sight(b))
 		}
 		return incompletef("the stream is cut inside a record: the capture was cut short")
 	case r.off == 0 && len(r.buf) == 0:
 		return FormatErrorf("the input is empty")
 	case !r.begun:
-		return FormatErrorf("this is no viv stream: it has no session")
+		return FormatErrorf("the input is not a viv stream: it has no session")
 	case r.open:
 		return incompletef("the stream has no end record: the capture was cut short")
 	case r.unended > 0:
@@ -285,7 +285,7 @@ func (r *Reader) end() error {
 // track keeps account of sessions and losses.
 func (r *Reader) track(rec *Record) error {
 	if !r.begun && rec.Type != TypeSession && rec.Type != Unknown {
-		return FormatErrorf("this is no viv stream: it does not begin with a session record")
+		return FormatErrorf("the input is not a viv stream: it does not begin with a session record")
 	}
 	if r.begun && !r.open && rec.Type != TypeSession && r.outside == "" {
 		at := r.off + int64(r.pos-len(rec.Raw))

@@ -159,5 +159,5 @@ func (rec *Record) is(types ...Type) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("decode record: it has another type (%d)", rec.Type)
+	return fmt.Errorf("decode record: unexpected type %d", rec.Type)
 }

@@ -24,10 +24,10 @@ const (
 
 // What can be wrong with bytes that should be a msgpack value.
 var (
-	errShort   = errors.New("the value is cut")
+	errShort   = errors.New("the value is incomplete")
 	errInvalid = errors.New("a byte that msgpack does not use (0xc1)")
 	errTooLong = errors.New("a record is longer than 16 MiB")
-	errTooDeep = errors.New("a record is nested more than 32 deep")
+	errTooDeep = errors.New("a record is nested more than 32 levels deep")
 	errKeys    = errors.New("a record has more than 32768 keys")
 )
 

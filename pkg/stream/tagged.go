@@ -129,7 +129,7 @@ func (rec *Record) Session() (Session, error) {
 	}
 	rec.fields(&s, sessionKeys)
 	if format, _ := rec.Bytes("format"); string(format) != "viv" {
-		return s, FormatErrorf("this is no viv stream: its session has format %+q", format)
+		return s, FormatErrorf("the input is not a viv stream: its session has format %+q", format)
 	}
 	s.Policy = policy(rec.formats, s.Origin)
 	return s, nil
