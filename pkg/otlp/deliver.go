@@ -116,7 +116,7 @@ func (d *Delivery) Put(b Batch) error {
 	}
 	if !d.queue.put(b) {
 		s.count(func(c *Counts) { c.Dropped += uint64(b.Items) })
-		s.say("the queue is full (%v): new batches are dropped", d.queue)
+		s.report("the queue is full (%v): new batches are dropped", d.queue)
 	}
 	return nil
 }

@@ -40,9 +40,9 @@ func (s *sender) count(f func(*Counts)) {
 	f(&s.counts)
 }
 
-// say prints what there is to say about the receiver and, when that loses
+// report prints what there is to report about the receiver and, when that loses
 // something, how much so far. The same again it says once a minute.
-func (s *sender) say(format string, args ...any) {
+func (s *sender) report(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,9 +105,9 @@ func (s *sender) deliver(ctx context.Context, b Batch) int {
 		c.Delivered += uint64(b.Items) - rejected
 	})
 	if a.verdict != delivered {
-		s.say("%v: refused batches are lost", a.why)
+		s.report("%v: refused batches are lost", a.why)
 	} else if a.why != nil {
-		s.say("%v", a.why)
+		s.report("%v", a.why)
 	}
 	return b.Items
 }
@@ -134,7 +134,7 @@ func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
 		if pause = time.Until(due); pause > 0 { // else another one has waited long enough
 			if !said {
 				said = true
-				s.say("%v: trying again", a.why)
+				s.report("%v: trying again", a.why)
 			}
 			select {
 			case <-ctx.Done():
@@ -144,7 +144,7 @@ func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
 		a = s.attempt(ctx, b)
 	}
 	if said && a.verdict != again {
-		s.say("the receiver answers again after %v", time.Since(begun).Round(time.Millisecond))
+		s.report("the receiver answers again after %v", time.Since(begun).Round(time.Millisecond))
 	}
 	return a
 }
