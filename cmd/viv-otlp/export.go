@@ -44,11 +44,11 @@ func send(opt otlp.Options) error {
 		}
 	}
 	d, err := otlp.NewDelivery(otlp.DeliveryOptions{
-		Endpoint: endpoint,
-		Spool:    flags.Spool,
-		Deadline: flags.Deadline,
-		Agent:    "viv-otlp/" + cli.Version,
-		Warn:     cli.Warn,
+		Endpoint:  endpoint,
+		Spool:     flags.Spool,
+		Deadline:  flags.Deadline,
+		UserAgent: "viv-otlp/" + cli.Version,
+		Warn:      cli.Warn,
 	})
 	if err != nil {
 		return err

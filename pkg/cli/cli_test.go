@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		File string `arg:"" optional:"" help:"Stream to read."`
 	}
 	Program{
-		Name: "viv-test", Doc: "Copies a stream.\n\n    viv-test x.viv | viv-test", Flags: &flags, OwnSignals: os.Getenv("CLI_TEST") == "own",
+		Name: "viv-test", Doc: "Copies a stream.\n\n    viv-test x.viv | viv-test", Flags: &flags, HandlesSignals: os.Getenv("CLI_TEST") == "own",
 		Run: func() error {
 			switch flags.Fail {
 			case "plain":

@@ -53,13 +53,13 @@ func textConnect(b []byte, ev *Event) []byte {
 	family, addr, port := ev.Fields[SockConnectFamily].Num, ev.Fields[SockConnectAddr].Text, ev.Fields[SockConnectPort].Num
 	switch {
 	case family == afInet && len(addr) > 0:
-		b = append(ev.bare(b, addr), ':')
+		b = append(ev.unquoted(b, addr), ':')
 		b = strconv.AppendUint(b, port, 10)
 		return append(b, " (AF_INET)"...)
 	case family == afInet6 && len(addr) > 0:
 		b = append(b, '[')
 		if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
-			if a.Is4In6() && !ev.fromCapture() {
+			if a.Is4In6() && !ev.isCaptured() {
 				b = append(b, "::ffff:"...) // an IPv4 address has one spelling, also here
 				b = a.Unmap().AppendTo(b)
 				b = strconv.AppendUint(append(b, "]:"...), port, 10)
@@ -69,7 +69,7 @@ func textConnect(b []byte, ev *Event) []byte {
 			g := a.As16()
 			b = appendGroups(b, g[:])
 		} else {
-			b = ev.bare(b, addr)
+			b = ev.unquoted(b, addr)
 		}
 		b = strconv.AppendUint(append(b, "]:"...), port, 10)
 		return append(b, " (AF_INET6)"...)

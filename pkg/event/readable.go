@@ -24,8 +24,8 @@ const maxMarks = 4
 // is behind them to the beginning of a terminal's next line.
 const maxBlanks = 4
 
-// calm holds the bytes that stand for themselves wherever they are.
-var calm = func() (t [256]bool) {
+// unescaped holds the bytes that stand for themselves wherever they are.
+var unescaped = func() (t [256]bool) {
 	for c := 0x21; c < 0x7f; c++ {
 		t[c] = plain[c] && c != '[' && c != ']'
 	}
@@ -42,7 +42,7 @@ func appendReadable(b, s []byte, where context) []byte {
 	blanks, marks := 0, maxMarks // marks: as many as would be too many, without a letter in front
 	for i := 0; i < len(s); {
 		begin := i
-		for i < len(s) && calm[s[i]] {
+		for i < len(s) && unescaped[s[i]] {
 			i++
 		}
 		if i > begin {
@@ -124,15 +124,15 @@ func combines(r rune) bool {
 func isShown(r rune) bool {
 	switch {
 	case unicode.IsLetter(r) || unicode.IsNumber(r):
-		return !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) && !imitations[r]
+		return !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) && !lookalikes[r]
 	case unicode.Is(unicode.Sc, r):
 		return true
 	}
 	return punctuation[r] || unicode.Is(unicode.So, r) && unicode.Is(pictures, r)
 }
 
-// imitations are the letters that look like a vertical line or a double quote.
-var imitations = runes("ǀǁǂʺˮㅣ丨ￜ׀।॥")
+// lookalikes are the letters that look like a vertical line or a double quote.
+var lookalikes = runes("ǀǁǂʺˮㅣ丨ￜ׀।॥")
 
 // punctuation is what is shown of punctuation and signs above ASCII. None of it
 // looks like a double quote, a square bracket, or a piece of a line.

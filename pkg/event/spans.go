@@ -40,20 +40,20 @@ var spans = []Kind{
 }
 
 func textSpan(b []byte, ev *Event) []byte {
-	return AppendPlace(ev.bare(b, ev.Fields[SpanName].Text), ev.Fields[SpanFile].Text, int64(ev.Fields[SpanLine].Num), ev.bare)
+	return AppendPlace(ev.unquoted(b, ev.Fields[SpanName].Text), ev.Fields[SpanFile].Text, int64(ev.Fields[SpanLine].Num), ev.unquoted)
 }
 
 func textRaise(b []byte, ev *Event) []byte {
 	b = append(b, "error="...)
 	if class := ev.Fields[SpanRaiseError].Text; len(class) > 0 {
-		b = ev.bare(b, class)
+		b = ev.unquoted(b, class)
 	} else {
 		b = append(b, '?')
 	}
 	if len(ev.Fields[SpanRaiseMessage].Text) > 0 {
 		b = ev.quote(b, " message=", SpanRaiseMessage)
 	}
-	return AppendPlace(b, ev.Fields[SpanRaiseFile].Text, int64(ev.Fields[SpanRaiseLine].Num), ev.bare)
+	return AppendPlace(b, ev.Fields[SpanRaiseFile].Text, int64(ev.Fields[SpanRaiseLine].Num), ev.unquoted)
 }
 
 // A record's text 0 is the class, a NUL and the message.

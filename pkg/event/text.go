@@ -100,17 +100,17 @@ func showSpanID(b []byte, v Value) []byte {
 // What the texts of the kinds are made of. Those of a capture's events are escaped
 // as vivarium does.
 
-func (ev *Event) fromCapture() bool { return len(ev.Origin) > 0 }
+func (ev *Event) isCaptured() bool { return len(ev.Origin) > 0 }
 
 func (ev *Event) quoted(b, s []byte) []byte {
-	if ev.fromCapture() {
+	if ev.isCaptured() {
 		return AppendQuote(b, s)
 	}
 	return appendQuoted(b, s)
 }
 
-func (ev *Event) bare(b, s []byte) []byte {
-	if ev.fromCapture() {
+func (ev *Event) unquoted(b, s []byte) []byte {
+	if ev.isCaptured() {
 		return AppendSafe(b, s)
 	}
 	return appendReadable(b, s, inLine)
@@ -118,7 +118,7 @@ func (ev *Event) bare(b, s []byte) []byte {
 
 // folded is bare with each run of blanks made one, and none at the ends.
 func (ev *Event) folded(b, s []byte) []byte {
-	if !ev.fromCapture() {
+	if !ev.isCaptured() {
 		return appendReadable(b, s, inLine)
 	}
 	return appendFolded(b, s)

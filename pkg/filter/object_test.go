@@ -81,11 +81,11 @@ func TestCases(t *testing.T) {
 		}
 		a := c.Args
 		r := &o.Rules
-		span := r.span([]byte(a.Span))
+		span := r.allowsSpan([]byte(a.Span))
 		if span != c.AllowSpan {
 			t.Errorf("%s: span %s allowed: %v", text, a.Span, span)
 		}
-		got := span && r.head([]byte(a.Event), a.Severity, a.PID, a.TID)
+		got := span && r.matchesFields([]byte(a.Event), a.Severity, a.PID, a.TID)
 		if ps := r.patterns([]byte(a.Event)); got && ps != nil {
 			got = a.Payload != nil && ps.Match([]byte(*a.Payload))
 		}
@@ -168,8 +168,8 @@ func FuzzParseJSON(f *testing.F) {
 			t.Errorf("depth %d", o.Depth)
 		}
 		r := &o.Rules
-		r.span([]byte(NoSpan))
-		r.head([]byte("path_open"), "medium", 1, 2)
+		r.allowsSpan([]byte(NoSpan))
+		r.matchesFields([]byte("path_open"), "medium", 1, 2)
 		r.patterns([]byte("path_open")).Match([]byte(`"/etc/passwd"`))
 	})
 }

@@ -41,7 +41,7 @@ type conn struct {
 	blocks  map[uint32][]byte // header blocks that wait for their end, by stream
 
 	live
-	part partWritten
+	part partialWrite
 }
 
 // The bounds of what a Decoder keeps.
@@ -70,7 +70,7 @@ func (d *Decoder) AppendSummary(b []byte, pid uint32, conn, length uint64, data 
 	}
 	if len(data) == 0 {
 		if c := d.get(connKey{pid, conn}); c != nil && d.Live {
-			c.lose()
+			c.forget()
 		}
 		b = strconv.AppendUint(append(b, "len="...), length, 10)
 		return append(b, " <no-capture>"...)
@@ -168,7 +168,7 @@ func (d *Decoder) put(key connKey, c *conn) {
 func (d *Decoder) Lost() {
 	for _, conns := range []map[connKey]*conn{d.recent, d.older} {
 		for _, c := range conns {
-			c.lose()
+			c.forget()
 		}
 	}
 }

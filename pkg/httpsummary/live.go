@@ -11,11 +11,11 @@ import (
 // live is what is known beyond single writes of an HTTP/2 connection all of
 // whose writes are seen from some point on.
 type live struct {
-	unknown bool   // the header table holds entries that were not seen
-	astray  bool   // it is not known where the next frame begins
-	skip    uint64 // bytes of a frame that are still to come
-	skipped frame  // that frame
-	partial []byte // the beginning of a frame that must be whole
+	unknown  bool   // the header table holds entries that were not seen
+	desynced bool   // it is not known where the next frame begins
+	skip     uint64 // bytes of a frame that are still to come
+	skipped  frame  // that frame
+	partial  []byte // the beginning of a frame that must be whole
 
 	// The last write that had headers: the same once more is its repetition,
 	// which a library that could not write at once asks for.
@@ -24,29 +24,29 @@ type live struct {
 	lastSummary []byte
 }
 
-// partWritten is what a connection is like if only what was captured of its
+// partialWrite is what a connection is like if only what was captured of its
 // last write was written: some libraries write one TLS record, as much as is
 // captured, and let the program write the rest again.
-type partWritten struct {
+type partialWrite struct {
 	rest    uint64 // bytes that were not captured; 0: all were
 	headers *hpack.Decoder
 	blocks  map[uint32][]byte
 	live    live
 }
 
-// partly notes that only what was captured may have been written, and not the
+// savePartialWrite notes that only what was captured may have been written, and not the
 // rest bytes behind it.
-func (c *conn) partly(rest uint64) {
+func (c *conn) savePartialWrite(rest uint64) {
 	if rest > 0 {
-		c.part = partWritten{rest, c.headers, c.blocks, c.live}
+		c.part = partialWrite{rest, c.headers, c.blocks, c.live}
 	}
 }
 
 var writeSeed = maphash.MakeSeed()
 
-func (c *conn) lose() {
+func (c *conn) forget() {
 	c.headers, c.blocks = nil, nil
-	c.live = live{unknown: true, astray: true}
+	c.live = live{unknown: true, desynced: true}
 }
 
 // appendLive appends the summary of a write of length bytes into an HTTP/2
@@ -58,8 +58,8 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	}
 	c.lastSummary = nil
 	part := c.part
-	c.part = partWritten{}
-	if part.rest == length && (c.astray || c.skip > 0 || !validFrame(data)) {
+	c.part = partialWrite{}
+	if part.rest == length && (c.desynced || c.skip > 0 || !validFrame(data)) {
 		c.headers, c.blocks, c.live = part.headers, part.blocks, part.live
 		c.lastSummary = nil
 	}
@@ -68,10 +68,10 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	if begins {
 		c.headers, c.blocks, c.live = nil, nil, live{} // as at its start
 	}
-	if c.astray && !validFrame(frames) {
+	if c.desynced && !validFrame(frames) {
 		return appendBinary(b, length)
 	}
-	c.astray = false
+	c.desynced = false
 	b = append(b, "h2 "...)
 	if begins {
 		b = append(b, "preface "...)
@@ -92,9 +92,9 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 		b = strconv.AppendUint(append(appendName(b, &c.skipped), " rest="...), n, 10)
 		frames, c.skip = frames[n:], c.skip-n
 		if len(frames) == 0 {
-			c.partly(cut)
+			c.savePartialWrite(cut)
 			if cut > c.skip {
-				c.lose()
+				c.forget()
 				return b
 			}
 			c.skip -= cut
@@ -109,7 +109,7 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 		f, rest := nextFrame(frames)
 		if !plausible(&f) {
 			// No frame: something was not seen.
-			c.lose()
+			c.forget()
 			next()
 			return append(b, unknown...)
 		}
@@ -133,9 +133,9 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 			c.headers, c.blocks, c.unknown = nil, nil, true
 		}
 		c.skip, c.skipped = missing, frame{typ: f.typ, stream: f.stream}
-		c.partly(cut)
+		c.savePartialWrite(cut)
 		if cut > missing {
-			c.lose()
+			c.forget()
 			return b
 		}
 		c.skip -= cut
@@ -144,8 +144,8 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	switch {
 	case cut > 0:
 		c.partial = bytes.Clone(frames)
-		c.partly(cut)
-		c.lose()
+		c.savePartialWrite(cut)
+		c.forget()
 	case len(frames) > 0:
 		c.partial = bytes.Clone(frames)
 		if first {

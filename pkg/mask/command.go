@@ -16,7 +16,7 @@ func (m *masker) line() {
 	for i, w := range m.words {
 		m.cur = i
 		m.word(w, 0)
-		if !assignment(w) {
+		if !isAssignment(w) {
 			m.programs(i)
 			return
 		}
@@ -58,7 +58,7 @@ func (m *masker) program(i int) int {
 		switch {
 		case t != nil && t.wraps:
 			m.word(w, 0)
-			if assignment(w) {
+			if isAssignment(w) {
 				continue
 			}
 			if operands >= t.before && len(w) > 0 {
@@ -85,8 +85,8 @@ func (m *masker) program(i int) int {
 	return i
 }
 
-// assignment reports whether a word is NAME=VALUE.
-func assignment(w []byte) bool {
+// isAssignment reports whether a word is NAME=VALUE.
+func isAssignment(w []byte) bool {
 	n := bytes.IndexByte(w, '=')
 	if n <= 0 || w[0] == '-' {
 		return false
@@ -146,7 +146,7 @@ func (m *masker) option(t *tool, i int) (*tool, int, bool) {
 	}
 	if len(w) > 2 && bytes.IndexAny(w, "= \t\n:/?") < 0 {
 		name := bytes.TrimLeft(w, "-")
-		if kind := takesSecret(name); kind != public && i+1 < len(m.words) && !longOption(m.words[i+1]) {
+		if kind := takesSecret(name); kind != public && i+1 < len(m.words) && !isLongOption(m.words[i+1]) {
 			if value := m.words[i+1]; secretValue(kind, name, value) && (kind != weak || !uuid(value) && (len(value) > 15 || among(name, weakNames))) {
 				m.cur = i + 1
 				m.hide(0, len(value))
@@ -158,8 +158,8 @@ func (m *masker) option(t *tool, i int) (*tool, int, bool) {
 	return t, i, true
 }
 
-// longOption reports whether a word is a --option, which is no secret.
-func longOption(w []byte) bool {
+// isLongOption reports whether a word is a --option, which is no secret.
+func isLongOption(w []byte) bool {
 	return len(w) > 3 && w[0] == '-' && w[1] == '-' && 'a' <= w[2] && w[2] <= 'z'
 }
 
@@ -171,7 +171,7 @@ func (m *masker) value(f form, w []byte, i int) {
 		m.hide(i, len(w))
 		return
 	case wholeOrPair:
-		if !assignment(w[i:]) {
+		if !isAssignment(w[i:]) {
 			m.hide(i, len(w))
 			return
 		}

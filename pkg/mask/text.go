@@ -87,12 +87,12 @@ func (m *masker) find(b []byte, i, end int) {
 			if colon < 0 {
 				colon = i
 			}
-		case c == '@' && i-word < maxShown && bytes.Contains(b[word:i], []byte("thin:")): // of Oracle
+		case c == '@' && i-word < maxPlain && bytes.Contains(b[word:i], []byte("thin:")): // of Oracle
 			if slash := bytes.LastIndexByte(b[word:i], '/'); slash >= 0 {
 				m.hide(word+slash+1, i)
 			}
 		case c == '@' && colon > word:
-			if login(b[word:colon], b[i+1:end]) && i > colon+1 {
+			if isLogin(b[word:colon], b[i+1:end]) && i > colon+1 {
 				m.hide(colon+1, i)
 			}
 		case c == '>' && word > start && b[word-1] == '<' && kindOf(b[word:i]) > weak: // <password>...
@@ -162,7 +162,7 @@ func (m *masker) pair(b []byte, start, i, end int, forUser bool) int {
 		value++
 		valueEnd = func(end int) int { return quoteEnd(b, value, end) }
 	}
-	to := valueEnd(min(end, value+maxShown))
+	to := valueEnd(min(end, value+maxPlain))
 	if !secretValue(kind, b[name:n], b[value:to]) {
 		return i
 	}
@@ -177,9 +177,9 @@ func pragmaKey(text []byte) bool {
 	return len(text) >= len(pragma) && bytes.EqualFold(text[len(text)-len(pragma):], []byte(pragma))
 }
 
-// maxShown is how much is read of a value behind a secret name to see that it is
+// maxPlain is how much is read of a value behind a secret name to see that it is
 // none, such as the name of a file.
-const maxShown = 128
+const maxPlain = 128
 
 // wordEnd is where the word ends that begins at i.
 func wordEnd(b []byte, i, end int) int {
@@ -263,8 +263,8 @@ func (m *masker) header(b []byte, start, i, end int) int {
 			return to
 		}
 	}
-	to := valueEnd(min(end, value+maxShown))
-	if !secretValue(kind, b[name:i], bytes.TrimSpace(b[value:to])) || port(b[value:to]) {
+	to := valueEnd(min(end, value+maxPlain))
+	if !secretValue(kind, b[name:i], bytes.TrimSpace(b[value:to])) || isPort(b[value:to]) {
 		return i
 	}
 	to = valueEnd(end)
@@ -279,8 +279,8 @@ func authHeader(name []byte) bool {
 	return bytes.Contains(n, []byte("authori")) || n[0] == 'x' || bytes.HasSuffix(n, []byte("authkey"))
 }
 
-// port reports whether text is a port, as in token-service:8080.
-func port(text []byte) bool {
+// isPort reports whether text is a isPort, as in token-service:8080.
+func isPort(text []byte) bool {
 	return len(text) < 6 && len(bytes.Trim(text, "0123456789")) == 0
 }
 
@@ -420,7 +420,7 @@ func secondArgument(b []byte, i, end int) (from, to int, forUser bool) {
 	if b[i] != '"' && b[i] != '\'' {
 		return 0, 0, false
 	}
-	i = quoteEnd(b, i+1, min(end, i+maxShown)) + 1
+	i = quoteEnd(b, i+1, min(end, i+maxPlain)) + 1
 	comma := i
 	for i < end && (b[i] == ' ' || b[i] == ',') {
 		i++
@@ -431,9 +431,9 @@ func secondArgument(b []byte, i, end int) (from, to int, forUser bool) {
 	return i + 1, quoteEnd(b, i+1, end), false
 }
 
-// login reports whether a word is USER:PASSWORD@HOST, given USER and what begins
+// isLogin reports whether a word is USER:PASSWORD@HOST, given USER and what begins
 // with HOST. Many other things have a colon and an @.
-func login(user, host []byte) bool {
+func isLogin(user, host []byte) bool {
 	if among(user, []string{"mailto", "to", "from", "cc", "bcc", "reply-to", "sip", "sips", "xmpp", "acct", "npm", "jsr", "git", "file", "by"}) {
 		return false
 	}

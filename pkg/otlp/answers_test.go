@@ -155,7 +155,7 @@ func TestOddAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url, tries := rawReceiver(t, test.write)
-			d := deliver(t, url, func(o *DeliveryOptions, _ *bounds) {
+			d := startDelivery(t, url, func(o *DeliveryOptions, _ *bounds) {
 				old := o.Endpoint
 				o.Endpoint = func(s Signal) (*Endpoint, error) {
 					e, err := old(s)
@@ -164,10 +164,10 @@ func TestOddAnswers(t *testing.T) {
 				}
 			})
 			begun := time.Now()
-			d.Put(batch(t, "a", "b", "c"))
+			d.Put(testBatch(t, "a", "b", "c"))
 			same(t, "counts", [2]Counts{test.want}, d.Close())
 			same(t, "requests", test.tries, tries.Load())
-			if s := d.saidAll(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
+			if s := d.warnings(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
 				t.Errorf("said %q, want %q", s, test.said)
 			}
 			if took := time.Since(begun); took > time.Minute {

@@ -74,14 +74,14 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			v := startReceiver(t, test.answer)
-			d := deliver(t, v.URL, nil)
+			d := startDelivery(t, v.URL, nil)
 			begun := time.Now()
-			d.Put(batch(t, "a", "b", "c"))
-			d.Put(batch(t, "d"))
+			d.Put(testBatch(t, "a", "b", "c"))
+			d.Put(testBatch(t, "d"))
 			counts := d.Close()
 			same(t, "taken", test.took, v.took())
 			same(t, "counts", [2]Counts{test.want}, counts)
-			if s := d.saidAll(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
+			if s := d.warnings(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
 				t.Errorf("said %q, want %q", s, test.said)
 			}
 			if took := time.Since(begun); took < test.least {
@@ -103,7 +103,7 @@ func TestHang(t *testing.T) {
 		}
 		return n == 0
 	})
-	d := deliver(t, v.URL, func(o *DeliveryOptions, b *bounds) {
+	d := startDelivery(t, v.URL, func(o *DeliveryOptions, b *bounds) {
 		old := o.Endpoint
 		o.Endpoint = func(s Signal) (*Endpoint, error) {
 			e, err := old(s)
@@ -111,13 +111,13 @@ func TestHang(t *testing.T) {
 			return e, err
 		}
 	})
-	d.Put(batch(t, "a"))
+	d.Put(testBatch(t, "a"))
 	time.AfterFunc(500*time.Millisecond, func() { close(release) })
 	same(t, "counts", [2]Counts{{Delivered: 1}}, d.Close())
 	if !strings.HasPrefix(v.took(), "a") { // it may have read more than it answered
 		t.Error("nothing was taken")
 	}
-	if s := d.saidAll(); !strings.Contains(s, "no answer within 100ms: trying again") {
+	if s := d.warnings(); !strings.Contains(s, "no answer within 100ms: trying again") {
 		t.Errorf("said %q", s)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// setURL understands the endpoint's URL, and returns the user and password in
-// it. The path and the query stay as they are written.
+// setURL parses the endpoint's URL, and returns the user and password in it. It does
+// not change escapes in the path and the query.
 func (e *Endpoint) setURL(s Signal, at setting, insecure bool) (*url.Userinfo, error) {
 	base, example := at.value, "http://localhost:4318"
 	if e.Protocol == GRPC {
@@ -40,11 +40,11 @@ func (e *Endpoint) setURL(s Signal, at setting, insecure bool) (*url.Userinfo, e
 		e.URL = &url.URL{Scheme: u.Scheme, Host: u.Host}
 		return user, nil
 	}
-	path := u.RawPath // as it was written, where that is not how Go would write it
+	path := u.RawPath // set if it differs from the encoding of Go
 	if path == "" {
 		path = u.EscapedPath()
 	}
-	if at.rank != own { // a signal's own variable has the whole URL
+	if at.rank != perSignal { // a signal's own variable has the whole URL
 		path = strings.TrimRight(path, "/")
 		for _, s := range []Signal{Traces, Logs} {
 			path = strings.TrimRight(strings.TrimSuffix(path, "/v1/"+s.String()), "/")
@@ -60,8 +60,8 @@ func (e *Endpoint) setURL(s Signal, at setting, insecure bool) (*url.Userinfo, e
 	return user, nil
 }
 
-// escapeInvalid escapes the bytes that must not stand in a URL's path or query,
-// and no others.
+// escapeInvalid escapes only the bytes that are not allowed in the path or query of
+// a URL.
 func escapeInvalid(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

@@ -27,7 +27,7 @@ const (
 	noSession   mode = iota // there is no session
 	sessionRead             // the session record was the last
 	building                // the session span is open
-	passing                 // the session has spans already
+	unchanged               // the session has spans already
 )
 
 // Builder writes the records that Add gets, each event with its span, and the
@@ -115,8 +115,8 @@ func (b *Builder) Add(rec *stream.Record) error {
 	if b.mode == sessionRead {
 		// Only this record shows whether the session has spans already.
 		if hasSpans(rec) {
-			b.mode = passing
-			b.Stats.Through++
+			b.mode = unchanged
+			b.Stats.HadSpans++
 		} else {
 			if err := b.openSession(); err != nil {
 				return err
@@ -138,7 +138,7 @@ func (b *Builder) Add(rec *stream.Record) error {
 			}
 		}
 	} else if rec.Type == stream.TypeEvent && b.mode == noSession {
-		b.Stats.Outside++
+		b.Stats.OutsideSession++
 	}
 	if rec.Type == stream.TypeEnd {
 		e, _ := rec.End()

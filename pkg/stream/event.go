@@ -53,7 +53,7 @@ func (w *Writer) Event(ev *event.Event, extra ...Set) error {
 			if v.Type == event.None {
 				continue
 			}
-			k.key(f.Name)
+			k.appendKey(f.Name)
 			k.b = appendValue(k.b, v)
 			own = own || f.Name == "error"
 		}
@@ -70,7 +70,7 @@ func (w *Writer) Event(ev *event.Event, extra ...Set) error {
 		k.id("thread_span_id", ev.ThreadSpanID)
 	}
 	if ev.Origin != nil {
-		k.key(keyEventOrigin)
+		k.appendKey(keyEventOrigin)
 		k.b = appendBin(k.b, ev.Origin)
 	}
 	for i := range extra {

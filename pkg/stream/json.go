@@ -26,7 +26,7 @@ func AppendJSON(b []byte, rec *Record) []byte {
 			b = append(b, ',')
 		}
 		// The key as a value: the bytes between the pair's beginning and its value.
-		b, _ = appendJSONKey(b, rec.Raw, rec.begin(i))
+		b, _ = appendJSONKey(b, rec.Raw, rec.pairStart(i))
 		b = append(b, ':')
 		b = appendJSONPair(b, rec.key(p), rec.value(p))
 	}

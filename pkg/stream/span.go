@@ -71,7 +71,7 @@ func (k *keys) span(s *Span) {
 		k.int("line", s.Line)
 	}
 	if s.LinkSpanID != 0 {
-		k.key("link_trace_id")
+		k.appendKey("link_trace_id")
 		k.b = appendBin(k.b, s.LinkTraceID[:])
 		k.id("link_span_id", s.LinkSpanID)
 	}

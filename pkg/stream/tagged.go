@@ -67,7 +67,7 @@ next:
 				continue next
 			}
 		}
-		k.key(key)
+		k.appendKey(key)
 		switch key {
 		case "parent_span_id":
 			id, _ := uintOf(value)

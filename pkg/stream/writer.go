@@ -75,21 +75,21 @@ func (w *Writer) finish(k *keys) error {
 	return w.done(k.b)
 }
 
-// key appends a key of at most 31 bytes.
-func (k *keys) key(key string) {
+// appendKey appends a key of at most 31 bytes.
+func (k *keys) appendKey(key string) {
 	k.n++
 	k.b = append(append(k.b, msgpcode.FixedStrLow|byte(len(key))), key...)
 }
 
-func (k *keys) uint(key string, v uint64) { k.key(key); k.b = appendUint(k.b, v) }
-func (k *keys) int(key string, v int64)   { k.key(key); k.b = appendInt(k.b, v) }
-func (k *keys) id(key string, v uint64)   { k.key(key); k.b = appendID(k.b, v) }
-func (k *keys) text(key, v string)        { k.key(key); k.b = appendText(k.b, v) }
+func (k *keys) uint(key string, v uint64) { k.appendKey(key); k.b = appendUint(k.b, v) }
+func (k *keys) int(key string, v int64)   { k.appendKey(key); k.b = appendInt(k.b, v) }
+func (k *keys) id(key string, v uint64)   { k.appendKey(key); k.b = appendID(k.b, v) }
+func (k *keys) text(key, v string)        { k.appendKey(key); k.b = appendText(k.b, v) }
 func (k *keys) bytes(key string, v []byte) {
-	k.key(key)
+	k.appendKey(key)
 	k.b = appendText(k.b, v)
 }
-func (k *keys) traceID(v *[16]byte) { k.key("trace_id"); k.b = appendBin(k.b, v[:]) }
+func (k *keys) traceID(v *[16]byte) { k.appendKey("trace_id"); k.b = appendBin(k.b, v[:]) }
 
 // textIf and setIf write a key only when there is something to say.
 func (k *keys) textIf(key, v string) {
@@ -100,7 +100,7 @@ func (k *keys) textIf(key, v string) {
 
 func (k *keys) setIf(key string, v bool) {
 	if v {
-		k.key(key)
+		k.appendKey(key)
 		k.b = appendBool(k.b, true)
 	}
 }

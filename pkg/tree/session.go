@@ -125,9 +125,9 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	if ev.Hidden && at.method == nil && s.spanned {
 		// An outermost method that is not shown still splits the gap in two.
 		if start {
-			t.enter(ev.KtimeNS)
+			t.beginMethod(ev.KtimeNS)
 		} else if stop {
-			t.leave(ev.KtimeNS)
+			t.endMethod(ev.KtimeNS)
 		}
 	}
 	shown := !ev.Hidden && !start && !stop

@@ -20,11 +20,11 @@ type text struct {
 
 // The colours. None carries a meaning that the words do not have.
 const (
-	plain     = "\x1b[m"
-	bold      = "\x1b[1m"
-	alarming  = "\x1b[1;31m"
-	striking  = "\x1b[33m"
-	structure = "\x1b[36m"
+	colorOff     = "\x1b[m"
+	colorName    = "\x1b[1m"
+	colorHigh    = "\x1b[1;31m"
+	colorLost    = "\x1b[33m"
+	colorProcess = "\x1b[36m"
 )
 
 func (d *text) paint(b []byte, c string) []byte {
@@ -39,11 +39,11 @@ func (d *text) event(b []byte, _ *stream.Record, ev *event.Event, p *stream.Poli
 	high := ev.Severity() == event.High
 	b = append(padded(b, 4, func(b []byte) []byte { return append(b, ev.Label()...) }), ' ')
 	if high {
-		b = d.paint(b, alarming)
+		b = d.paint(b, colorHigh)
 	}
 	b = padded(b, 15, func(b []byte) []byte { return p.AppendName(b, ev.Name) })
 	if high {
-		b = d.paint(b, plain)
+		b = d.paint(b, colorOff)
 	}
 	b = append(b, " →  "...)
 	return padded(b, 30, func(b []byte) []byte {
@@ -124,7 +124,7 @@ func (d *text) deeper(w *output, n, enclosing *node) {
 }
 
 func (d *text) proc(b []byte, p *proc) []byte {
-	b = d.paint(b, structure)
+	b = d.paint(b, colorProcess)
 	b = strconv.AppendUint(append(b, "[PROC pid="...), uint64(p.pid), 10)
 	b = append(b, " comm="...)
 	if p.comm != "" {
@@ -135,7 +135,7 @@ func (d *text) proc(b []byte, p *proc) []byte {
 	if p.parent != nil {
 		b = strconv.AppendUint(append(b, " parent="...), uint64(p.parent.pid), 10)
 	}
-	return d.paint(append(b, ']'), plain)
+	return d.paint(append(b, ']'), colorOff)
 }
 
 func (d *text) span(b []byte, n *node) []byte {
@@ -145,13 +145,13 @@ func (d *text) span(b []byte, n *node) []byte {
 	if n.kind == kindGap {
 		b = append(b, "<no-span>"...)
 	} else {
-		b = d.paint(b, bold)
+		b = d.paint(b, colorName)
 		if s.Name == "" {
 			b = append(b, "<anonymous>"...)
 		} else {
 			b = d.policy.AppendName(b, []byte(s.Name))
 		}
-		b = d.paint(b, plain)
+		b = d.paint(b, colorOff)
 		if s.File != "" {
 			b = append(b, ' ')
 			b = event.AppendPlace(b, []byte(s.File), s.Line, d.policy.AppendName)
@@ -193,9 +193,9 @@ func (d *text) inSession(ktime uint64) uint64 {
 }
 
 func (d *text) lost(b []byte, n, enclosing *node) []byte {
-	b = d.paint(b, striking)
+	b = d.paint(b, colorLost)
 	b = append(b, "DROP dropped_events"...)
-	b = d.paint(b, plain)
+	b = d.paint(b, colorOff)
 	b = append(b, "  →  "...)
 	b = padded(b, 30, func(b []byte) []byte {
 		b = strconv.AppendUint(b, n.lost.Count, 10)

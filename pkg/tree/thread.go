@@ -53,7 +53,7 @@ func (s *session) open(rec *stream.Record, sp *stream.Span) {
 			return
 		}
 		n.top = true
-		t.enter(sp.StartKtimeNS)
+		t.beginMethod(sp.StartKtimeNS)
 		t.items = append(t.items, n)
 	}
 }
@@ -71,7 +71,7 @@ func (s *session) close(rec *stream.Record, sp *stream.Span) {
 	case known.method != nil:
 		n := known.method
 		if n.open && n.top {
-			t.leave(sp.EndKtimeNS)
+			t.endMethod(sp.EndKtimeNS)
 		}
 		n.span, n.start, n.open, n.text = sp, sp.StartKtimeNS, false, s.renderRecord(rec)
 	default:
@@ -82,8 +82,8 @@ func (s *session) close(rec *stream.Record, sp *stream.Span) {
 	}
 }
 
-// enter ends the thread's gap because an outermost method begins.
-func (t *thread) enter(at uint64) {
+// beginMethod ends the thread's gap because an outermost method begins.
+func (t *thread) beginMethod(at uint64) {
 	if t.openMethods++; t.openMethods > 1 {
 		return
 	}
@@ -93,8 +93,8 @@ func (t *thread) enter(at uint64) {
 	}
 }
 
-// leave begins a gap because an outermost method has ended.
-func (t *thread) leave(at uint64) {
+// endMethod begins a gap because an outermost method has ended.
+func (t *thread) endMethod(at uint64) {
 	if t.openMethods > 0 {
 		t.openMethods--
 	}

@@ -146,17 +146,17 @@ func policy(line []byte) stream.Policy {
 	}
 	p.MethodsEndKtimeNS, _ = strconv.ParseUint(string(values["session_stop_ktime"]), 10, 64)
 	p.Times = &stream.Times{
-		StartISO:   shown(values["session_start_iso"]),
-		StartKtime: shown(values["session_start_ktime"]),
-		StopISO:    shown(values["session_stop_iso"]),
-		StopKtime:  shown(values["session_stop_ktime"]),
+		StartISO:   asText(values["session_start_iso"]),
+		StartKtime: asText(values["session_start_ktime"]),
+		StopISO:    asText(values["session_stop_iso"]),
+		StopKtime:  asText(values["session_stop_ktime"]),
 		DurationNS: number(values["session_stop_ktime"]) - number(values["session_start_ktime"]),
 	}
 	return p
 }
 
-// shown is a value as vivarium prints it.
-func shown(v json.RawMessage) string {
+// asText is a value as vivarium prints it.
+func asText(v json.RawMessage) string {
 	var s string
 	if json.Unmarshal(v, &s) == nil { // null is an empty text, too
 		return s
