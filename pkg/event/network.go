@@ -44,19 +44,20 @@ var network = []Kind{
 	}, text: textDNS, extra: []extra{{field: DNSReqQType}, {field: DNSReqAddr}}, derive: deriveDNS},
 }
 
+// The address families (AF_*) whose events have an IP address.
 const (
-	afInet  = 2
-	afInet6 = 10
+	FamilyInet  = 2
+	FamilyInet6 = 10
 )
 
 func textConnect(b []byte, ev *Event) []byte {
 	family, addr, port := ev.Fields[SockConnectFamily].Num, ev.Fields[SockConnectAddr].Text, ev.Fields[SockConnectPort].Num
 	switch {
-	case family == afInet && len(addr) > 0:
+	case family == FamilyInet && len(addr) > 0:
 		b = append(ev.unquoted(b, addr), ':')
 		b = strconv.AppendUint(b, port, 10)
 		return append(b, " (AF_INET)"...)
-	case family == afInet6 && len(addr) > 0:
+	case family == FamilyInet6 && len(addr) > 0:
 		b = append(b, '[')
 		if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
 			if a.Is4In6() && !ev.isCaptured() {

@@ -20,6 +20,13 @@ const (
 	SpanRaiseSource
 )
 
+// The sources of spans: values of the field source.
+const (
+	SourceUSDT     = "usdt"   // a USDT probe
+	SourceMarker   = "marker" // a marker path
+	SourceFunction = "uprobe" // entry and return of a function
+)
+
 var spanFields = []Field{
 	SpanName:   {"name", Text, Text0, "method", "Order#save"},
 	SpanFile:   {"file", Text, Text1, "source file", "order.rb"},

@@ -90,9 +90,12 @@ func (ev *Event) list(b []byte, list [][]byte) []byte {
 
 func showQuoted(b []byte, v Value) []byte { return appendQuoted(b, v.Text) }
 
-func showSpanID(b []byte, v Value) []byte {
+func showSpanID(b []byte, v Value) []byte { return AppendSpanID(b, v.Num) }
+
+// AppendSpanID appends a span id as 16 lower-case hexadecimal digits.
+func AppendSpanID(b []byte, id uint64) []byte {
 	for i := 60; i >= 0; i -= 4 {
-		b = append(b, hexLower[v.Num>>i&15])
+		b = append(b, hexLower[id>>i&15])
 	}
 	return b
 }

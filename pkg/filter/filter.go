@@ -83,7 +83,7 @@ const (
 // New returns a Filter for one stream.
 func New(sel Selection) *Filter {
 	f := &Filter{sel: sel, useSpans: sel.needsSpans()}
-	f.noSpan = f.spanShown([]byte(NoSpan))
+	f.noSpan = f.spanShown([]byte(stream.NoSpan))
 	if sel.Dedup {
 		f.seen = make(map[[2]uint64]struct{})
 		f.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
@@ -157,7 +157,7 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 		}
 	}
 	moved := host.anchor != ev.SpanID
-	if moved && f.sel.Rebuild && isMethod(ev.Kind) {
+	if moved && f.sel.Rebuild && isMethod(ev) {
 		return false, nil, nil // else their span would be rebuilt
 	}
 	if ev.Hidden || !host.shown || !f.shows(ev) {
@@ -167,7 +167,7 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 		if !ev.Hidden {
 			set = append(set, stream.SetBool("hidden", true))
 		}
-	} else if f.sel.Methods || !isMethod(ev.Kind) {
+	} else if f.sel.Methods || !isMethod(ev) {
 		f.Stats.Matched++
 	}
 	if moved {
@@ -187,12 +187,10 @@ func (f *Filter) needed(ev *event.Event, host spanState) bool {
 	case &event.Kinds[event.ProcExit], &event.Kinds[event.SpanRaise]:
 		return rebuild
 	}
-	return isMethod(ev.Kind) && (rebuild || host.depth == 1 && host.anchor != ev.SpanID)
+	return isMethod(ev) && (rebuild || host.depth == 1 && host.anchor != ev.SpanID)
 }
 
-func isMethod(k *event.Kind) bool {
-	return k == &event.Kinds[event.SpanStart] || k == &event.Kinds[event.SpanStop]
-}
+func isMethod(ev *event.Event) bool { return ev.Is(event.SpanStart) || ev.Is(event.SpanStop) }
 
 // shows tests all conditions except those about the span around the event.
 func (f *Filter) shows(ev *event.Event) bool {

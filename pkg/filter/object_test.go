@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"vivarium/pkg/stream"
 )
 
 // differs are the filters of filter_cases.json that are errors here, by the
@@ -168,7 +169,7 @@ func FuzzParseJSON(f *testing.F) {
 			t.Errorf("depth %d", o.Depth)
 		}
 		r := &o.Rules
-		r.allowsSpan([]byte(NoSpan))
+		r.allowsSpan([]byte(stream.NoSpan))
 		r.matchesFields([]byte("path_open"), "medium", 1, 2)
 		r.patterns([]byte("path_open")).Match([]byte(`"/etc/passwd"`))
 	})

@@ -1,11 +1,5 @@
 package filter
 
-// NoSpan is the span name, in rules, of events outside all methods.
-const NoSpan = "<no-span>"
-
-// Anonymous is the span name, in rules, of methods without a name.
-const Anonymous = "<anonymous>"
-
 // Rules is a set of conditions. An event is shown if it meets all of them. A
 // condition that is not set allows every event, so the zero Rules show all.
 type Rules struct {

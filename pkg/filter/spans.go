@@ -88,7 +88,7 @@ func (f *Filter) opened(s *stream.Span) spanState {
 		}
 		name := s.Name
 		if name == "" {
-			name = Anonymous
+			name = stream.Anonymous
 		}
 		if sp.shown = f.spanShown([]byte(name)); !sp.shown {
 			sp.anchor = f.lookup(s.ParentSpanID).anchor

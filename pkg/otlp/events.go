@@ -63,7 +63,7 @@ func (c *Converter) event(ev *event.Event) error {
 	if ev.Severity() == event.High {
 		severity = severityWarn
 	}
-	if ev.Kind == &event.Kinds[event.SpanRaise] {
+	if ev.Is(event.SpanRaise) {
 		name, severity = exceptionName, severityError
 		o.exception = append(o.exception[:0], ev.Fields[event.SpanRaiseError].Text...)
 		if m := ev.Fields[event.SpanRaiseMessage].Text; len(m) > 0 {
@@ -159,7 +159,7 @@ func (c *Converter) log(o *openSpan, pid uint32, at uint64, h occurrence, attrs 
 
 // appendTarget appends the event's text in the form that vivarium exports.
 func appendTarget(b []byte, ev *event.Event, p *stream.Policy) []byte {
-	if ev.Kind != &event.Kinds[event.SSLWrite] {
+	if !ev.Is(event.SSLWrite) {
 		return p.AppendText(b, ev)
 	}
 	length, captured := ev.Fields[event.SSLWriteLen].Num, ev.Fields[event.SSLWriteCaptured].Num

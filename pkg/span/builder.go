@@ -179,7 +179,7 @@ func (b *Builder) event(rec *stream.Record) error {
 		return b.w.Raw(rec.Raw)
 	}
 	b.newest = max(b.newest, ev.KtimeNS)
-	if is(ev, event.ProcExec) && len(ev.Error) == 0 {
+	if ev.Is(event.ProcExec) && len(ev.Error) == 0 {
 		if old := uint32(ev.Fields[event.ProcExecOldTID].Num); old != 0 && old != ev.TID {
 			if err := b.moveThread(old, ev); err != nil {
 				return err
@@ -196,23 +196,23 @@ func (b *Builder) event(rec *stream.Record) error {
 	b.update(t, ev)
 	span := t.innermost().SpanID
 	switch {
-	case is(ev, event.SpanStart):
+	case ev.Is(event.SpanStart):
 		if span, err = b.openMethod(t, ev); err != nil {
 			return err
 		}
-	case is(ev, event.SpanStop):
+	case ev.Is(event.SpanStop):
 		if m := b.stoppedMethod(t, ev); m != nil {
 			return b.stopMethod(rec, ev, t, m)
 		}
-	case is(ev, event.SpanRaise):
+	case ev.Is(event.SpanRaise):
 		if t.top != nil && t.unopened == 0 {
 			t.top.Raised = true
 		}
-	case is(ev, event.ProcFork):
+	case ev.Is(event.ProcFork):
 		if err := b.fork(t, ev); err != nil {
 			return err
 		}
-	case is(ev, event.ProcExit):
+	case ev.Is(event.ProcExit):
 		if b.policy.MainThreadStays && t.TID == b.mainTID {
 			break
 		}
@@ -227,7 +227,7 @@ func (b *Builder) event(rec *stream.Record) error {
 // lateEvent writes an event of a thread that has ended. It may be the stop of a
 // method that has outlived its thread.
 func (b *Builder) lateEvent(rec *stream.Record, ev *event.Event, t *thread) error {
-	if is(ev, event.SpanStop) && t.top != nil {
+	if ev.Is(event.SpanStop) && t.top != nil {
 		if m := b.stoppedMethod(t, ev); m != nil {
 			return b.stopMethod(rec, ev, t, m)
 		}
@@ -266,8 +266,6 @@ func (b *Builder) update(t *thread, ev *event.Event) {
 // comm is the name of the event's thread. It has no more than the kernel's 16
 // bytes, so that it does not count as text.
 func comm(ev *event.Event) []byte { return ev.Comm[:min(len(ev.Comm), 16)] }
-
-func is(ev *event.Event, id event.ID) bool { return ev.Kind == &event.Kinds[id] }
 
 // splice writes an event as it came, but with its effective span. The span id
 // that it had, also 0, stays as its thread's.

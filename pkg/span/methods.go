@@ -66,7 +66,7 @@ func (b *Builder) openMethod(t *thread, ev *event.Event) (uint64, error) {
 		m.LinkTraceID, m.LinkSpanID = up.TraceID, up.SpanID
 	}
 	if m.Name == "" {
-		m.Name = "<anonymous>"
+		m.Name = stream.Anonymous
 	}
 	t.top = m
 	t.methods++

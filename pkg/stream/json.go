@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"vivarium/pkg/event"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
@@ -38,11 +39,7 @@ func appendJSONPair(b, key, v []byte) []byte {
 	switch k := string(key); {
 	case strings.HasSuffix(k, "span_id"):
 		if id, ok := uintOf(v); ok {
-			var digits [16]byte
-			for i := range digits {
-				digits[i] = "0123456789abcdef"[id>>(60-4*i)&15]
-			}
-			return append(append(append(b, '"'), digits[:]...), '"')
+			return append(event.AppendSpanID(append(b, '"'), id), '"')
 		}
 	case strings.HasSuffix(k, "trace_id"):
 		if id, ok := traceIDOf(v); ok {

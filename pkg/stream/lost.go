@@ -2,6 +2,9 @@ package stream
 
 import "math"
 
+// CauseBufferFull is the Cause of events that did not fit into the ring buffer.
+const CauseBufferFull = "ring buffer full"
+
 // Lost counts events that were lost at this place of the stream. Under heavy load
 // there is one before every event, so it has a hand-written codec like events.
 type Lost struct {

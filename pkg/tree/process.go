@@ -66,7 +66,7 @@ func (p *proc) updateComm(ev *event.Event, from commSource) {
 			p.comm = p.lastComm
 		}
 	}
-	if is(ev, event.ProcExec) && len(ev.Error) == 0 {
+	if ev.Is(event.ProcExec) && len(ev.Error) == 0 {
 		if path := ev.Fields[event.ProcExecPath].Text; len(path) > 0 {
 			p.comm, p.commFrom, p.executed = string(event.Basename(path)), commMain, true
 		}

@@ -97,8 +97,6 @@ func (s *session) render(add func([]byte) []byte) []byte {
 	return s.freeText[begin:len(s.freeText):len(s.freeText)]
 }
 
-func is(ev *event.Event, id event.ID) bool { return ev.Kind == &event.Kinds[id] }
-
 // event puts an event under the innermost span that is known of it.
 func (s *session) event(rec *stream.Record, ev *event.Event) {
 	s.newest = max(s.newest, ev.KtimeNS)
@@ -115,7 +113,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	t := at.thread
 	t.proc.updateComm(ev, s.commSource(t.proc, ev.TID))
 	span := at.method
-	start, stop := is(ev, event.SpanStart), is(ev, event.SpanStop)
+	start, stop := ev.Is(event.SpanStart), ev.Is(event.SpanStop)
 	if span == nil {
 		span = t.currentGap(s)
 	}
@@ -145,7 +143,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 		n.text = s.render(func(b []byte) []byte { return s.renderer.event(b, rec, ev, &s.Policy) })
 		span.entries = append(span.entries, n)
 	}
-	if is(ev, event.ProcFork) {
+	if ev.Is(event.ProcFork) {
 		f := &fork{
 			node: n, span: span, start: ev.KtimeNS, proc: t.proc,
 			pid: uint32(ev.Fields[event.ProcForkChildPID].Num), tid: uint32(ev.Fields[event.ProcForkChildTID].Num),

@@ -143,11 +143,11 @@ func (d *text) span(b []byte, n *node) []byte {
 	b = strconv.AppendUint(append(b, "[SPAN tid="...), uint64(s.TID), 10)
 	b = append(b, ' ')
 	if n.kind == kindGap {
-		b = append(b, "<no-span>"...)
+		b = append(b, stream.NoSpan...)
 	} else {
 		b = d.paint(b, colorName)
 		if s.Name == "" {
-			b = append(b, "<anonymous>"...)
+			b = append(b, stream.Anonymous...)
 		} else {
 			b = d.policy.AppendName(b, []byte(s.Name))
 		}
@@ -158,7 +158,7 @@ func (d *text) span(b []byte, n *node) []byte {
 		}
 	}
 	b = appendDuration(append(b, "  dur="...), int64(s.EndKtimeNS-s.StartKtimeNS))
-	if s.Source == "marker" {
+	if s.Source == event.SourceMarker {
 		b = append(b, "  (marker)"...) // only the program says so
 	}
 	if s.Dangling {
@@ -207,7 +207,7 @@ func (d *text) lost(b []byte, n, enclosing *node) []byte {
 
 func cause(l stream.Lost) string {
 	switch l.Cause {
-	case "", "ring buffer full":
+	case "", stream.CauseBufferFull:
 		return "ringbuf overflow"
 	}
 	return l.Cause

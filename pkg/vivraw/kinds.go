@@ -14,19 +14,13 @@ func putText(v *event.Value, text []byte) { v.Type, v.Text = event.Text, text }
 
 func putUint(v *event.Value, n uint64) { v.Type, v.Num = event.Uint, n }
 
-// The address families (AF_*) of which a payload has the address.
-const (
-	familyInet  = 2
-	familyInet6 = 10
-)
-
 func decodeConnect(ev *event.Event, p []byte) {
 	port := uint64(binary.BigEndian.Uint16(p[2:]))
 	switch ev.Fields[event.SockConnectFamily].Num {
-	case familyInet:
+	case event.FamilyInet:
 		putText(&ev.Fields[event.SockConnectAddr], netip.AddrFrom4([4]byte(p[4:8])).AppendTo(nil))
 		putUint(&ev.Fields[event.SockConnectPort], port)
-	case familyInet6:
+	case event.FamilyInet6:
 		putText(&ev.Fields[event.SockConnectAddr], netip.AddrFrom16([16]byte(p[4:20])).AppendTo(nil))
 		putUint(&ev.Fields[event.SockConnectPort], port)
 	}
@@ -176,4 +170,4 @@ func decodeSpan(ev *event.Event, _ []byte) { putText(&ev.Fields[event.SpanSource
 
 func decodeRaise(ev *event.Event, _ []byte) { putText(&ev.Fields[event.SpanRaiseSource], sourceUSDT) }
 
-var sourceUSDT = []byte("usdt")
+var sourceUSDT = []byte(event.SourceUSDT)

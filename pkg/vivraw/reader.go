@@ -156,7 +156,7 @@ func (c *capture) next() ([]byte, error) {
 		if lost := le.Uint64(rec[atLost:]); lost > 0 && !c.lostSent {
 			c.lostSent = true
 			c.lost = stream.AddCounts(c.lost, lost)
-			w.Lost(&stream.Lost{KtimeNS: sortKeyOf(rec).ktime, Count: lost, Cause: "ring buffer full"})
+			w.Lost(&stream.Lost{KtimeNS: sortKeyOf(rec).ktime, Count: lost, Cause: stream.CauseBufferFull})
 			return w.Bytes(), nil
 		}
 		c.lostSent = false
@@ -234,7 +234,7 @@ func (c *capture) writeEvent(w *stream.Writer, i int) {
 // summarize says what was written to a TLS connection. The order of time counts:
 // header compression has a state. A capture does not name the connection.
 func (c *capture) summarize(ev *event.Event) {
-	if ev.Kind == &event.Kinds[event.SSLWrite] {
+	if ev.Is(event.SSLWrite) {
 		length, data := ev.Fields[event.SSLWriteLen].Num, ev.Fields[event.SSLWriteData].Text
 		c.summary = c.tls.AppendSummary(c.summary[:0], ev.PID, 0, length, data)
 		ev.Fields[event.SSLWriteSummary] = event.Value{Type: event.Text, Text: c.summary}
