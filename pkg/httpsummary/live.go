@@ -8,25 +8,24 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// live is what is known beyond single writes of an HTTP/2 connection all of
-// whose writes are seen from some point on.
+// live is the state between the writes of an HTTP/2 connection in a live Decoder.
 type live struct {
-	unknown  bool   // the header table holds entries that were not seen
-	desynced bool   // it is not known where the next frame begins
-	skip     uint64 // bytes of a frame that are still to come
+	unknown  bool   // the header table may have entries from unseen writes
+	desynced bool   // the position of the next frame is unknown
+	skip     uint64 // remaining bytes of the current frame
 	skipped  frame  // that frame
-	partial  []byte // the beginning of a frame that must be whole
+	partial  []byte // beginning of a frame that must be complete to be decoded
 
-	// The last write that had headers: the same once more is its repetition,
-	// which a library that could not write at once asks for.
+	// The last write with headers. If the same data are written again, it is a retry
+	// of the program, because the library could not write before.
 	last        uint64 // hash; 0: none
 	lastLength  uint64
 	lastSummary []byte
 }
 
-// partialWrite is what a connection is like if only what was captured of its
-// last write was written: some libraries write one TLS record, as much as is
-// captured, and let the program write the rest again.
+// partialWrite is the state of a connection if only the captured part of its last write
+// was written: some libraries write one TLS record, which is as much as is captured, and
+// the program then writes the rest again.
 type partialWrite struct {
 	rest    uint64 // bytes that were not captured; 0: all were
 	headers *hpack.Decoder
@@ -34,8 +33,8 @@ type partialWrite struct {
 	live    live
 }
 
-// savePartialWrite notes that only what was captured may have been written, and not the
-// rest bytes behind it.
+// savePartialWrite saves the state for the case that only the captured part was written,
+// and not the rest bytes after it.
 func (c *conn) savePartialWrite(rest uint64) {
 	if rest > 0 {
 		c.part = partialWrite{rest, c.headers, c.blocks, c.live}
@@ -49,8 +48,8 @@ func (c *conn) forget() {
 	c.live = live{unknown: true, desynced: true}
 }
 
-// appendLive appends the summary of a write of length bytes into an HTTP/2
-// connection; frames may go on from write to write.
+// appendLive appends the summary of a write of length bytes to an HTTP/2 connection. A
+// frame can span several writes.
 func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	hash := maphash.Bytes(writeSeed, data)
 	if c.last == hash && c.lastLength == length && c.lastSummary != nil {
@@ -108,7 +107,7 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	for len(frames) >= 9 {
 		f, rest := nextFrame(frames)
 		if !plausible(&f) {
-			// No frame: something was not seen.
+			// Not a frame: a write was lost.
 			c.forget()
 			next()
 			return append(b, unknown...)

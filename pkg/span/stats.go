@@ -2,21 +2,21 @@ package span
 
 import "fmt"
 
-// Stats counts what was not as it should be.
+// Stats counts the irregularities of a stream.
 type Stats struct {
-	UnknownStops   uint64 // stops that fit no open span
-	Late           uint64 // events of a thread after its exit
-	OutOfOrder     uint64 // events older than one of the same thread before them
-	OutsideSession uint64 // events outside any session: before it, or behind its end
-	NotOpened      uint64 // method spans that were not opened because of a bound
-	Evicted        uint64 // spans that were closed because of a bound
-	HadSpans       uint64 // sessions that had spans already
+	UnknownStops   uint64 // stops that match no open span
+	Late           uint64 // events of threads after their exit
+	OutOfOrder     uint64 // events with an earlier time than an event of the same thread before them
+	OutsideSession uint64 // events before a session or after its end
+	NotOpened      uint64 // method spans that were not opened because a bound was reached
+	Evicted        uint64 // spans that were closed because a bound was reached
+	HadSpans       uint64 // sessions that already had spans
 }
 
-// Lost is the number of spans that are missing or shorter than they were.
+// Lost returns the number of spans that are missing or too short.
 func (s *Stats) Lost() uint64 { return s.NotOpened + s.Evicted }
 
-// Report says with warn, in one line each, what was not as it should be.
+// Report calls warn, once for each counter that is not zero.
 func (s *Stats) Report(warn func(format string, args ...any)) {
 	for _, line := range []struct {
 		n      uint64
