@@ -59,24 +59,24 @@ func send(opt otlp.Options) error {
 	if undelivered == nil {
 		return err
 	}
-	// The last word is what was not delivered, but for input that is none.
+	// The last message is about undelivered items, unless the input is invalid.
 	var exit *cli.Exit
 	if errors.As(err, &exit) && exit.Err == nil {
-		// it was said
+		// it was reported already
 	} else if errors.As(err, &exit) && exit.Status == cli.Incomplete || errors.Is(err, stream.ErrIncomplete) {
 		cli.Warn("%v", err)
 	} else if err != nil {
 		cli.Warn("%v", undelivered)
 		return err
 	}
-	status := cli.Failed // it is in the spool, and will be sent the next time
+	status := cli.Failed // the items are in the spool for the next run
 	if err != nil || counts[otlp.Traces].Lost()+counts[otlp.Logs].Lost() > 0 {
 		status = cli.Incomplete
 	}
 	return &cli.Exit{Status: status, Err: undelivered}
 }
 
-// convert exports stdin by emit.
+// convert converts stdin and passes its batches to emit.
 func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 	stdin, err := cli.OpenInput("-")
 	if err != nil {
@@ -85,7 +85,7 @@ func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 	in := bufio.NewReader(stdin)
 	if flags.Spool != "" {
 		if _, err := in.Peek(1); err == io.EOF {
-			return nil // only to send what is in the spool
+			return nil // only send the spool
 		}
 	}
 	r := stream.NewReader(in, vivraw.Format)

@@ -61,7 +61,7 @@ func textConnect(b []byte, ev *Event) []byte {
 		b = append(b, '[')
 		if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
 			if a.Is4In6() && !ev.isCaptured() {
-				b = append(b, "::ffff:"...) // an IPv4 address has one spelling, also here
+				b = append(b, "::ffff:"...) // IPv4-mapped addresses always look like this
 				b = a.Unmap().AppendTo(b)
 				b = strconv.AppendUint(append(b, "]:"...), port, 10)
 				return append(b, " (AF_INET6)"...)
@@ -95,8 +95,8 @@ func appendGroups(b, addr []byte) []byte {
 	return b
 }
 
-// deriveConnect makes a sun_path the text that people know: an abstract name
-// with @ in front (unix(7)), a path without what follows its NUL.
+// deriveConnect converts a sun_path to text: an abstract name (unix(7)) gets a leading @,
+// and a path ends before its NUL.
 func deriveConnect(ev *Event, _ *Raw) {
 	path := &ev.Fields[SockConnectPath]
 	switch {

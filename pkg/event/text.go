@@ -4,11 +4,10 @@ import "strconv"
 
 const hexLower = "0123456789abcdef"
 
-// AppendText appends what ev says, as viv-tree shows it behind the arrow: its
-// base text, then the fields that this does not have as ` key=value` in
-// catalogue order, then ` outcome=unknown`, ` truncated=true` and ` error=E`
-// where they apply. The text is harmless on a terminal whatever the event holds,
-// and empty for an unknown event.
+// AppendText appends the text of ev, as viv-tree shows it after the arrow: the base text,
+// then the other fields as ` key=value` in catalogue order, then ` outcome=unknown`,
+// ` truncated=true` and ` error=E` if they apply. The text is safe on a terminal,
+// whatever the event contains, and empty for an unknown event.
 func AppendText(b []byte, ev *Event) []byte {
 	at := len(b)
 	b = AppendBaseText(b, ev)
@@ -38,7 +37,7 @@ func AppendText(b []byte, ev *Event) []byte {
 	return b
 }
 
-// AppendBaseText appends the part of AppendText that vivarium prints, too.
+// AppendBaseText appends the part of AppendText that vivarium also prints.
 func AppendBaseText(b []byte, ev *Event) []byte {
 	if ev.Kind == nil {
 		return b
@@ -46,10 +45,10 @@ func AppendBaseText(b []byte, ev *Event) []byte {
 	return ev.Kind.text(b, ev)
 }
 
-// extra is a field that vivarium's text does not have.
+// extra is a field that is not in vivarium's text.
 type extra struct {
 	field int                            // index in Kind.Fields
-	show  func(b []byte, v Value) []byte // nil: by the value's type
+	show  func(b []byte, v Value) []byte // nil: by the type of the value
 	cut   bool                           // shown only when a value was cut
 }
 
@@ -60,7 +59,7 @@ func appendKey(b []byte, at int, name string) []byte {
 	return append(b, name...)
 }
 
-// appendValue appends a field that vivarium does not have.
+// appendValue appends a field that is not in vivarium's text.
 func appendValue(b []byte, ev *Event, v Value) []byte {
 	switch v.Type {
 	case Uint:
@@ -100,8 +99,7 @@ func AppendSpanID(b []byte, id uint64) []byte {
 	return b
 }
 
-// What the texts of the kinds are made of. Those of a capture's events are escaped
-// as vivarium does.
+// The parts of the texts of kinds. Events of captures are escaped like in vivarium.
 
 func (ev *Event) isCaptured() bool { return len(ev.Origin) > 0 }
 
@@ -119,7 +117,7 @@ func (ev *Event) unquoted(b, s []byte) []byte {
 	return appendReadable(b, s, inLine)
 }
 
-// folded is bare with each run of blanks made one, and none at the ends.
+// folded is unquoted with runs of blanks reduced to one, and no blanks at the ends.
 func (ev *Event) folded(b, s []byte) []byte {
 	if !ev.isCaptured() {
 		return appendReadable(b, s, inLine)

@@ -10,10 +10,9 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// Flat reads r to its end and writes a table of its events to w, in the order
-// of the stream, each with the innermost method around it. It writes what it
-// has whenever the stream pauses, and keeps nothing but the open methods. Its
-// results are those of Draw.
+// Flat reads r to its end and writes a table of its events to w, in the order of the
+// stream, each with the innermost method around it. It writes whenever the stream pauses,
+// and keeps only the open methods in memory. Its results are those of Draw.
 func Flat(w io.Writer, r *stream.Reader) (res Result, err error) {
 	type method struct {
 		parent uint64

@@ -8,7 +8,7 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// text draws the tree as vivarium does.
+// text draws the tree like vivarium.
 type text struct {
 	color  bool
 	stop   uint64         // ktime of the session's end; 0: not known
@@ -18,7 +18,7 @@ type text struct {
 	depth  int            // of the line
 }
 
-// The colours. None carries a meaning that the words do not have.
+// The colours. The text has the same information without them.
 const (
 	colorOff     = "\x1b[m"
 	colorName    = "\x1b[1m"
@@ -57,7 +57,7 @@ func (d *text) event(b []byte, _ *stream.Record, ev *event.Event, p *stream.Poli
 
 func (d *text) record(b []byte, _ *stream.Record) []byte { return b }
 
-// padded appends what add appends, and blanks up to a width in characters.
+// padded calls add to append text, and appends blanks up to a width in characters.
 func padded(b []byte, width int, add func([]byte) []byte) []byte {
 	at := len(b)
 	b = add(b)
@@ -78,7 +78,7 @@ func (d *text) session(w *output, s *session) {
 	}
 }
 
-// node draws n and all under it. enclosing is the innermost span around n.
+// node draws n and the nodes below it. enclosing is the innermost span around n.
 func (d *text) node(w *output, n, enclosing *node) {
 	b := w.b
 	switch n.kind {
@@ -115,7 +115,7 @@ func (d *text) node(w *output, n, enclosing *node) {
 	d.depth--
 }
 
-// deeper draws the number of lines under n in their place.
+// deeper draws the number of lines below n instead of the lines.
 func (d *text) deeper(w *output, n, enclosing *node) {
 	if lines := n.deeper(enclosing); lines > 0 {
 		w.b = append(append(w.b, d.line...), "└─ ... "...)
@@ -159,7 +159,7 @@ func (d *text) span(b []byte, n *node) []byte {
 	}
 	b = appendDuration(append(b, "  dur="...), int64(s.EndKtimeNS-s.StartKtimeNS))
 	if s.Source == event.SourceMarker {
-		b = append(b, "  (marker)"...) // only the program says so
+		b = append(b, "  (marker)"...) // reported by the program itself
 	}
 	if s.Dangling {
 		b = append(b, "  (open)"...)
@@ -174,8 +174,8 @@ func (d *text) offset(b []byte, ktime uint64, enclosing *node) []byte {
 	return appendDuration(b, d.since(ktime, enclosing))
 }
 
-// since is the time from the start of the span enclosing, ns. Times outside the
-// session count as its start or end, times before the span as its start.
+// since returns the time from the start of the span enclosing, ns. Times outside the
+// session count as its start or end, and times before the span as its start.
 func (d *text) since(ktime uint64, enclosing *node) int64 {
 	from := d.start
 	if enclosing != nil {
@@ -184,7 +184,7 @@ func (d *text) since(ktime uint64, enclosing *node) int64 {
 	return int64(max(d.inSession(ktime), from) - from)
 }
 
-// inSession brings a ktime outside the session to its start or end.
+// inSession limits a ktime to the session.
 func (d *text) inSession(ktime uint64) uint64 {
 	if d.stop != 0 {
 		ktime = min(ktime, d.stop)
