@@ -1,13 +1,16 @@
 //go:build ignore
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* viv's programs, one file of hooks per family. */
-#include "proc.h"
-#include "file.h"
-#include "net.h"
-#include "authority.h"
-#include "lsm.h"
-#include "markers.h"
-#include "usdt.h"
-#include "library.h"
+/* viv's programs: a file of hooks for each family, with its LSM hooks. What they
+ * share is in lib/, where no program is. */
+#include "hooks/seed.h"
+#include "hooks/syscall.h"
+#include "hooks/proc.h"
+#include "hooks/file.h"
+#include "hooks/names.h"
+#include "hooks/net.h"
+#include "hooks/authority.h"
+#include "hooks/markers.h"
+#include "hooks/usdt.h"
+#include "hooks/library.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

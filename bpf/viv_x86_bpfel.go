@@ -31,12 +31,26 @@ type VivArgSpec struct {
 	Flags uint8
 }
 
+type VivArgument uint32
+
+const (
+	VivArgumentARGUMENT_NONE VivArgument = 0
+	VivArgumentARGUMENT_CWD  VivArgument = 7
+)
+
 type VivBlind uint32
 
 const (
 	VivBlindVIV_BLIND_COMPAT   VivBlind = 1
 	VivBlindVIV_BLIND_IO_URING VivBlind = 2
 )
+
+type VivBlindRecord struct {
+	_    structs.HostLayout
+	Head VivHead
+	What uint32
+	Pad  uint32
+}
 
 type VivCall uint32
 
@@ -54,6 +68,17 @@ const (
 	VivCallVIV_CALL_TLS_END            VivCall = 10
 )
 
+type VivControl uint32
+
+const (
+	VivControlVIV_MARKER      VivControl = 27
+	VivControlVIV_FUNCTION    VivControl = 28
+	VivControlVIV_BLIND       VivControl = 29
+	VivControlVIV_LIBRARY     VivControl = 30
+	VivControlVIV_TLS_END     VivControl = 31
+	VivControlVIV_METHOD_JUMP VivControl = 32
+)
+
 type VivCount struct {
 	_       structs.HostLayout
 	Lost    uint64
@@ -66,17 +91,62 @@ const (
 	VivFlagVIV_TRUNCATED     VivFlag = 1
 	VivFlagVIV_PSEUDO        VivFlag = 2
 	VivFlagVIV_UNREACHABLE   VivFlag = 4
-	VivFlagVIV_UNKNOWN       VivFlag = 8
-	VivFlagVIV_MARKER        VivFlag = 16
-	VivFlagVIV_FUNCTION      VivFlag = 32
-	VivFlagVIV_UNDECIDED     VivFlag = 64
-	VivFlagVIV_UNREACHABLE_1 VivFlag = 128
+	VivFlagVIV_UNREACHABLE_1 VivFlag = 8
+	VivFlagVIV_UNKNOWN       VivFlag = 16
+	VivFlagVIV_UNDECIDED     VivFlag = 32
+	VivFlagVIV_IN_METHOD     VivFlag = 64
+)
+
+type VivForm uint32
+
+const (
+	VivFormFORM_NAME      VivForm = 0
+	VivFormFORM_STRING    VivForm = 1
+	VivFormFORM_FILE      VivForm = 2
+	VivFormFORM_MOUNT     VivForm = 3
+	VivFormFORM_HOW       VivForm = 4
+	VivFormFORM_HANDLE    VivForm = 5
+	VivFormFORM_MAP       VivForm = 6
+	VivFormFORM_PROTECT   VivForm = 7
+	VivFormFORM_PTRACE    VivForm = 8
+	VivFormFORM_BUFFER    VivForm = 9
+	VivFormFORM_VECTOR    VivForm = 10
+	VivFormFORM_SENDTO    VivForm = 11
+	VivFormFORM_MESSAGE   VivForm = 12
+	VivFormFORM_MESSAGES  VivForm = 13
+	VivFormFORM_GROUP_IDS VivForm = 14
 )
 
 type VivFrame struct {
 	_   structs.HostLayout
 	Sp  uint64
 	Tid uint64
+}
+
+type VivFunctionRecord struct {
+	_         structs.HostLayout
+	Head      VivHead
+	Site      uint32
+	Left      uint32
+	StackFrom uint64
+	StackTo   uint64
+}
+
+type VivHead struct {
+	_      structs.HostLayout
+	Ktime  uint64
+	Span   uint64
+	Parent uint64
+	Sp     uint64
+	Pid    uint32
+	Tid    uint32
+	Uid    uint32
+	Gid    uint32
+	Comm   [16]int8
+	Lost   uint32
+	Kind   uint16
+	Flags  uint8
+	Nums   uint8
 }
 
 type VivKind uint32
@@ -110,11 +180,22 @@ const (
 	VivKindVIV_SPAN_STOP        VivKind = 25
 	VivKindVIV_SPAN_RAISE       VivKind = 26
 	VivKindVIV_KINDS            VivKind = 27
-	VivKindVIV_BLIND            VivKind = 27
-	VivKindVIV_LIBRARY          VivKind = 28
-	VivKindVIV_TLS_END          VivKind = 29
-	VivKindVIV_METHOD_JUMP      VivKind = 30
 )
+
+type VivLibraryRecord struct {
+	_      structs.HostLayout
+	Head   VivHead
+	Pid    uint32
+	Parent uint32
+	Exec   uint32
+	Pad    uint32
+}
+
+type VivLibraryTexts struct {
+	_    structs.HostLayout
+	Room [128]int8
+	Path [4096]int8
+}
 
 type VivMethodKey struct {
 	_      structs.HostLayout
@@ -136,23 +217,11 @@ type VivPending struct {
 }
 
 type VivRecord struct {
-	_      structs.HostLayout
-	Ktime  uint64
-	Span   uint64
-	Parent uint64
-	Sp     uint64
-	Pid    uint32
-	Tid    uint32
-	Uid    uint32
-	Gid    uint32
-	Comm   [16]int8
-	Lost   uint32
-	Ret    int32
-	Len    [2]uint16
-	Kind   uint16
-	Flags  uint8
-	Nums   uint8
-	Num    [4]uint64
+	_    structs.HostLayout
+	Head VivHead
+	Ret  int32
+	Len  [2]uint16
+	Num  [4]uint64
 }
 
 type VivRole uint32
@@ -189,6 +258,22 @@ type VivSpanTexts struct {
 	File [1024]int8
 }
 
+type VivSyscall struct {
+	_     structs.HostLayout
+	Pends uint64
+	Quiet uint64
+	Value uint64
+	Mask  uint64
+	Kind  uint8
+	Form  uint8
+	Nums  uint8
+	Num   uint8
+	Dfd   [2]uint8
+	Name  [2]uint8
+	Extra uint8
+	Pad   [7]uint8
+}
+
 type VivTarget struct {
 	_          structs.HostLayout
 	Found      uint8
@@ -210,6 +295,19 @@ type VivTexts struct {
 	Room [128]int8
 	Path [12288]int8
 	Args [16384]int8
+	Arg  [8]uint64
+}
+
+type VivTlsEndRecord struct {
+	_    structs.HostLayout
+	Head VivHead
+	Conn uint64
+}
+
+type VivTlsTexts struct {
+	_    structs.HostLayout
+	Room [128]int8
+	Data [16384]int8
 }
 
 type VivVerdict uint32
@@ -225,12 +323,14 @@ const (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	VivMapAsides                = "asides"
+	VivMapCalls                 = "calls"
 	VivMapClasses               = "classes"
 	VivMapCounts                = "counts"
 	VivMapEntries               = "entries"
 	VivMapEvents                = "events"
 	VivMapExits                 = "exits"
 	VivMapFrames                = "frames"
+	VivMapLibraryScratch        = "library_scratch"
 	VivMapMethods               = "methods"
 	VivMapPendings              = "pendings"
 	VivMapScratch               = "scratch"
@@ -238,6 +338,7 @@ const (
 	VivMapSpanScratch           = "span_scratch"
 	VivMapTargets               = "targets"
 	VivMapTasks                 = "tasks"
+	VivMapTlsScratch            = "tls_scratch"
 	VivProgCapCapable           = "cap_capable"
 	VivProgConnectExit          = "connect_exit"
 	VivProgDlopenCall           = "dlopen_call"
@@ -296,8 +397,11 @@ const (
 	VivVarAlive                 = "alive"
 	VivVarArgFlagUnused         = "arg_flag_unused"
 	VivVarArgSpecUnused         = "arg_spec_unused"
+	VivVarArgumentUnused        = "argument_unused"
+	VivVarBlindRecordUnused     = "blind_record_unused"
 	VivVarBlindUnused           = "blind_unused"
 	VivVarCallUnused            = "call_unused"
+	VivVarControlUnused         = "control_unused"
 	VivVarEmitConnect           = "emit_connect"
 	VivVarEmitDns               = "emit_dns"
 	VivVarEmitExec              = "emit_exec"
@@ -306,8 +410,12 @@ const (
 	VivVarFailedOpens           = "failed_opens"
 	VivVarFlagUnused            = "flag_unused"
 	VivVarFollow                = "follow"
+	VivVarFormUnused            = "form_unused"
 	VivVarFoundLevel            = "found_level"
+	VivVarFunctionUnused        = "function_unused"
+	VivVarHeadUnused            = "head_unused"
 	VivVarKindUnused            = "kind_unused"
+	VivVarLibraryUnused         = "library_unused"
 	VivVarListAsks              = "list_asks"
 	VivVarLsmAsked              = "lsm_asked"
 	VivVarMethodKeyUnused       = "method_key_unused"
@@ -318,6 +426,7 @@ const (
 	VivVarSeeded                = "seeded"
 	VivVarSiteFlagUnused        = "site_flag_unused"
 	VivVarSiteUnused            = "site_unused"
+	VivVarTlsEndUnused          = "tls_end_unused"
 	VivVarUnknownZero           = "unknown_zero"
 	VivVarVerdictUnused         = "verdict_unused"
 	VivVarWakeupBytes           = "wakeup_bytes"
@@ -427,55 +536,66 @@ type VivProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivMapSpecs struct {
-	Asides      *ebpf.MapSpec `ebpf:"asides"`
-	Classes     *ebpf.MapSpec `ebpf:"classes"`
-	Counts      *ebpf.MapSpec `ebpf:"counts"`
-	Entries     *ebpf.MapSpec `ebpf:"entries"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	Exits       *ebpf.MapSpec `ebpf:"exits"`
-	Frames      *ebpf.MapSpec `ebpf:"frames"`
-	Methods     *ebpf.MapSpec `ebpf:"methods"`
-	Pendings    *ebpf.MapSpec `ebpf:"pendings"`
-	Scratch     *ebpf.MapSpec `ebpf:"scratch"`
-	Sites       *ebpf.MapSpec `ebpf:"sites"`
-	SpanScratch *ebpf.MapSpec `ebpf:"span_scratch"`
-	Targets     *ebpf.MapSpec `ebpf:"targets"`
-	Tasks       *ebpf.MapSpec `ebpf:"tasks"`
+	Asides         *ebpf.MapSpec `ebpf:"asides"`
+	Calls          *ebpf.MapSpec `ebpf:"calls"`
+	Classes        *ebpf.MapSpec `ebpf:"classes"`
+	Counts         *ebpf.MapSpec `ebpf:"counts"`
+	Entries        *ebpf.MapSpec `ebpf:"entries"`
+	Events         *ebpf.MapSpec `ebpf:"events"`
+	Exits          *ebpf.MapSpec `ebpf:"exits"`
+	Frames         *ebpf.MapSpec `ebpf:"frames"`
+	LibraryScratch *ebpf.MapSpec `ebpf:"library_scratch"`
+	Methods        *ebpf.MapSpec `ebpf:"methods"`
+	Pendings       *ebpf.MapSpec `ebpf:"pendings"`
+	Scratch        *ebpf.MapSpec `ebpf:"scratch"`
+	Sites          *ebpf.MapSpec `ebpf:"sites"`
+	SpanScratch    *ebpf.MapSpec `ebpf:"span_scratch"`
+	Targets        *ebpf.MapSpec `ebpf:"targets"`
+	Tasks          *ebpf.MapSpec `ebpf:"tasks"`
+	TlsScratch     *ebpf.MapSpec `ebpf:"tls_scratch"`
 }
 
 // VivVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivVariableSpecs struct {
-	Alive           *ebpf.VariableSpec `ebpf:"alive"`
-	ArgFlagUnused   *ebpf.VariableSpec `ebpf:"arg_flag_unused"`
-	ArgSpecUnused   *ebpf.VariableSpec `ebpf:"arg_spec_unused"`
-	BlindUnused     *ebpf.VariableSpec `ebpf:"blind_unused"`
-	CallUnused      *ebpf.VariableSpec `ebpf:"call_unused"`
-	EmitConnect     *ebpf.VariableSpec `ebpf:"emit_connect"`
-	EmitDns         *ebpf.VariableSpec `ebpf:"emit_dns"`
-	EmitExec        *ebpf.VariableSpec `ebpf:"emit_exec"`
-	EmitMmap        *ebpf.VariableSpec `ebpf:"emit_mmap"`
-	ExecCreds       *ebpf.VariableSpec `ebpf:"exec_creds"`
-	FailedOpens     *ebpf.VariableSpec `ebpf:"failed_opens"`
-	FlagUnused      *ebpf.VariableSpec `ebpf:"flag_unused"`
-	Follow          *ebpf.VariableSpec `ebpf:"follow"`
-	FoundLevel      *ebpf.VariableSpec `ebpf:"found_level"`
-	KindUnused      *ebpf.VariableSpec `ebpf:"kind_unused"`
-	ListAsks        *ebpf.VariableSpec `ebpf:"list_asks"`
-	LsmAsked        *ebpf.VariableSpec `ebpf:"lsm_asked"`
-	MethodKeyUnused *ebpf.VariableSpec `ebpf:"method_key_unused"`
-	OwnLevel        *ebpf.VariableSpec `ebpf:"own_level"`
-	OwnNamespace    *ebpf.VariableSpec `ebpf:"own_namespace"`
-	RecordUnused    *ebpf.VariableSpec `ebpf:"record_unused"`
-	RoleUnused      *ebpf.VariableSpec `ebpf:"role_unused"`
-	Seeded          *ebpf.VariableSpec `ebpf:"seeded"`
-	SiteFlagUnused  *ebpf.VariableSpec `ebpf:"site_flag_unused"`
-	SiteUnused      *ebpf.VariableSpec `ebpf:"site_unused"`
-	UnknownZero     *ebpf.VariableSpec `ebpf:"unknown_zero"`
-	VerdictUnused   *ebpf.VariableSpec `ebpf:"verdict_unused"`
-	WakeupBytes     *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
-	WatchLibraries  *ebpf.VariableSpec `ebpf:"watch_libraries"`
+	Alive             *ebpf.VariableSpec `ebpf:"alive"`
+	ArgFlagUnused     *ebpf.VariableSpec `ebpf:"arg_flag_unused"`
+	ArgSpecUnused     *ebpf.VariableSpec `ebpf:"arg_spec_unused"`
+	ArgumentUnused    *ebpf.VariableSpec `ebpf:"argument_unused"`
+	BlindRecordUnused *ebpf.VariableSpec `ebpf:"blind_record_unused"`
+	BlindUnused       *ebpf.VariableSpec `ebpf:"blind_unused"`
+	CallUnused        *ebpf.VariableSpec `ebpf:"call_unused"`
+	ControlUnused     *ebpf.VariableSpec `ebpf:"control_unused"`
+	EmitConnect       *ebpf.VariableSpec `ebpf:"emit_connect"`
+	EmitDns           *ebpf.VariableSpec `ebpf:"emit_dns"`
+	EmitExec          *ebpf.VariableSpec `ebpf:"emit_exec"`
+	EmitMmap          *ebpf.VariableSpec `ebpf:"emit_mmap"`
+	ExecCreds         *ebpf.VariableSpec `ebpf:"exec_creds"`
+	FailedOpens       *ebpf.VariableSpec `ebpf:"failed_opens"`
+	FlagUnused        *ebpf.VariableSpec `ebpf:"flag_unused"`
+	Follow            *ebpf.VariableSpec `ebpf:"follow"`
+	FormUnused        *ebpf.VariableSpec `ebpf:"form_unused"`
+	FoundLevel        *ebpf.VariableSpec `ebpf:"found_level"`
+	FunctionUnused    *ebpf.VariableSpec `ebpf:"function_unused"`
+	HeadUnused        *ebpf.VariableSpec `ebpf:"head_unused"`
+	KindUnused        *ebpf.VariableSpec `ebpf:"kind_unused"`
+	LibraryUnused     *ebpf.VariableSpec `ebpf:"library_unused"`
+	ListAsks          *ebpf.VariableSpec `ebpf:"list_asks"`
+	LsmAsked          *ebpf.VariableSpec `ebpf:"lsm_asked"`
+	MethodKeyUnused   *ebpf.VariableSpec `ebpf:"method_key_unused"`
+	OwnLevel          *ebpf.VariableSpec `ebpf:"own_level"`
+	OwnNamespace      *ebpf.VariableSpec `ebpf:"own_namespace"`
+	RecordUnused      *ebpf.VariableSpec `ebpf:"record_unused"`
+	RoleUnused        *ebpf.VariableSpec `ebpf:"role_unused"`
+	Seeded            *ebpf.VariableSpec `ebpf:"seeded"`
+	SiteFlagUnused    *ebpf.VariableSpec `ebpf:"site_flag_unused"`
+	SiteUnused        *ebpf.VariableSpec `ebpf:"site_unused"`
+	TlsEndUnused      *ebpf.VariableSpec `ebpf:"tls_end_unused"`
+	UnknownZero       *ebpf.VariableSpec `ebpf:"unknown_zero"`
+	VerdictUnused     *ebpf.VariableSpec `ebpf:"verdict_unused"`
+	WakeupBytes       *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	WatchLibraries    *ebpf.VariableSpec `ebpf:"watch_libraries"`
 }
 
 // VivObjects contains all objects after they have been loaded into the kernel.
@@ -498,31 +618,36 @@ func (o *VivObjects) Close() error {
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivMaps struct {
-	Asides      *ebpf.Map `ebpf:"asides"`
-	Classes     *ebpf.Map `ebpf:"classes"`
-	Counts      *ebpf.Map `ebpf:"counts"`
-	Entries     *ebpf.Map `ebpf:"entries"`
-	Events      *ebpf.Map `ebpf:"events"`
-	Exits       *ebpf.Map `ebpf:"exits"`
-	Frames      *ebpf.Map `ebpf:"frames"`
-	Methods     *ebpf.Map `ebpf:"methods"`
-	Pendings    *ebpf.Map `ebpf:"pendings"`
-	Scratch     *ebpf.Map `ebpf:"scratch"`
-	Sites       *ebpf.Map `ebpf:"sites"`
-	SpanScratch *ebpf.Map `ebpf:"span_scratch"`
-	Targets     *ebpf.Map `ebpf:"targets"`
-	Tasks       *ebpf.Map `ebpf:"tasks"`
+	Asides         *ebpf.Map `ebpf:"asides"`
+	Calls          *ebpf.Map `ebpf:"calls"`
+	Classes        *ebpf.Map `ebpf:"classes"`
+	Counts         *ebpf.Map `ebpf:"counts"`
+	Entries        *ebpf.Map `ebpf:"entries"`
+	Events         *ebpf.Map `ebpf:"events"`
+	Exits          *ebpf.Map `ebpf:"exits"`
+	Frames         *ebpf.Map `ebpf:"frames"`
+	LibraryScratch *ebpf.Map `ebpf:"library_scratch"`
+	Methods        *ebpf.Map `ebpf:"methods"`
+	Pendings       *ebpf.Map `ebpf:"pendings"`
+	Scratch        *ebpf.Map `ebpf:"scratch"`
+	Sites          *ebpf.Map `ebpf:"sites"`
+	SpanScratch    *ebpf.Map `ebpf:"span_scratch"`
+	Targets        *ebpf.Map `ebpf:"targets"`
+	Tasks          *ebpf.Map `ebpf:"tasks"`
+	TlsScratch     *ebpf.Map `ebpf:"tls_scratch"`
 }
 
 func (m *VivMaps) Close() error {
 	return _VivClose(
 		m.Asides,
+		m.Calls,
 		m.Classes,
 		m.Counts,
 		m.Entries,
 		m.Events,
 		m.Exits,
 		m.Frames,
+		m.LibraryScratch,
 		m.Methods,
 		m.Pendings,
 		m.Scratch,
@@ -530,6 +655,7 @@ func (m *VivMaps) Close() error {
 		m.SpanScratch,
 		m.Targets,
 		m.Tasks,
+		m.TlsScratch,
 	)
 }
 
@@ -537,35 +663,43 @@ func (m *VivMaps) Close() error {
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivVariables struct {
-	Alive           *ebpf.Variable `ebpf:"alive"`
-	ArgFlagUnused   *ebpf.Variable `ebpf:"arg_flag_unused"`
-	ArgSpecUnused   *ebpf.Variable `ebpf:"arg_spec_unused"`
-	BlindUnused     *ebpf.Variable `ebpf:"blind_unused"`
-	CallUnused      *ebpf.Variable `ebpf:"call_unused"`
-	EmitConnect     *ebpf.Variable `ebpf:"emit_connect"`
-	EmitDns         *ebpf.Variable `ebpf:"emit_dns"`
-	EmitExec        *ebpf.Variable `ebpf:"emit_exec"`
-	EmitMmap        *ebpf.Variable `ebpf:"emit_mmap"`
-	ExecCreds       *ebpf.Variable `ebpf:"exec_creds"`
-	FailedOpens     *ebpf.Variable `ebpf:"failed_opens"`
-	FlagUnused      *ebpf.Variable `ebpf:"flag_unused"`
-	Follow          *ebpf.Variable `ebpf:"follow"`
-	FoundLevel      *ebpf.Variable `ebpf:"found_level"`
-	KindUnused      *ebpf.Variable `ebpf:"kind_unused"`
-	ListAsks        *ebpf.Variable `ebpf:"list_asks"`
-	LsmAsked        *ebpf.Variable `ebpf:"lsm_asked"`
-	MethodKeyUnused *ebpf.Variable `ebpf:"method_key_unused"`
-	OwnLevel        *ebpf.Variable `ebpf:"own_level"`
-	OwnNamespace    *ebpf.Variable `ebpf:"own_namespace"`
-	RecordUnused    *ebpf.Variable `ebpf:"record_unused"`
-	RoleUnused      *ebpf.Variable `ebpf:"role_unused"`
-	Seeded          *ebpf.Variable `ebpf:"seeded"`
-	SiteFlagUnused  *ebpf.Variable `ebpf:"site_flag_unused"`
-	SiteUnused      *ebpf.Variable `ebpf:"site_unused"`
-	UnknownZero     *ebpf.Variable `ebpf:"unknown_zero"`
-	VerdictUnused   *ebpf.Variable `ebpf:"verdict_unused"`
-	WakeupBytes     *ebpf.Variable `ebpf:"wakeup_bytes"`
-	WatchLibraries  *ebpf.Variable `ebpf:"watch_libraries"`
+	Alive             *ebpf.Variable `ebpf:"alive"`
+	ArgFlagUnused     *ebpf.Variable `ebpf:"arg_flag_unused"`
+	ArgSpecUnused     *ebpf.Variable `ebpf:"arg_spec_unused"`
+	ArgumentUnused    *ebpf.Variable `ebpf:"argument_unused"`
+	BlindRecordUnused *ebpf.Variable `ebpf:"blind_record_unused"`
+	BlindUnused       *ebpf.Variable `ebpf:"blind_unused"`
+	CallUnused        *ebpf.Variable `ebpf:"call_unused"`
+	ControlUnused     *ebpf.Variable `ebpf:"control_unused"`
+	EmitConnect       *ebpf.Variable `ebpf:"emit_connect"`
+	EmitDns           *ebpf.Variable `ebpf:"emit_dns"`
+	EmitExec          *ebpf.Variable `ebpf:"emit_exec"`
+	EmitMmap          *ebpf.Variable `ebpf:"emit_mmap"`
+	ExecCreds         *ebpf.Variable `ebpf:"exec_creds"`
+	FailedOpens       *ebpf.Variable `ebpf:"failed_opens"`
+	FlagUnused        *ebpf.Variable `ebpf:"flag_unused"`
+	Follow            *ebpf.Variable `ebpf:"follow"`
+	FormUnused        *ebpf.Variable `ebpf:"form_unused"`
+	FoundLevel        *ebpf.Variable `ebpf:"found_level"`
+	FunctionUnused    *ebpf.Variable `ebpf:"function_unused"`
+	HeadUnused        *ebpf.Variable `ebpf:"head_unused"`
+	KindUnused        *ebpf.Variable `ebpf:"kind_unused"`
+	LibraryUnused     *ebpf.Variable `ebpf:"library_unused"`
+	ListAsks          *ebpf.Variable `ebpf:"list_asks"`
+	LsmAsked          *ebpf.Variable `ebpf:"lsm_asked"`
+	MethodKeyUnused   *ebpf.Variable `ebpf:"method_key_unused"`
+	OwnLevel          *ebpf.Variable `ebpf:"own_level"`
+	OwnNamespace      *ebpf.Variable `ebpf:"own_namespace"`
+	RecordUnused      *ebpf.Variable `ebpf:"record_unused"`
+	RoleUnused        *ebpf.Variable `ebpf:"role_unused"`
+	Seeded            *ebpf.Variable `ebpf:"seeded"`
+	SiteFlagUnused    *ebpf.Variable `ebpf:"site_flag_unused"`
+	SiteUnused        *ebpf.Variable `ebpf:"site_unused"`
+	TlsEndUnused      *ebpf.Variable `ebpf:"tls_end_unused"`
+	UnknownZero       *ebpf.Variable `ebpf:"unknown_zero"`
+	VerdictUnused     *ebpf.Variable `ebpf:"verdict_unused"`
+	WakeupBytes       *ebpf.Variable `ebpf:"wakeup_bytes"`
+	WatchLibraries    *ebpf.Variable `ebpf:"watch_libraries"`
 }
 
 // VivPrograms contains all programs after they have been loaded into the kernel.

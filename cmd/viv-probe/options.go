@@ -9,6 +9,7 @@ import (
 	"vivarium/pkg/cli"
 	"vivarium/pkg/event"
 	"vivarium/pkg/probe"
+	"vivarium/pkg/probe/spans"
 )
 
 // options checks the flags and makes the recording's options of them.
@@ -50,10 +51,12 @@ func (f *flags) options() (probe.Options, error) {
 	if opt.Spans, err = probe.ParseSpans(f.Spans); err != nil {
 		return opt, cli.Usagef("the providers are: "+strings.Join(probe.SpanProviders(), ", "), "--spans: %v", err)
 	}
-	if opt.Spans.Ruby && len(opt.Command) == 0 {
-		return opt, cli.Usagef("of a Ruby that runs already, --spans auto shows the methods that are written in C", "--spans ruby is for a command")
+	for _, p := range opt.Spans.Providers {
+		if p.Command != "" && len(opt.Command) == 0 {
+			return opt, cli.Usagef(p.Command, "--spans %s is for a command", p.Name)
+		}
 	}
-	if opt.Spans.Allow, err = probe.ReadSpanAllow(f.SpanAllow); err != nil {
+	if opt.Spans.Allow, err = spans.ReadAllow(f.SpanAllow); err != nil {
 		return opt, cli.Usagef("", "--span-allow: %v", err)
 	}
 	err = f.joinTrace(&opt)

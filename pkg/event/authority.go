@@ -48,42 +48,42 @@ const (
 
 var authority = []Kind{
 	{ID: PtraceCheck, Name: "ptrace_check", Label: "LSM", Severity: High, Doc: "Access to another process's memory was asked for.", Fields: []Field{
-		PtraceCheckMode:      {"mode", Uint, Num0, "PTRACE_MODE_* bits"},
-		PtraceCheckTargetPID: {"target_pid", Uint, Num1, "process concerned"},
+		PtraceCheckMode:      {"mode", Uint, Num0, "PTRACE_MODE_* bits", 18},
+		PtraceCheckTargetPID: {"target_pid", Uint, Num1, "process concerned", 4712},
 	}, text: textPtrace, extra: []extra{{field: PtraceCheckTargetPID}}},
 	{ID: SbMount, Name: "sb_mount", Label: "LSM", Severity: High, Doc: "A file system was mounted or moved.", Fields: []Field{
-		SbMountFlags:  {"flags", Uint, Num0, "mount flags (MS_*)"},
-		SbMountDev:    {"dev", Text, Derived, "device or source"},
-		SbMountFstype: {"fstype", Text, Derived, "file system type"},
-		SbMountPath:   {"path", Text, Text1, "mount point"},
+		SbMountFlags:  {"flags", Uint, Num0, "mount flags (MS_*)", 0},
+		SbMountDev:    {"dev", Text, Derived, "device or source", "tmpfs"},
+		SbMountFstype: {"fstype", Text, Derived, "file system type", "tmpfs"},
+		SbMountPath:   {"path", Text, Text1, "mount point", "/mnt"},
 	}, text: textMount, extra: []extra{{field: SbMountPath, show: showQuoted}}, derive: deriveMount},
 	{ID: KernelReadFile, Name: "kernel_read_file", Label: "LSM", Severity: High, Doc: "The kernel was made to read a file: a module, firmware, a kexec image.", Fields: []Field{
-		KernelReadFileID:       {"id", Uint, Num0, "enum kernel_read_file_id"},
-		KernelReadFileContents: {"contents", Uint, Num1, "1 when the whole contents are read at once"},
-		KernelReadFilePath:     {"path", Text, Text0, "file read"},
-		KernelReadFileIDName:   {"id_name", Text, Derived, "name of id"},
+		KernelReadFileID:       {"id", Uint, Num0, "enum kernel_read_file_id", 2},
+		KernelReadFileContents: {"contents", Uint, Num1, "1 when the whole contents are read at once", 1},
+		KernelReadFilePath:     {"path", Text, Text0, "file read", "/lib/modules/dummy.ko"},
+		KernelReadFileIDName:   {"id_name", Text, Derived, "name of id", "kernel-module"},
 	}, text: textReadFile, extra: []extra{{field: KernelReadFilePath, show: showQuoted}, {field: KernelReadFileIDName}}, derive: deriveReadFile},
 	{ID: TaskKill, Name: "task_kill", Label: "LSM", Severity: High, Doc: "A signal was sent.", Fields: []Field{
-		TaskKillSig:       {"sig", Int, Num0, "signal number"},
-		TaskKillSigName:   {"sig_name", Text, Derived, "its name without SIG"},
-		TaskKillTargetPID: {"target_pid", Int, Num1, "process it was sent to; negative: a process group"},
+		TaskKillSig:       {"sig", Int, Num0, "signal number", 15},
+		TaskKillSigName:   {"sig_name", Text, Derived, "its name without SIG", "TERM"},
+		TaskKillTargetPID: {"target_pid", Int, Num1, "process it was sent to; negative: a process group", 4712},
 	}, text: textKill, extra: []extra{{field: TaskKillTargetPID}}, derive: deriveKill},
 	{ID: SetidChange, Name: "setid_change", Label: "LSM", Severity: High, Doc: "User or group ids were changed.", Fields: []Field{
-		SetidChangeFlags:  {"flags", Uint, Num0, "LSM_SETID_* bits"},
-		SetidChangeOldIDs: {"old_ids", Text, Derived, "ids before: real,effective,saved,fs"},
-		SetidChangeNewIDs: {"new_ids", Text, Derived, "ids after: real,effective,saved,fs"},
-		SetidChangeGroup:  {"group", Bool, Num1, "true for group ids"},
+		SetidChangeFlags:  {"flags", Uint, Num0, "LSM_SETID_* bits", 2},
+		SetidChangeOldIDs: {"old_ids", Text, Derived, "ids before: real,effective,saved,fs", "1000,1000,1000,1000"},
+		SetidChangeNewIDs: {"new_ids", Text, Derived, "ids after: real,effective,saved,fs", "1000,0,0,0"},
+		SetidChangeGroup:  {"group", Bool, Num1, "true for group ids", 0},
 	}, text: textSetid, extra: []extra{{field: SetidChangeOldIDs}, {field: SetidChangeNewIDs}, {field: SetidChangeGroup}}, derive: deriveSetid},
 	{ID: CapableCheck, Name: "capable_check", Label: "LSM", Severity: High, Doc: "A high-risk capability was tested.", Fields: []Field{
-		CapableCheckCap:     {"cap", Uint, Num0, "capability number"},
-		CapableCheckCapName: {"cap_name", Text, Derived, "its name"},
-		CapableCheckOpts:    {"opts", Uint, Num1, "CAP_OPT_* bits"},
+		CapableCheckCap:     {"cap", Uint, Num0, "capability number", 21},
+		CapableCheckCapName: {"cap_name", Text, Derived, "its name", "CAP_SYS_ADMIN"},
+		CapableCheckOpts:    {"opts", Uint, Num1, "CAP_OPT_* bits", nil},
 	}, text: textCapable, derive: deriveCapable},
 	{ID: BprmCreds, Name: "bprm_creds", Label: "LSM", Severity: High, Doc: "A program's credentials were computed for an exec.", Fields: []Field{
-		BprmCredsHasFile: {"has_file", Uint, Num0, "1 when the program has a file"},
-		BprmCredsPath:    {"path", Text, Text0, "the program's file"},
-		BprmCredsSetuid:  {"setuid", Bool, Num1, "the file has the setuid bit"},
-		BprmCredsSetgid:  {"setgid", Bool, Num2, "the file has the setgid bit"},
+		BprmCredsHasFile: {"has_file", Uint, Num0, "1 when the program has a file", 1},
+		BprmCredsPath:    {"path", Text, Text0, "the program's file", "/usr/bin/sudo"},
+		BprmCredsSetuid:  {"setuid", Bool, Num1, "the file has the setuid bit", 1},
+		BprmCredsSetgid:  {"setgid", Bool, Num2, "the file has the setgid bit", 0},
 	}, text: textBprm, extra: []extra{{field: BprmCredsSetuid}, {field: BprmCredsSetgid}}},
 }
 
@@ -143,7 +143,7 @@ func textSetid(b []byte, ev *Event) []byte {
 	return append(b, ']')
 }
 
-// A record's text 0 is the ids before and after: struct ids of bpf/authority.h.
+// A record's text 0 is the ids before and after: struct ids of bpf/hooks/authority.h.
 func deriveSetid(ev *Event, raw *Raw) {
 	const size = 4 * 4
 	for rest, field := raw.Text[0], SetidChangeOldIDs; len(rest) >= size && field <= SetidChangeNewIDs; field++ {

@@ -1,7 +1,7 @@
 package event
 
-// ID is a kind's number in records of the BPF programs (enum viv_kind in
-// bpf/record.h) and its index in Kinds.
+// ID is a kind's number in records of the BPF programs (enum kind,
+// which is made from this list) and its index in Kinds.
 type ID uint16
 
 // The kinds, in the order of DESIGN.md's table.

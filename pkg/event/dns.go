@@ -39,7 +39,7 @@ func AppendDNSName(b, question []byte) (_, rest []byte, err error) {
 
 const (
 	dnsHeader = 12  // bytes, RFC 1035 section 4.1.1
-	dnsMax    = 512 // bytes of a message that a record holds: DNS_MAX in bpf/net.h
+	dnsMax    = 512 // bytes of a message that a record holds: DNS_MAX in bpf/hooks/net.h
 
 	sockStream = 1 // SOCK_STREAM
 )

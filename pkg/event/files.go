@@ -34,32 +34,32 @@ const (
 
 var files = []Kind{
 	{ID: PathOpen, Name: "path_open", Label: "LSM", Doc: "A file was opened.", Fields: []Field{
-		PathOpenPath:  {"path", Text, Text0, "whole path as the target sees it"},
-		PathOpenFlags: {"flags", Uint, Num0, "open flags (O_*)"},
+		PathOpenPath:  {"path", Text, Text0, "whole path as the target sees it", "/srv/app/config.yml"},
+		PathOpenFlags: {"flags", Uint, Num0, "open flags (O_*)", 0},
 	}, text: textPathOpen, extra: []extra{{field: PathOpenFlags, show: appendOpenFlags}}},
 	{ID: FileSymlink, Name: "file_symlink", Label: "LSM", Doc: "A symbolic link was made.", Fields: []Field{
-		FileSymlinkTarget: {"target", Text, Text0, "what the link says"},
-		FileSymlinkPath:   {"path", Text, Text1, "the new link"},
+		FileSymlinkTarget: {"target", Text, Text0, "what the link says", "config.yml"},
+		FileSymlinkPath:   {"path", Text, Text1, "the new link", "/srv/app/config.yml"},
 	}, text: textSymlink},
 	{ID: FileHardlink, Name: "file_hardlink", Label: "LSM", Doc: "A hard link was made.", Fields: []Field{
-		FileHardlinkOldPath: {"old_path", Text, Text0, "the existing file"},
-		FileHardlinkPath:    {"path", Text, Text1, "the new name"},
+		FileHardlinkOldPath: {"old_path", Text, Text0, "the existing file", "/srv/app/config.new"},
+		FileHardlinkPath:    {"path", Text, Text1, "the new name", "/srv/app/config.yml"},
 	}, text: textHardlink},
 	{ID: FileRename, Name: "file_rename", Label: "LSM", Doc: "A file was renamed.", Fields: []Field{
-		FileRenameOldPath: {"old_path", Text, Text0, "the name before"},
-		FileRenamePath:    {"path", Text, Text1, "the name after"},
+		FileRenameOldPath: {"old_path", Text, Text0, "the name before", "/srv/app/config.new"},
+		FileRenamePath:    {"path", Text, Text1, "the name after", "/srv/app/config.yml"},
 	}, text: textRename},
 	{ID: FileUnlink, Name: "file_unlink", Label: "EVT", Doc: "A file or directory was removed.", Fields: []Field{
-		FileUnlinkPath: {"path", Text, Text0, "the removed name"},
+		FileUnlinkPath: {"path", Text, Text0, "the removed name", "/srv/app/config.yml"},
 	}, text: textUnlink},
 	{ID: FileChmod, Name: "file_chmod", Label: "LSM", Doc: "Permission bits were changed.", Fields: []Field{
-		FileChmodMode: {"mode", Uint, Num0, "new mode bits"},
-		FileChmodPath: {"path", Text, Text0, "the file"},
+		FileChmodMode: {"mode", Uint, Num0, "new mode bits", 0o644},
+		FileChmodPath: {"path", Text, Text0, "the file", "/srv/app/config.yml"},
 	}, text: textChmod},
 	{ID: FileGetdents, Name: "file_getdents", Label: "TP", Doc: "A directory was listed.", Fields: []Field{
-		FileGetdentsFD:    {"fd", Uint, Num0, "file descriptor"},
-		FileGetdentsCount: {"count", Uint, Num1, "size of the caller's buffer, bytes"},
-		FileGetdentsPath:  {"path", Text, Text0, "the directory"},
+		FileGetdentsFD:    {"fd", Uint, Num0, "file descriptor", 3},
+		FileGetdentsCount: {"count", Uint, Num1, "size of the caller's buffer, bytes", 32768},
+		FileGetdentsPath:  {"path", Text, Text0, "the directory", "/srv/app"},
 	}, text: textGetdents, extra: []extra{{field: FileGetdentsPath, show: showQuoted}}},
 }
 

@@ -24,10 +24,12 @@ type Field struct {
 	Wire Wire
 	// Doc is the meaning, with the unit.
 	Doc string
+	// Example is a value for docs/events.md: an int, a string or a []string; nil: none.
+	Example any
 }
 
 // Wire is the place of a field in the record that a BPF program writes
-// (struct viv_rec in bpf/record.h): one of its numbers or one of its texts.
+// (struct record in bpf/lib/record.h): one of its numbers or one of its texts.
 type Wire uint8
 
 // The places in a record.

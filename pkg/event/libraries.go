@@ -21,21 +21,21 @@ const (
 
 var libraries = []Kind{
 	{ID: MmapExec, Name: "mmap_exec", Label: "DL", Doc: "A file was mapped executable.", Fields: []Field{
-		MmapExecPath: {"path", Text, Text0, "whole path of the mapped file"},
+		MmapExecPath: {"path", Text, Text0, "whole path of the mapped file", "/usr/lib/libssl.so.3"},
 	}, text: textMmapExec},
 	{ID: Dlopen, Name: "dlopen", Label: "DL", Severity: High, Doc: "The program asked for a shared library.", Fields: []Field{
-		DlopenPath: {"path", Text, Text0, "as given to dlopen"},
+		DlopenPath: {"path", Text, Text0, "as given to dlopen", "libssl.so.3"},
 	}, text: textDlopen},
 	{ID: SSLWrite, Name: "ssl_write", Label: "SSL", Doc: "Plaintext was given to a TLS library.", Fields: []Field{
-		SSLWriteLen:      {"len", Uint, Num0, "bytes written by the program"},
-		SSLWriteCaptured: {"captured", Uint, Num1, "bytes of them that were read"},
-		SSLWriteSummary:  {"summary", Text, Derived, "HTTP/1 or HTTP/2 summary"},
-		SSLWriteConn:     {"conn", Uint, Num2, "connection, unique within the process"},
-		SSLWriteData:     {"data", Text, Derived, "the captured bytes (only with --tls-data, or from a capture)"},
+		SSLWriteLen:      {"len", Uint, Num0, "bytes written by the program", 78},
+		SSLWriteCaptured: {"captured", Uint, Num1, "bytes of them that were read", 78},
+		SSLWriteSummary:  {"summary", Text, Derived, "HTTP/1 or HTTP/2 summary", "GET /index.html HTTP/1.1"},
+		SSLWriteConn:     {"conn", Uint, Num2, "connection, unique within the process", 1},
+		SSLWriteData:     {"data", Text, Derived, "the captured bytes (only with --tls-data, or from a capture)", nil},
 	}, text: textTLS, extra: []extra{{field: SSLWriteConn}}},
 	{ID: EnvCaccess, Name: "env_caccess", Label: "EVT", Doc: "An environment variable was read or changed.", Fields: []Field{
-		EnvCaccessOp:  {"op", Text, Derived, "function: getenv, setenv, ..."},
-		EnvCaccessKey: {"key", Text, Text1, "the variable's name, never its value"},
+		EnvCaccessOp:  {"op", Text, Derived, "function: getenv, setenv, ...", "getenv"},
+		EnvCaccessKey: {"key", Text, Text0, "the variable's name, never its value", "HOME"},
 	}, text: textEnv, derive: deriveEnv},
 }
 

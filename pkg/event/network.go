@@ -27,20 +27,20 @@ const (
 
 var network = []Kind{
 	{ID: SockConnect, Name: "sock_connect", Label: "LSM", Doc: "A socket was connected.", Fields: []Field{
-		SockConnectFamily: {"family", Uint, Num0, "address family (AF_*)"},
-		SockConnectAddr:   {"addr", Text, Addr0, "IP address in text form; absent for other families"},
-		SockConnectPort:   {"port", Uint, Num1, "port; absent for families without one"},
-		SockConnectPath:   {"path", Text, Text1, "AF_UNIX: the socket's path, an abstract name with a leading @"},
+		SockConnectFamily: {"family", Uint, Num0, "address family (AF_*)", 2},
+		SockConnectAddr:   {"addr", Text, Addr0, "IP address in text form; absent for other families", "192.0.2.7"},
+		SockConnectPort:   {"port", Uint, Num1, "port; absent for families without one", 443},
+		SockConnectPath:   {"path", Text, Text1, "AF_UNIX: the socket's path, an abstract name with a leading @", nil},
 	}, text: textConnect, extra: []extra{{field: SockConnectPath, show: showQuoted}}, derive: deriveConnect},
 	{ID: OddSocket, Name: "odd_socket", Label: "LSM", Doc: "A socket that is not a plain TCP or UDP one was made.", Fields: []Field{
-		OddSocketFamily:   {"family", Uint, Num0, "address family (AF_*)"},
-		OddSocketType:     {"socktype", Uint, Num1, "socket type (SOCK_*) without its flags"},
-		OddSocketProtocol: {"protocol", Uint, Num2, "protocol number"},
+		OddSocketFamily:   {"family", Uint, Num0, "address family (AF_*)", 2},
+		OddSocketType:     {"socktype", Uint, Num1, "socket type (SOCK_*) without its flags", 3},
+		OddSocketProtocol: {"protocol", Uint, Num2, "protocol number", 1},
 	}, text: textSocket},
 	{ID: DNSReq, Name: "dns_req", Label: "TP", Doc: "A DNS question was sent to port 53.", Fields: []Field{
-		DNSReqQName: {"qname", Text, Derived, "the name asked for, without the final dot"},
-		DNSReqQType: {"qtype", Text, Derived, "the question's type (A, AAAA, ...; TYPEn)"},
-		DNSReqAddr:  {"addr", Text, Addr1, "the server's IP address"},
+		DNSReqQName: {"qname", Text, Derived, "the name asked for, without the final dot", "www.example.org"},
+		DNSReqQType: {"qtype", Text, Derived, "the question's type (A, AAAA, ...; TYPEn)", "AAAA"},
+		DNSReqAddr:  {"addr", Text, Addr1, "the server's IP address", "192.0.2.7"},
 	}, text: textDNS, extra: []extra{{field: DNSReqQType}, {field: DNSReqAddr}}, derive: deriveDNS},
 }
 

@@ -21,19 +21,19 @@ const (
 
 var processes = []Kind{
 	{ID: ProcFork, Name: "proc_fork", Label: "TP", Doc: "A process or thread was made.", Fields: []Field{
-		ProcForkChildPID:    {"child_pid", Uint, Num0, "process id of the child"},
-		ProcForkChildTID:    {"child_tid", Uint, Num1, "thread id of the child; another than child_pid: a new thread"},
-		ProcForkChildSpanID: {"child_span_id", Uint, Num2, "span id given to the child"},
+		ProcForkChildPID:    {"child_pid", Uint, Num0, "process id of the child", 4712},
+		ProcForkChildTID:    {"child_tid", Uint, Num1, "thread id of the child; another than child_pid: a new thread", 4712},
+		ProcForkChildSpanID: {"child_span_id", Uint, Num2, "span id given to the child", 0x1f2e3d4c5b6a7988},
 	}, text: textFork, extra: []extra{{field: ProcForkChildSpanID, show: showSpanID}}},
 	{ID: ProcExec, Name: "proc_exec", Label: "TP", Doc: "A program was executed, or its execution failed.", Fields: []Field{
-		ProcExecPath:   {"path", Text, Text0, "file executed, as the kernel resolved it"},
-		ProcExecArgv:   {"argv", List, Args1, "arguments, argv[0] first"},
-		ProcExecArgc:   {"argc", Uint, Num0, "number of arguments, also when argv was cut"},
-		ProcExecOldTID: {"old_tid", Uint, Num1, "thread that called exec; present when it was not the leader"},
+		ProcExecPath:   {"path", Text, Text0, "file executed, as the kernel resolved it", "/usr/bin/git"},
+		ProcExecArgv:   {"argv", List, Args1, "arguments, argv[0] first", []string{"git", "status"}},
+		ProcExecArgc:   {"argc", Uint, Num0, "number of arguments, also when argv was cut", 2},
+		ProcExecOldTID: {"old_tid", Uint, Num1, "thread that called exec; present when it was not the leader", nil},
 	}, text: textExec, extra: []extra{{field: ProcExecArgc, cut: true}, {field: ProcExecOldTID}}},
 	{ID: ProcExit, Name: "proc_exit", Label: "EVT", Doc: "A thread ended.", Fields: []Field{
-		ProcExitCode:   {"exit_code", Int, Num0, "exit status, 0..255"},
-		ProcExitSignal: {"signal", Int, Num1, "signal that killed it; absent: none"},
+		ProcExitCode:   {"exit_code", Int, Num0, "exit status, 0..255", 1},
+		ProcExitSignal: {"signal", Int, Num1, "signal that killed it; absent: none", nil},
 	}, text: textExit},
 }
 

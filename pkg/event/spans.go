@@ -21,21 +21,21 @@ const (
 )
 
 var spanFields = []Field{
-	SpanName:   {"name", Text, Text0, "method"},
-	SpanFile:   {"file", Text, Text1, "source file"},
-	SpanLine:   {"line", Int, Num0, "source line"},
-	SpanSource: {"source", Text, Derived, "usdt, marker or uprobe"},
+	SpanName:   {"name", Text, Text0, "method", "Order#save"},
+	SpanFile:   {"file", Text, Text1, "source file", "order.rb"},
+	SpanLine:   {"line", Int, Num0, "source line", 12},
+	SpanSource: {"source", Text, Derived, "usdt, marker or uprobe", "usdt"},
 }
 
 var spans = []Kind{
 	{ID: SpanStart, Name: "span_start", Label: "USDT", Doc: "A method began.", Fields: spanFields, text: textSpan},
 	{ID: SpanStop, Name: "span_stop", Label: "USDT", Doc: "A method ended.", Fields: spanFields, text: textSpan},
 	{ID: SpanRaise, Name: "span_raise", Label: "EXCP", Doc: "An exception was raised.", Fields: []Field{
-		SpanRaiseError:   {"error", Text, Text0, "exception class"},
-		SpanRaiseMessage: {"message", Text, Derived, "its message"},
-		SpanRaiseFile:    {"file", Text, Text1, "source file"},
-		SpanRaiseLine:    {"line", Int, Num0, "source line"},
-		SpanRaiseSource:  {"source", Text, Derived, "usdt or marker"},
+		SpanRaiseError:   {"error", Text, Text0, "exception class", "IOError"},
+		SpanRaiseMessage: {"message", Text, Derived, "its message", "closed stream"},
+		SpanRaiseFile:    {"file", Text, Text1, "source file", "order.rb"},
+		SpanRaiseLine:    {"line", Int, Num0, "source line", 12},
+		SpanRaiseSource:  {"source", Text, Derived, "usdt or marker", "usdt"},
 	}, text: textRaise, extra: []extra{{field: SpanRaiseSource}}, derive: deriveRaise},
 }
 

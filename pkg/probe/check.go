@@ -50,7 +50,7 @@ func Check(opt Options) (list []Status, err error) {
 		if err := p.noLSM[name]; err != nil {
 			s.NoLSM = err.Error()
 		}
-		if looks := slices.Contains(libraryEvents, id) || slices.Contains(spanEvents, id) && len(opt.Spans.usdt) > 0; looks && s.Hooks != "" {
+		if looks := slices.Contains(libraryEvents, id) || slices.Contains(spanEvents, id) && opt.Spans.inFiles(); looks && s.Hooks != "" {
 			have, err := effectiveCaps()
 			if err != nil {
 				return nil, err

@@ -46,10 +46,11 @@ func holds(t *testing.T, p *Probe) held {
 			t.Errorf("map %s is a %v: does it stay small?", name, m.Type())
 		}
 	}
-	if _, _, err := p.pass(); err != nil {
+	_, _, watched, err := p.tasks.pass()
+	if err != nil {
 		t.Fatal(err)
 	}
-	h.entries["watched processes"] = len(p.watched)
+	h.entries["watched processes"] = len(watched)
 	runtime.GC()
 	runtime.GC()
 	var mem runtime.MemStats
@@ -83,7 +84,7 @@ var processesOfDay = 60 * 60
 // TestObservedForgets: what is kept of observed processes goes with them, also
 // where their ends are missed, and is not the next one's with the same id.
 func TestObservedForgets(t *testing.T) {
-	o := &observed{map[uint32]int{}}
+	o := &observed{"Vivarium.observe", map[uint32]int{}}
 	say := func(id event.ID, pid uint32, field int, v event.Value) bool {
 		ev := event.Event{Kind: &event.Kinds[id], PID: pid, TID: pid}
 		ev.Fields[field] = v
@@ -93,7 +94,7 @@ func TestObservedForgets(t *testing.T) {
 	fork := func(parent, child uint32) {
 		say(event.ProcFork, parent, 0, event.Value{Type: event.Uint, Num: uint64(child)})
 	}
-	say(event.SpanStart, self, 0, event.Value{Type: event.Text, Text: []byte(observedSpan)})
+	say(event.SpanStart, self, 0, event.Value{Type: event.Text, Text: []byte("Vivarium.observe")})
 	const gone = 1 << 22 // pids end below it
 	for i := range uint32(1000) {
 		fork(self, gone+i)

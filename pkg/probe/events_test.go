@@ -57,7 +57,7 @@ const (
 func TestEvents(t *testing.T) {
 	eachBackend(t, func(t *testing.T, hooks Hooks) {
 		d := tempDir(t)
-		compareEvents(t, record(t, Options{Hooks: hooks, Spans: Spans{Markers: true}}, program(t, "events"), d), d, hooks, Recordable())
+		compareEvents(t, record(t, Options{Hooks: hooks, Spans: spansFrom(t, "markers")}, program(t, "events"), d), d, hooks, Recordable())
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 )
 
 // executed is a proc_exec of path; argv is what is seen of argc arguments.
@@ -18,7 +19,7 @@ func executed(path string, argc int, argv ...string) string {
 			if i > 0 {
 				b = append(b, ' ')
 			}
-			b = appendQuoted(b, []byte(arg))
+			b = eventtest.AppendQuoted(b, []byte(arg))
 		}
 		b = append(b, ']')
 	}

@@ -36,12 +36,11 @@ func thisHost() (stream.Host, error) {
 	if err := unix.Uname(&u); err != nil {
 		return stream.Host{}, fmt.Errorf("uname: %w", err)
 	}
-	text := func(b []byte) string { return string(cutNUL(b)) }
 	h := stream.Host{
-		Name:   text(u.Nodename[:]),
+		Name:   unix.ByteSliceToString(u.Nodename[:]),
 		OS:     "linux",
-		Kernel: text(u.Release[:]),
-		Arch:   text(u.Machine[:]),
+		Kernel: unix.ByteSliceToString(u.Release[:]),
+		Arch:   unix.ByteSliceToString(u.Machine[:]),
 	}
 	if b, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
 		h.BootID = strings.TrimSpace(string(b))

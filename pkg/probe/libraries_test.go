@@ -2,19 +2,17 @@ package probe
 
 import (
 	"bytes"
-	"debug/elf"
 	"encoding/base64"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +21,7 @@ import (
 // libraries read others.
 func own(s *seen) (got []string) {
 	for _, ev := range s.events {
-		text := show(ev)
+		text := eventtest.Show(ev)
 		if ev.Kind != &event.Kinds[event.EnvCaccess] || ev.Hidden {
 			continue
 		}
@@ -116,7 +114,7 @@ func TestEnvironmentDynamic(t *testing.T) {
 
 func texts(s *seen) (all []string) {
 	for _, ev := range s.events {
-		all = append(all, show(ev))
+		all = append(all, eventtest.Show(ev))
 	}
 	return all
 }
@@ -207,7 +205,7 @@ func TestOnlyWatched(t *testing.T) {
 	other := start(t, path, "wait")
 	r := start(t, path, "wait")
 	p := newProbe(t, Options{PIDs: []int{r.pid}, Events: events(event.EnvCaccess)})
-	if n := len(p.libs.procs); n != 1 {
+	if n := p.files.Counts().Processes; n != 1 {
 		t.Errorf("attached for %d processes", n)
 	}
 	if status := other.end(); status != 0 {
@@ -217,70 +215,8 @@ func TestOnlyWatched(t *testing.T) {
 	s := finish(t, t.Context(), p)
 	for _, ev := range s.events {
 		if ev.PID == uint32(other.pid) {
-			t.Errorf("of the other one: %s", show(ev))
+			t.Errorf("of the other one: %s", eventtest.Show(ev))
 		}
-	}
-}
-
-// TestLibrariesSweep: files that no process has mapped are let go, and there is
-// a bound of those that are kept.
-func TestLibrariesSweep(t *testing.T) {
-	finds := func(*elf.File, io.ReaderAt) ([]callSite, error) { return []callSite{{program: "none"}}, nil }
-	l := newLibraries(nil, false, finds)
-	t.Cleanup(l.close)
-	p := l.process(os.Getpid())
-	if p == nil {
-		t.Fatal("no pidfd of ourselves")
-	}
-	d := t.TempDir()
-	look := func(name string) *library {
-		path := filepath.Join(d, name)
-		if err := os.WriteFile(path, elfFile([]byte{0}, []uint32{0}, 1), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		lib := l.look(os.Getpid(), p, path)
-		if lib == nil {
-			t.Fatalf("%s cannot be looked at", name)
-		}
-		return lib
-	}
-	known := func() (n int) {
-		for _, lib := range l.files {
-			if lib.file != nil {
-				n++
-			}
-		}
-		return n
-	}
-	p.mapped = map[*library]bool{look("mapped"): true}
-	look("cached").keep = true
-	other := look("other").file
-	l.sweep(time.Now(), keepUnused)
-	if n := known(); n != 3 {
-		t.Errorf("%d files are kept at once, want 3", n)
-	}
-	l.sweep(time.Now().Add(keepUnused), keepUnused)
-	if n := known(); n != 2 {
-		t.Errorf("%d files are kept later, want 2", n)
-	}
-	if _, err := other.Stat(); err == nil {
-		t.Error("a file that nobody has mapped is open")
-	}
-	for i := range maxLibraries + 10 {
-		p.mapped[look(strconv.Itoa(i))] = true
-	}
-	if n := known(); n != maxLibraries {
-		t.Errorf("%d files are kept, want %d", n, maxLibraries)
-	}
-	l.err = nil
-	look("one more")
-	if err := l.failure(); err == nil || !strings.Contains(err.Error(), strconv.Itoa(maxLibraries)) {
-		t.Errorf("what could not be kept is said as: %v", err)
-	}
-	l.drop(os.Getpid())
-	l.sweep(time.Now().Add(2*keepUnused), keepUnused)
-	if n := known(); n != 1 {
-		t.Errorf("%d files are kept when all processes have ended, want 1", n)
 	}
 }
 

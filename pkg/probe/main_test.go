@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
@@ -257,7 +258,7 @@ func readBack(t testing.TB, raw []byte) *seen {
 		// Only what was a target's from the start has no parent.
 		if ev.PID == 0 || ev.TID == 0 || ev.SpanID == 0 || len(ev.Comm) == 0 && ev.PID == ev.TID || // a thread may have no name
 			ev.ParentSpanID == 0 && !slices.Contains(s.session.Targets, ev.PID) {
-			t.Errorf("event %d lacks an id: %s of %+v", i, show(ev), *ev)
+			t.Errorf("event %d lacks an id: %s of %+v", i, eventtest.Show(ev), *ev)
 		}
 		if ev.KtimeNS < s.session.StartKtimeNS || s.err == io.EOF && ev.KtimeNS > s.end.StopKtimeNS {
 			t.Errorf("event %d is not of the session's time", i)
@@ -280,57 +281,6 @@ func clone(ev *event.Event) *event.Event {
 	return &c
 }
 
-// show is an event on one line: its kind and own fields, without what differs
-// from run to run.
-func show(ev *event.Event) string {
-	b := []byte(ev.Kind.Name)
-	for i, f := range ev.Kind.Fields {
-		v := ev.Fields[i]
-		if v.Type == event.None || f.Name == "child_span_id" {
-			continue
-		}
-		b = append(append(append(b, ' '), f.Name...), '=')
-		switch v.Type {
-		case event.Text:
-			b = appendQuoted(b, v.Text)
-		case event.List:
-			b = append(b, '[')
-			for j, e := range v.List {
-				if j > 0 {
-					b = append(b, ' ')
-				}
-				b = appendQuoted(b, e)
-			}
-			b = append(b, ']')
-		case event.Int:
-			b = strconv.AppendInt(b, int64(v.Num), 10)
-		default:
-			b = strconv.AppendUint(b, v.Num, 10)
-		}
-	}
-	if len(ev.Error) > 0 {
-		b = append(append(b, " error="...), ev.Error...)
-	}
-	if ev.Truncated {
-		b = append(b, " truncated"...)
-	}
-	if ev.OutcomeUnknown {
-		b = append(b, " outcome=unknown"...)
-	}
-	if ev.Hidden {
-		b = append(b, " hidden"...)
-	}
-	return string(b)
-}
-
-// appendQuoted quotes only what would be misread.
-func appendQuoted(b, text []byte) []byte {
-	if q := strconv.QuoteToASCII(string(text)); len(text) == 0 || len(q) != len(text)+2 || bytes.ContainsAny(text, " []") {
-		return append(b, q...)
-	}
-	return append(b, text...)
-}
-
 // rows splits a recording of a program that marks its rows (see
 // testdata/common.h) into what was seen of each.
 func (s *seen) rows() map[string][]string {
@@ -347,7 +297,7 @@ func (s *seen) rows() map[string][]string {
 				continue
 			}
 		}
-		rows[row] = append(rows[row], show(ev))
+		rows[row] = append(rows[row], eventtest.Show(ev))
 	}
 	return rows
 }
@@ -452,9 +402,9 @@ func (s *seen) threads(t testing.TB) map[string][]string {
 		}
 		if ev.PID != th.pid || ev.TID != th.tid || ev.ParentSpanID != th.parent {
 			t.Errorf("thread %s is pid %d tid %d under %x, but its event %q is of pid %d tid %d under %x",
-				th.name, th.pid, th.tid, th.parent, show(ev), ev.PID, ev.TID, ev.ParentSpanID)
+				th.name, th.pid, th.tid, th.parent, eventtest.Show(ev), ev.PID, ev.TID, ev.ParentSpanID)
 		}
-		text := show(ev)
+		text := eventtest.Show(ev)
 		if ev.Kind == &event.Kinds[event.ProcFork] {
 			th.children++
 			child := &thread{

@@ -11,12 +11,22 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 	"vivarium/pkg/span"
 	"vivarium/pkg/stream"
 	"vivarium/pkg/tree"
 )
 
-var marked = Options{Spans: Spans{Markers: true}, Events: events(event.PathOpen, event.SpanStart, event.SpanStop, event.SpanRaise)}
+// onlyMarkers is --spans markers.
+var onlyMarkers = func() Spans {
+	s, err := ParseSpans([]string{"markers"})
+	if err != nil {
+		panic(err)
+	}
+	return s
+}()
+
+var marked = Options{Spans: onlyMarkers, Events: events(event.PathOpen, event.SpanStart, event.SpanStop, event.SpanRaise)}
 
 // TestMarkers: every call that can carry a marker, the grammar, and its bounds.
 func TestMarkers(t *testing.T) {
@@ -51,7 +61,7 @@ func TestMarkersOff(t *testing.T) {
 	for _, ev := range s.events {
 		for _, id := range spanEvents {
 			if ev.Kind == &event.Kinds[id] {
-				t.Errorf("%s", show(ev))
+				t.Errorf("%s", eventtest.Show(ev))
 			}
 		}
 	}
@@ -191,30 +201,4 @@ func compareTree(t *testing.T, s *seen, d, want string) {
 		wanted = append(wanted, regexp.MustCompile(`[  ]+`).ReplaceAllString(line, " "))
 	}
 	compare(t, got, wanted)
-}
-
-func FuzzMarker(f *testing.F) {
-	for _, s := range []string{"start/x", "stop/x?file=a&line=3", "raise/E?message=%41%&line=9", "stop", "", "start/%", "start/%4", "start/%zz?&&=&"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		var d decoder
-		var ev event.Event
-		if !d.marker(raw, &ev) {
-			return
-		}
-		if d.id != event.SpanStop && len(ev.Fields[0].Text) == 0 {
-			t.Error("a start or raise without a name")
-		}
-		total := 0
-		for i, v := range ev.Fields {
-			if v.Type != event.None && (i >= len(ev.Kind.Fields) || v.Type != ev.Kind.Fields[i].Type) {
-				t.Errorf("field %d has type %v", i, v.Type)
-			}
-			total += len(v.Text)
-		}
-		if total > len(raw)+len(sourceMarker) {
-			t.Errorf("%d bytes decoded from %d", total, len(raw))
-		}
-	})
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 )
 
 // TestMaskedArguments: secrets of a command line are nowhere in the stream,
@@ -20,7 +21,7 @@ func TestMaskedArguments(t *testing.T) {
 			want = strings.ReplaceAll(want, "***", "hunter2")
 		}
 		want = strings.Replace(want, "${self}", program(t, "execs"), 1)
-		if len(s.events) == 0 || !strings.Contains(show(s.events[0]), want) {
+		if len(s.events) == 0 || !strings.Contains(eventtest.Show(s.events[0]), want) {
 			t.Errorf("the exec is not shown with %s", want)
 		}
 		if s.session.Masked == shown {

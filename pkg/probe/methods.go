@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/probe/wire"
 )
 
 // The bounds of what is remembered of methods that are open.
@@ -16,7 +17,7 @@ const (
 // methodThreads knows in which methods of Ruby, of those that are written in C,
 // each thread is. Probes tell when one begins, when it returns, and when the
 // thread sets its stack pointer back and so leaves all methods below it
-// (bpf/usdt.h). A thread that is seen on another stack runs another fiber: the
+// (bpf/hooks/usdt.h). A thread that is seen on another stack runs another fiber: the
 // spans of the one before end, and those of the other begin again.
 type methodThreads map[uint32]*methodThread // by thread id
 
@@ -34,7 +35,7 @@ type methodStack struct {
 // methodFrame is a method that was entered.
 type methodFrame struct {
 	sp   uint64 // stack pointer at its entry: of what it does it is lower
-	site uint64 // as decoder.function
+	site uint64 // as wire.Function has it
 }
 
 // elsewhere is any stack on which no method was entered.
@@ -45,51 +46,52 @@ var elsewhere = &methodStack{}
 // whether the event itself is to be recorded: a return is, if its entry was
 // seen.
 func (r *recording) methods() (bool, error) {
-	d, tid := &r.dec, r.ev.TID
-	if d.id == event.ProcExit || d.id == event.ProcExec && len(r.ev.Error) == 0 {
+	m, tid := &r.m, r.m.Event.TID
+	if m.ID == event.ProcExit || m.ID == event.ProcExec && len(m.Event.Error) == 0 {
 		delete(r.threads, tid)
-		delete(r.threads, uint32(r.ev.Get("old_tid").Num)) // 0: nobody's
+		if m.ID == event.ProcExec {
+			delete(r.threads, uint32(m.Event.Fields[event.ProcExecOldTID].Num)) // 0: nobody's
+		}
 		return true, nil
 	}
-	if !r.p.sites.isMethod(d.function) {
-		err := r.leaveMethods(d.sp)
-		inMethod := d.id == event.SpanRaise && d.num[1] != 0 // only that is wanted
-		return !inMethod || len(r.openMethods().frames) > 0, err
+	if !r.sites.IsMethod(m.Function.Site) {
+		err := r.leaveMethods(m.StackPointer)
+		return !m.InMethod || len(r.openMethods().frames) > 0, err
 	}
-	if d.id == event.SpanStop {
-		if err := r.leaveMethods(d.sp - 1); err != nil { // those that it had entered
+	if m.ID == event.SpanStop {
+		if err := r.leaveMethods(m.StackPointer - 1); err != nil { // those that it had entered
 			return false, err
 		}
 		s := r.openMethods()
 		n := len(s.frames)
-		if n == 0 || s.frames[n-1].sp != d.sp {
+		if n == 0 || s.frames[n-1].sp != m.StackPointer {
 			return false, nil
 		}
 		s.frames = s.frames[:n-1]
 		return true, nil
 	}
 	t := r.threads[tid]
-	if t == nil || t.pid != r.ev.PID { // another's id, whose end was missed
+	if t == nil || t.pid != m.Event.PID { // another's id, whose end was missed
 		if len(r.threads) >= maxMethodThreads {
 			clear(r.threads)
 		}
-		t = &methodThread{pid: r.ev.PID}
+		t = &methodThread{pid: m.Event.PID}
 		r.threads[tid] = t
 	}
-	t.know(d.num[1], d.num[2])
-	if err := r.leaveMethods(d.sp); err != nil {
+	t.know(m.Function.StackFrom, m.Function.StackTo)
+	if err := r.leaveMethods(m.StackPointer); err != nil {
 		return false, err
 	}
 	// One that is not remembered is recorded too, and ends with the one around it.
 	if s := t.on; s != elsewhere && len(s.frames) < maxMethodFrames {
-		s.frames = append(s.frames, methodFrame{d.sp, d.function})
+		s.frames = append(s.frames, methodFrame{m.StackPointer, m.Function.Site})
 	}
 	return true, nil
 }
 
 // openMethods is the stack of the thread of the record.
 func (r *recording) openMethods() *methodStack {
-	if t := r.threads[r.ev.TID]; t != nil && t.on != nil {
+	if t := r.threads[r.m.Event.TID]; t != nil && t.on != nil {
 		return t.on
 	}
 	return elsewhere
@@ -98,7 +100,7 @@ func (r *recording) openMethods() *methodStack {
 // leaveMethods ends the methods that the thread of the record has left when its
 // stack pointer is sp; 0: it is in none.
 func (r *recording) leaveMethods(sp uint64) error {
-	t := r.threads[r.ev.TID]
+	t := r.threads[r.m.Event.TID]
 	if t == nil || sp == 0 {
 		return nil
 	}
@@ -139,13 +141,13 @@ func (r *recording) switchStack(t *methodThread, to *methodStack) error {
 // writeMethod writes the start or the end of a method at the time of the record
 // that was decoded.
 func (r *recording) writeMethod(id event.ID, site uint64) error {
-	of, ev := &r.ev, &r.span
+	of, ev := &r.m.Event, &r.span
 	ev.Reset()
 	ev.Kind = &event.Kinds[id]
 	ev.TraceID, ev.SpanID, ev.ParentSpanID = of.TraceID, of.SpanID, of.ParentSpanID
 	ev.KtimeNS, ev.PID, ev.TID, ev.UID, ev.GID, ev.Comm = of.KtimeNS, of.PID, of.TID, of.UID, of.GID, of.Comm
-	setText(ev, "name", r.p.sites.name(site))
-	setText(ev, "source", sourceFunction)
+	ev.Fields[event.SpanName] = textValue(r.sites.Name(site))
+	ev.Fields[event.SpanSource] = textValue(wire.SourceFunction)
 	return r.record(id, ev)
 }
 

@@ -7,10 +7,23 @@ import (
 	"strings"
 	"testing"
 
-	"vivarium/bpf"
 	"vivarium/pkg/event"
+	"vivarium/pkg/probe/spans"
+	"vivarium/pkg/probe/wire"
 	"vivarium/pkg/stream"
 )
+
+// newTestSites are the sites of methods.
+func newTestSites(t testing.TB, names ...string) *spans.Table {
+	t.Helper()
+	table := spans.NewTable(nil)
+	for _, name := range names {
+		if _, err := table.Function(name, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return table
+}
 
 // TestMethods: starts and ends of methods from stack pointers.
 func TestMethods(t *testing.T) {
@@ -55,16 +68,17 @@ func TestMethods(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
-			sites := &siteSet{names: []siteName{{[]byte("a"), true}, {[]byte("b"), true}}}
-			r := &recording{p: &Probe{sites: sites, opt: Options{Events: allEvents()}}, w: stream.NewWriter(&out), threads: methodThreads{}}
+			sites := newTestSites(t, "a", "b")
+			r := &recording{sites: sites, opt: &Options{Events: allEvents()}, w: stream.NewWriter(&out), threads: methodThreads{}}
 			if err := r.w.Session(&stream.Session{Version: stream.Version, Targets: []uint32{7}}); err != nil {
 				t.Fatal(err)
 			}
 			for i, s := range c.steps {
-				r.ev = event.Event{KtimeNS: uint64(i), PID: 7, TID: 7, SpanID: 9, Comm: []byte("ruby")}
-				if r.dec = (decoder{id: s.id, sp: s.sp, function: s.site}); s.id == event.NumKinds {
-					r.dec.kind = bpf.VivKindVIV_METHOD_JUMP
-					if err := r.inner(); err != nil {
+				r.m = wire.Message{ID: s.id, StackPointer: s.sp, Function: wire.Function{Site: s.site}}
+				r.m.Event = event.Event{KtimeNS: uint64(i), PID: 7, TID: 7, SpanID: 9, Comm: []byte("ruby")}
+				if s.id == event.NumKinds {
+					r.m.Type = wire.MethodJump
+					if err := r.message(); err != nil {
 						t.Fatal(err)
 					}
 					continue
@@ -73,16 +87,16 @@ func TestMethods(t *testing.T) {
 					if s.sp < fibers {
 						end = fibers
 					}
-					r.dec.num = [4]uint64{0, end - size, end}
+					r.m.Function.StackFrom, r.m.Function.StackTo = end-size, end
 				}
-				r.ev.Kind = &event.Kinds[s.id]
-				setText(&r.ev, "name", sites.name(s.site))
+				r.m.Event.Kind = &event.Kinds[s.id]
+				r.m.Event.Fields[event.SpanName] = textValue(sites.Name(s.site))
 				seen, err := r.methods()
 				if err != nil {
 					t.Fatal(err)
 				}
 				if seen {
-					if err := r.record(s.id, &r.ev); err != nil {
+					if err := r.record(s.id, &r.m.Event); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -119,13 +133,12 @@ func TestMethods(t *testing.T) {
 
 // BenchmarkMethods is of an event in a method, and of one in none.
 func BenchmarkMethods(b *testing.B) {
-	sites := &siteSet{names: []siteName{{[]byte("a"), true}}}
-	r := &recording{p: &Probe{sites: sites}, threads: methodThreads{}}
-	r.ev = event.Event{Kind: &event.Kinds[event.PathOpen], TID: 7}
+	sites := newTestSites(b, "a")
+	r := &recording{sites: sites, threads: methodThreads{}}
 	for name, sp := range map[string]uint64{"inside": 1 << 20, "outside": 0} {
 		b.Run(name, func(b *testing.B) {
 			r.threads[7] = &methodThread{stacks: []*methodStack{{0, 1 << 30, []methodFrame{{1 << 21, 1}}}}}
-			r.dec = decoder{id: event.PathOpen, sp: sp}
+			r.m = wire.Message{ID: event.PathOpen, StackPointer: sp, Event: event.Event{Kind: &event.Kinds[event.PathOpen], TID: 7}}
 			b.ReportAllocs()
 			for b.Loop() {
 				if seen, err := r.methods(); !seen || err != nil {

@@ -8,12 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// observedSpan is the span that ruby/vivarium.rb marks.
-const observedSpan = "Vivarium.observe"
-
-// observed knows which processes are inside such a span: they, and what they
+// observed knows which processes are inside a span of that name: they, and what they
 // make meanwhile, are recorded.
 type observed struct {
+	span string
 	open map[uint32]int // by process: spans that are open
 }
 
@@ -22,16 +20,16 @@ func (o *observed) sees(id event.ID, ev *event.Event) bool {
 	in := o.open[ev.PID] > 0
 	switch id {
 	case event.SpanStart:
-		if string(ev.Fields[0].Text) == observedSpan {
+		if string(ev.Fields[event.SpanName].Text) == o.span {
 			o.open[ev.PID]++
 			return true
 		}
 	case event.SpanStop:
-		if in && string(ev.Fields[0].Text) == observedSpan {
+		if in && string(ev.Fields[event.SpanName].Text) == o.span {
 			o.open[ev.PID]--
 		}
 	case event.ProcFork:
-		if child := uint32(ev.Get("child_pid").Num); in && child != ev.PID {
+		if child := uint32(ev.Fields[event.ProcForkChildPID].Num); in && child != ev.PID {
 			o.open[child] = 1
 		} else if !in {
 			delete(o.open, child) // the end of another one with that id was missed

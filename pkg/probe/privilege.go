@@ -24,7 +24,20 @@ var needed = []struct {
 	{unix.CAP_PERFMON, "CAP_PERFMON", "to attach them"},
 }
 
-// explain replaces a refusal by the capability that is missing.
+// PrivilegeError is a refusal of the kernel for want of capabilities.
+type PrivilegeError struct {
+	Missing []string // each with what it is needed for: "CAP_BPF to load BPF programs"
+	Err     error    // the kernel's refusal
+}
+
+func (e *PrivilegeError) Error() string {
+	return fmt.Sprintf("missing privilege: %s (run it as root)", strings.Join(e.Missing, ", "))
+}
+
+func (e *PrivilegeError) Unwrap() error { return e.Err }
+
+// explain makes a refusal a PrivilegeError, if capabilities are missing; else it
+// returns err.
 func explain(err error) error {
 	// Without any, what the kernel can do cannot even be found out.
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) && !errors.Is(err, ebpf.ErrNotSupported) {
@@ -46,7 +59,7 @@ func explain(err error) error {
 	if len(missing) == 0 {
 		return err
 	}
-	return fmt.Errorf("missing privilege: %s (run it as root)", strings.Join(missing, ", "))
+	return &PrivilegeError{missing, err}
 }
 
 // looking are the capabilities that take away the bounds on whose processes'
@@ -61,11 +74,11 @@ var looking = []struct {
 	{unix.CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE"},
 }
 
-// unseen is the refusal to let us look at what a process has mapped, with the
-// capabilities that are missing; nil: err is none, as of a process that is gone.
-func unseen(pid int, what string, err error) error {
+// unreadable is a refusal to let us look at what a process has mapped, with the
+// capabilities that are missing.
+func unreadable(err error) error {
 	if !errors.Is(err, os.ErrPermission) {
-		return nil
+		return err
 	}
 	have, cerr := effectiveCaps()
 	var missing []string
@@ -74,18 +87,8 @@ func unseen(pid int, what string, err error) error {
 			missing = append(missing, c.name)
 		}
 	}
-	err = fmt.Errorf("process %d: %s are not seen: %w", pid, what, err)
 	if len(missing) > 0 {
 		err = fmt.Errorf("%w (missing: %s)", err, strings.Join(missing, ", "))
-	}
-	return err
-}
-
-// readable is why a file cannot be read, or nil.
-func readable(name string) error {
-	f, _, err := openRegular(name)
-	if err == nil {
-		f.Close()
 	}
 	return err
 }

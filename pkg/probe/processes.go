@@ -2,15 +2,14 @@ package probe
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"vivarium/pkg/mask"
+	"vivarium/pkg/probe/attach"
 	"vivarium/pkg/stream"
 )
 
@@ -38,7 +37,7 @@ func (p *Probe) started() []stream.Process {
 	})
 	for _, pid := range pids[:min(len(pids), maxStarted)] {
 		// Either may be refused, and the process may be gone.
-		path, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", shown(pid)))
+		path, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", attach.Shown(pid)))
 		argv := strings.Split(strings.TrimSuffix(string(procFile(pid, "cmdline", maxCmdline)), "\x00"), "\x00")
 		if len(argv) == 1 && argv[0] == "" {
 			argv = nil
@@ -65,28 +64,9 @@ func Traceparent(pid int) string {
 	return ""
 }
 
-// shown is the id by which /proc shows what a process has: its own, or that of
-// a thread that goes on when the first has ended.
-func shown(pid int) int {
-	if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); !errors.Is(err, os.ErrNotExist) {
-		return pid
-	}
-	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // of one that is gone there are none
-	for _, t := range threads {
-		tid, err := strconv.Atoi(t.Name())
-		if err != nil || tid == pid {
-			continue
-		}
-		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", tid)); err == nil {
-			return tid
-		}
-	}
-	return pid
-}
-
 // procFile is the beginning of a process's file in /proc, or nil.
 func procFile(pid int, name string, most int64) []byte {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/%s", shown(pid), name))
+	f, err := os.Open(fmt.Sprintf("/proc/%d/%s", attach.Shown(pid), name))
 	if err != nil {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
@@ -141,8 +142,8 @@ func TestEnds(t *testing.T) {
 			t.Errorf("status %d, end: %+v", s.result.Status, s.end)
 		}
 		last := s.events[len(s.events)-1]
-		if show(last) != "proc_exit exit_code=0 signal=10" {
-			t.Errorf("last: %s", show(last))
+		if eventtest.Show(last) != "proc_exit exit_code=0 signal=10" {
+			t.Errorf("last: %s", eventtest.Show(last))
 		}
 	})
 	t.Run("before it began", func(t *testing.T) {

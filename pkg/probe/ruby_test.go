@@ -30,7 +30,7 @@ func TestRubyMethods(t *testing.T) {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
 	})
-	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...), BufferSize: 1 << 24}, ruby, "testdata/calls.rb", d, log, "240")
+	s := record(t, Options{Spans: spansFrom(t, "ruby"), Events: events(spanEvents...), BufferSize: 1 << 24}, ruby, "testdata/calls.rb", d, log, "240")
 	compareCalls(t, s, log, 20_000, func(name string) string { return name })
 	for _, ev := range s.events {
 		if file := filepath.Base(string(ev.Get("file").Text)); ev.Kind == &event.Kinds[event.SpanStart] && strings.HasPrefix(file, "spans.rb") {
@@ -46,7 +46,7 @@ func TestRubyUnchanged(t *testing.T) {
 	for _, c := range []struct{ name, flag string }{{"interpreter", "-W1"}, {"yjit", "--yjit"}} {
 		t.Run(c.name, func(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "log")
-			opt := Options{Spans: spans(t, "auto"), Events: events(spanEvents...), BufferSize: 1 << 24}
+			opt := Options{Spans: spansFrom(t, "auto"), Events: events(spanEvents...), BufferSize: 1 << 24}
 			s := record(t, opt, ruby, c.flag, "testdata/calls.rb", tempDir(t), log, "720")
 			compareCalls(t, s, log, 20_000, func(name string) string {
 				switch name {
@@ -124,7 +124,7 @@ func TestRubyTree(t *testing.T) {
 		def keep(x = ENV["HOME"]) = x
 		keep`
 	t.Chdir(d)
-	s := record(t, Options{Spans: spans(t, "ruby"), Events: marked.Events}, ruby, "--disable-gems", "-e", script)
+	s := record(t, Options{Spans: spansFrom(t, "ruby"), Events: marked.Events}, ruby, "--disable-gems", "-e", script)
 	compareTree(t, s, d, `
 [PROC pid=N comm=NAME]
 ├─ [SPAN tid=N File#write at=-e:2 dur=N (marker)]
@@ -148,42 +148,11 @@ func TestRubyUser(t *testing.T) {
 	if err := os.Chmod(private, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if reachable(private) || !reachable("/") || reachable("tmp") {
-		t.Error("a private directory can be reached by everybody, or / cannot")
-	}
 	t.Setenv("TMPDIR", private)
-	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...), User: "nobody"}, ruby, "--disable-gems", "-e", "ENV['HOME']")
+	s := record(t, Options{Spans: spansFrom(t, "ruby"), Events: events(spanEvents...), User: "nobody"}, ruby, "--disable-gems", "-e", "ENV['HOME']")
 	compare(t, texts(s.only(spanEvents...)), []string{
 		`span_start name="ENV#[]" file=-e line=1 source=marker`, `span_stop name="ENV#[]" source=marker`,
 	})
-}
-
-// TestRubyCannot: a Ruby in which methods cannot be marked says so and runs.
-func TestRubyCannot(t *testing.T) {
-	ruby := tool(t, "ruby")
-	r, err := newRubyFiles([]string{"File#open", "Odd'name#x\\"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.remove(); err != nil {
-			t.Error(err)
-		}
-	})
-	cmd := exec.Command(ruby, "-e", `puts "runs"`)
-	cmd.Env = r.environ(os.Environ())
-	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "runs\n" {
-		t.Errorf("%v: %s", err, out)
-	}
-	if err := os.WriteFile(filepath.Join(r.dir, "spans.rb"), []byte("module VivSpans; def self.install(_) = raise(ArgumentError, 'unknown event'); end"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(ruby, "-e", `puts "runs"`)
-	cmd.Env = r.environ(os.Environ())
-	want := "viv-probe: methods of this Ruby are not marked: unknown event\nruns\n"
-	if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
-		t.Errorf("%v: %s", err, out)
-	}
 }
 
 // TestRubyBeside: two threads and a forked worker, all at once, have each what
@@ -198,7 +167,7 @@ func TestRubyBeside(t *testing.T) {
 		threads = %w[one two].map { |who| Thread.new { work.(who) } }
 		threads.each(&:join)
 		Process.wait(child)`
-	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(append(spanEvents, event.PathOpen, event.FileRename)...)}, ruby, "--disable-gems", "-e", script, d)
+	s := record(t, Options{Spans: spansFrom(t, "ruby"), Events: events(append(spanEvents, event.PathOpen, event.FileRename)...)}, ruby, "--disable-gems", "-e", script, d)
 	got := map[uint32][]string{}
 	for _, ev := range s.events {
 		text := string(ev.Fields[0].Text)
@@ -251,7 +220,7 @@ func TestRubyRactor(t *testing.T) {
 		end
 		exit ractor.take == ENV["HOME"]`
 	t.Chdir(tempDir(t))
-	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...)}, ruby, "-W0", "--disable-gems", "-e", script)
+	s := record(t, Options{Spans: spansFrom(t, "ruby"), Events: events(spanEvents...)}, ruby, "-W0", "--disable-gems", "-e", script)
 	var got []string
 	for _, ev := range s.events {
 		if ev.Kind == &event.Kinds[event.SpanStart] && ev.TID != s.session.MainTID && bytes.Equal(ev.Get("file").Text, []byte("-e")) {
@@ -281,7 +250,7 @@ func TestRubyFibers(t *testing.T) {
 		end
 		Thread.new { Fiber.new { File.open("a") { Fiber.yield } }.resume; Dir.mkdir("four") }.join`
 	t.Chdir(tempDir(t))
-	s := record(t, Options{Spans: spans(t, "ruby"), Events: events(spanEvents...)}, ruby, "--disable-gems", "-e", script)
+	s := record(t, Options{Spans: spansFrom(t, "ruby"), Events: events(spanEvents...)}, ruby, "--disable-gems", "-e", script)
 	var got []string
 	for _, ev := range s.events {
 		if ev.Kind != &event.Kinds[event.ProcFork] && !ev.Hidden {
@@ -334,7 +303,7 @@ func TestObserve(t *testing.T) {
 	if err := os.WriteFile("child", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := record(t, Options{Spans: spans(t, "observe"), Events: marked.Events}, ruby, "-W0", "--disable-gems", "-I", lib, "-e", script)
+	s := record(t, Options{Spans: spansFrom(t, "observe"), Events: marked.Events}, ruby, "-W0", "--disable-gems", "-I", lib, "-e", script)
 	var got []string
 	for _, ev := range s.events {
 		switch {
@@ -392,7 +361,7 @@ func TestRubyRunning(t *testing.T) {
 		child = fork { Dir.mkdir(d + "/c") }
 		Process.wait(child)
 		system("exit 0")`
-	sp := spans(t, "auto")
+	sp := spansFrom(t, "auto")
 	sp.Allow = []string{"Dir#mkdir", "Kernel#system"}
 	r := start(t, ruby, "--disable-gems", "-e", script, d)
 	s := recordRunning(t, Options{Spans: sp, Events: events(event.SpanStart, event.SpanStop)}, r, 0)
@@ -417,7 +386,7 @@ func TestRubyExtension(t *testing.T) {
 		require "socket"
 		server = TCPServer.new("127.0.0.1", 0)
 		TCPSocket.new("127.0.0.1", server.addr[1])`
-	sp := spans(t, "auto")
+	sp := spansFrom(t, "auto")
 	sp.Allow = []string{"TCPSocket#*", "IPSocket#*", "BasicSocket#*"}
 	s := record(t, Options{Spans: sp, Events: events(append(spanEvents, event.SockConnect)...)}, ruby, "--disable-gems", "-e", script)
 	var got []string
@@ -461,7 +430,7 @@ func TestRubyRunningTree(t *testing.T) {
 		catch(:here) { Dir.chdir(ARGV[0]) { Dir.glob("opened") { |f| IO.read(f); throw :here } } }
 		IO.read(ARGV[0] + "/caught")
 		Thread.new { TCPSocket.new("127.0.0.1", port) }.join`
-	sp := spans(t, "auto")
+	sp := spansFrom(t, "auto")
 	opt := Options{Spans: sp, Events: events(append(spanEvents, event.PathOpen, event.SockConnect)...)}
 	s := recordRunning(t, opt, start(t, ruby, "--disable-gems", "-e", script, d), 0)
 	compareTree(t, s, d, `
@@ -505,7 +474,7 @@ func TestRubyRunningFibers(t *testing.T) {
 		Thread.new { Fiber.new { Object.new.instance_exec { Fiber.yield } }.resume; Dir.mkdir("four") }.join
 		exit true`
 	t.Chdir(tempDir(t))
-	sp := spans(t, "auto")
+	sp := spansFrom(t, "auto")
 	sp.Allow = []string{"Dir#*", "BasicObject#instance_exec"}
 	s := recordRunning(t, Options{Spans: sp, Events: events(spanEvents...)}, start(t, ruby, "--disable-gems", "-e", script), 0)
 	var got []string
@@ -571,7 +540,7 @@ func TestRubyRunningKept(t *testing.T) {
 			end
 		end
 		exit kept.size == 600`
-	s := recordRunning(t, Options{Spans: spans(t, "auto"), Events: events(spanEvents...)}, start(t, ruby, "--disable-gems", "-e", script), 0)
+	s := recordRunning(t, Options{Spans: spansFrom(t, "auto"), Events: events(spanEvents...)}, start(t, ruby, "--disable-gems", "-e", script), 0)
 	n := map[string]int{}
 	for _, ev := range s.events {
 		n[ev.Kind.Name+" "+string(ev.Fields[0].Text)]++

@@ -1,278 +1,235 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
-	"vivarium/bpf"
 	"vivarium/pkg/event"
-	"vivarium/pkg/usdt"
-
-	"golang.org/x/sys/unix"
+	"vivarium/pkg/probe/attach"
+	"vivarium/pkg/probe/spans"
+	"vivarium/pkg/probe/spans/fn"
+	"vivarium/pkg/probe/spans/markers"
+	"vivarium/pkg/probe/spans/ruby"
+	"vivarium/pkg/probe/spans/rubyc"
+	"vivarium/pkg/probe/spans/usdt"
+	"vivarium/pkg/probe/wire"
 )
+
+// spanProviders are the sources of method spans that there are.
+var spanProviders = []spans.Kind{
+	markers.Provider,
+	usdt.Vivarium,
+	ruby.Provider,
+	markers.Observe,
+	rubyc.Provider,
+	usdt.Provider,
+	fn.Provider,
+}
 
 // Spans says where method spans come from. The zero value: nowhere.
 type Spans struct {
-	Markers bool     // calls that ask for a path beginning with viv://
-	Ruby    bool     // Ruby programs of the command mark their methods
-	RubyC   bool     // methods of Ruby that are written in C
-	Observe bool     // only what processes do inside Vivarium.observe is recorded
-	Allow   []string // globs of Class#method instead of the default list; nil: that
-	usdt    []usdtProvider
-	funcs   []function
-}
-
-// usdtProvider is a provider of probes, and what its probes tell.
-type usdtProvider struct {
-	name     string
-	inMethod bool // only what happens in a method of Ruby's that is recorded
-	probes   map[string]probe
-}
-
-// probe is what a probe tells, and in which of its arguments.
-type probe struct {
-	kind event.ID
-	args [bpf.VivRoleROLES]int // by role, counted from 1; 0: it has none
-}
-
-// function is a compiled function whose calls are spans.
-type function struct{ binary, symbol string }
-
-// wholeNames says whether a provider's probes say class and method in one text.
-func (s *Spans) wholeNames() bool {
-	return slices.ContainsFunc(s.usdt, func(u usdtProvider) bool {
-		for _, p := range u.probes {
-			if p.kind == event.SpanStart && p.args[bpf.VivRoleROLE_METHOD] == 0 {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-// probed says whether there is anything to look for in files.
-func (s *Spans) probed() bool { return s.mapped() || len(s.funcs) > 0 }
-
-// mapped says whether there is anything to look for in the files that processes
-// map.
-func (s *Spans) mapped() bool { return len(s.usdt) > 0 || s.RubyC }
-
-// spanProvider is one that --spans can name, or, with a form, a kind of them.
-type spanProvider struct {
-	name string // with a colon at the end: form tells the rest
-	form string
-	add  func(s *Spans, rest string) error
-}
-
-var spanProviders = []spanProvider{
-	{"markers", "", func(s *Spans, _ string) error { s.Markers = true; return nil }},
-	{"vivarium_usdt", "", func(s *Spans, _ string) error { s.usdt = append(s.usdt, vivariumUSDT); return nil }},
-	{"ruby", "", func(s *Spans, _ string) error { s.Markers, s.Ruby = true, true; return nil }},
-	{"observe", "", func(s *Spans, _ string) error { s.Markers, s.Observe = true, true; return nil }},
-	{"ruby-c", "", func(s *Spans, _ string) error { s.RubyC, s.usdt = true, append(s.usdt, rubyRaise); return nil }},
-	{"usdt:", "PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]", (*Spans).addUSDT},
-	{"func:", "BINARY:SYMBOL", (*Spans).addFunction},
-}
-
-// autoSpans is what auto stands for: what changes nothing in the target.
-var autoSpans = []string{"markers", "vivarium_usdt", "ruby-c"}
-
-// vivariumUSDT are the probes of vivarium's own gem.
-var vivariumUSDT = usdtProvider{name: "vivarium_usdt", probes: map[string]probe{
-	"start_probe": {event.SpanStart, roles{name: 1, file: 2, line: 3}.args()},
-	"stop_probe":  {event.SpanStop, roles{name: 1, file: 2, line: 3}.args()},
-	"raise_probe": {event.SpanRaise, roles{name: 1, method: 2, file: 3, line: 4}.args()},
-}}
-
-// rubyRaise is Ruby's probe of an exception. Its probes of methods are not used:
-// Ruby 3.1 itself crashes while anybody listens to those of C methods, once it
-// has collected garbage between two alias, -> or {**hash} (to name the hidden
-// object that these call, it keeps a string there that its collector does not
-// see); and they make every method pay, not only those on the list.
-var rubyRaise = usdtProvider{name: "ruby", inMethod: true, probes: map[string]probe{
-	"raise": {event.SpanRaise, roles{name: 1, file: 2, line: 3}.args()},
-}}
-
-// roles names the arguments, counted from 1, by what they are to us.
-type roles struct{ name, nameLen, method, methodLen, file, line int }
-
-func (r roles) args() [bpf.VivRoleROLES]int {
-	return [bpf.VivRoleROLES]int{r.name, r.nameLen, r.method, r.methodLen, r.file, r.line}
+	Providers []*spans.Provider
+	Allow     []string // globs of Class#method instead of the providers' lists; nil: those
 }
 
 // SpanProviders names what ParseSpans knows.
 func SpanProviders() []string {
 	names := []string{"auto", "none"}
-	for _, p := range spanProviders {
-		names = append(names, p.name+p.form)
+	for _, k := range spanProviders {
+		names = append(names, k.Name+k.Form)
 	}
 	return names
 }
 
 // ParseSpans reads the argument of --spans: providers, or auto or none.
 func ParseSpans(names []string) (Spans, error) {
-	var s Spans
+	chosen := make([][]*spans.Provider, len(spanProviders)) // so they are in one order
 	for _, name := range names {
 		switch name {
 		case "none":
 			if len(names) > 1 {
-				return s, fmt.Errorf("none excludes all others")
+				return Spans{}, fmt.Errorf("none excludes all others")
 			}
 		case "auto":
-			for _, auto := range autoSpans {
-				if err := s.addProvider(auto); err != nil {
-					return s, err
+			for _, k := range spanProviders {
+				if k.Auto {
+					if err := choose(chosen, k.Name); err != nil {
+						return Spans{}, err
+					}
 				}
 			}
 		default:
-			if err := s.addProvider(name); err != nil {
-				return s, err
+			if err := choose(chosen, name); err != nil {
+				return Spans{}, err
 			}
 		}
 	}
-	if s.Ruby { // which marks these methods too
-		s.RubyC = false
-		s.usdt = slices.DeleteFunc(s.usdt, func(u usdtProvider) bool { return u.inMethod })
-	}
-	return s, nil
+	all := slices.Concat(chosen...)
+	return Spans{Providers: slices.DeleteFunc(slices.Clone(all), func(p *spans.Provider) bool {
+		return slices.ContainsFunc(all, func(other *spans.Provider) bool { return slices.Contains(other.Without, p.Name) })
+	})}, nil
 }
 
-func (s *Spans) addProvider(name string) error {
-	for _, p := range spanProviders {
-		rest, ok := strings.CutPrefix(name, p.name)
-		if !ok || p.form == "" && rest != "" {
+// choose adds a provider, and those that it needs, once.
+func choose(chosen [][]*spans.Provider, name string) error {
+	for i, k := range spanProviders {
+		rest, ok := strings.CutPrefix(name, k.Name)
+		if !ok || k.Form == "" && rest != "" {
 			continue
 		}
-		if err := p.add(s, rest); err != nil {
-			return fmt.Errorf("%s: %w; it is %s%s", name, err, p.name, p.form)
+		if slices.ContainsFunc(chosen[i], func(p *spans.Provider) bool { return p.Name == name }) {
+			return nil
+		}
+		p, err := k.New(rest)
+		if err != nil {
+			return fmt.Errorf("%s: %w; it is %s%s", name, err, k.Name, k.Form)
+		}
+		p.Name = name
+		chosen[i] = append(chosen[i], p)
+		for _, with := range p.With {
+			if err := choose(chosen, with); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
 	return fmt.Errorf("unknown provider %q", name)
 }
 
-// addUSDT reads PROVIDER:ENTRY:RETURN[:RAISE] and where behind @ the name (for
-// a raise the error), the file and the line are: arguments by number, a text
-// that has its length in another as N/LEN, class and method as N#M.
-func (s *Spans) addUSDT(arg string) error {
-	arg, layout, _ := strings.Cut(arg, "@")
-	parts := strings.Split(arg, ":")
-	if len(parts) < 3 || len(parts) > 4 || slices.Contains(parts, "") {
-		return fmt.Errorf("has %d names", len(parts))
-	}
-	var r roles
-	if layout == "" {
-		layout = "1"
-	}
-	at := strings.Split(layout, "@")
-	if len(at) > 3 {
-		return fmt.Errorf("too many @")
-	}
-	number := func(s string, to *int) error {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > usdt.MaxArgs {
-			return fmt.Errorf("argument %q is none of 1 to %d", s, usdt.MaxArgs)
-		}
-		*to = n
-		return nil
-	}
-	text := func(s string, to, length *int) error {
-		s, l, counted := strings.Cut(s, "/")
-		if err := number(s, to); err != nil || !counted {
-			return err
-		}
-		return number(l, length)
-	}
-	name, method, two := strings.Cut(at[0], "#")
-	if err := text(name, &r.name, &r.nameLen); err != nil {
-		return err
-	}
-	if two {
-		if err := text(method, &r.method, &r.methodLen); err != nil {
-			return err
-		}
-	}
-	for i, to := range []*int{&r.file, &r.line} {
-		if len(at) > i+1 {
-			if err := number(at[i+1], to); err != nil {
-				return err
-			}
-		}
-	}
-	p := usdtProvider{name: parts[0], probes: map[string]probe{}}
-	for i, kind := range spanEvents {
-		if i+1 < len(parts) {
-			p.probes[parts[i+1]] = probe{kind, r.args()}
-		}
-	}
-	s.usdt = append(s.usdt, p)
-	return nil
+// inFiles says whether there is anything to look for in the files that processes
+// map.
+func (s *Spans) inFiles() bool {
+	return slices.ContainsFunc(s.Providers, func(p *spans.Provider) bool { return p.Finders != nil })
 }
 
-func (s *Spans) addFunction(arg string) error {
-	i := strings.LastIndexByte(arg, ':')
-	if i <= 0 || i == len(arg)-1 {
-		return fmt.Errorf("has no symbol")
+// within is the span outside which nothing is recorded; "": there is none.
+func (s *Spans) within() string {
+	for _, p := range s.Providers {
+		if p.Within != "" {
+			return p.Within
+		}
 	}
-	s.funcs = append(s.funcs, function{arg[:i], arg[i+1:]})
-	return nil
+	return ""
 }
 
 // spanEvents are what spans are rebuilt from.
 var spanEvents = []event.ID{event.SpanStart, event.SpanStop, event.SpanRaise}
 
-// markerCalls are the calls in whose path a marker can be. Each says nothing
-// but whether a file exists and what it is.
-var markerCalls = []uint32{unix.SYS_STAT, unix.SYS_LSTAT, unix.SYS_NEWFSTATAT, unix.SYS_STATX,
-	unix.SYS_ACCESS, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2}
-
-// attachSpans attaches the providers, and notes in the session where the span
-// events come from. Probes in files are attached as watched processes map them.
-func (p *Probe) attachSpans() error {
-	s := &p.opt.Spans
-	from := map[event.ID][]string{}
-	if s.Markers {
-		h := hook{event.SpanStart, both, "marker_exit", sysExit, markerCalls}
-		if err := p.bpf.attach(h); err != nil {
-			return fmt.Errorf("markers: %w", err)
+// prepareSpans has the providers change the environment of the command.
+func (p *Probe) prepareSpans(env []string) ([]string, error) {
+	for _, s := range p.opt.Spans.Providers {
+		if s.Prepare == nil {
+			continue
 		}
-		for _, id := range spanEvents {
-			from[id] = append(from[id], "markers")
+		changed, undo, err := s.Prepare(p.opt.Spans.Allow, env)
+		if err != nil {
+			return nil, err
+		}
+		env, p.prepared = changed, append(p.prepared, undo)
+	}
+	return env, nil
+}
+
+// attachSpans attaches the providers' hooks, loads what they attach in files, and
+// notes in the session where the span events come from.
+func (p *Probe) attachSpans() error {
+	from := map[event.ID][]string{}
+	var programs []string
+	for _, s := range p.opt.Spans.Providers {
+		for _, h := range spanHooks {
+			if slices.Contains(s.Hooks, h.program) {
+				if err := p.bpf.attach(h); err != nil {
+					return fmt.Errorf("%s: %w", s.Name, err)
+				}
+			}
+		}
+		programs = append(programs, s.Programs...)
+		for id, at := range s.From {
+			from[id] = append(from[id], at...)
 		}
 	}
-	if s.probed() {
-		sites, err := p.newSites()
-		if err != nil {
+	for id, at := range from {
+		p.session.Hooks[event.Kinds[id].Name] = strings.Join(at, ",")
+	}
+	if len(programs) == 0 {
+		return nil
+	}
+	if err := p.loadSpans(programs); err != nil {
+		return fmt.Errorf("probes: %w", err)
+	}
+	return nil
+}
+
+// loadSpans loads programs that are attached in files, and makes the table of
+// their sites.
+func (p *Probe) loadSpans(programs []string) error {
+	one := slices.Contains(programs, attach.HoldProgram)
+	programs = slices.DeleteFunc(programs, func(name string) bool { return name == attach.HoldProgram })
+	if err := p.bpf.loadProbes(programs...); err != nil {
+		return err
+	}
+	if one { // it is attached place by place
+		if err := p.bpf.load(attach.HoldProgram); err != nil {
 			return err
 		}
-		p.sites = sites
-		if s.mapped() {
-			if err := p.attachMaps(); err != nil {
-				return fmt.Errorf("probes: %w", err)
+	}
+	p.sites = spans.NewTable(p.coll.Maps["sites"])
+	if p.opt.Spans.Allow == nil {
+		return nil
+	}
+	whole := slices.ContainsFunc(p.opt.Spans.Providers, func(s *spans.Provider) bool { return s.Whole })
+	p.sites.Listed, p.sites.List = true, spans.NewList(p.opt.Spans.Allow, whole)
+	if err := p.coll.Variables["list_asks"].Set(p.sites.List.Asks()); err != nil {
+		return fmt.Errorf("set list_asks: %w", err)
+	}
+	return p.sites.List.Put(p.coll.Maps["classes"], p.coll.Maps["methods"])
+}
+
+// spanFinders find the sites of the providers in files.
+func (p *Probe) spanFinders() (finders []attach.Finder) {
+	for _, s := range p.opt.Spans.Providers {
+		if s.Finders != nil {
+			finders = append(finders, s.Finders(p.sites)...)
+		}
+	}
+	return finders
+}
+
+// attachSpanFunctions attaches to what is there from the start.
+func (p *Probe) attachSpanFunctions() error {
+	for _, s := range p.opt.Spans.Providers {
+		if s.Attach != nil {
+			if err := s.Attach(p.files, p.sites); err != nil {
+				return err
 			}
 		}
 	}
-	for _, u := range s.usdt {
-		for _, name := range slices.Sorted(maps.Keys(u.probes)) {
-			id := u.probes[name].kind
-			from[id] = append(from[id], "usdt:"+u.name+":"+name)
-		}
-	}
-	if s.RubyC {
-		for _, id := range spanEvents[:2] {
-			from[id] = append(from[id], "ruby-c")
-		}
-	}
-	for _, f := range s.funcs {
-		for _, id := range spanEvents[:2] {
-			from[id] = append(from[id], "func:"+f.binary+":"+f.symbol)
-		}
-	}
-	for id, list := range from {
-		p.session.Hooks[event.Kinds[id].Name] = strings.Join(list, ",")
-	}
 	return nil
+}
+
+// seeSpan completes the events of sites, and decides about the methods that the
+// list does not have yet. It reports whether the event is to be recorded.
+func (r *recording) seeSpan(m *wire.Message) bool {
+	if m.ID != event.SpanStart && m.ID != event.SpanStop {
+		return true
+	}
+	name := &m.Event.Fields[event.SpanName]
+	if m.Function.Site != 0 {
+		*name = textValue(r.sites.Name(m.Function.Site))
+	}
+	return !m.Undecided || r.sites.List == nil || r.sites.List.Decide(string(name.Text), r.decided)
+}
+
+// unprepare takes back what the providers prepared, unless processes of the
+// command may still need it.
+func (p *Probe) unprepare() (err error) {
+	if len(p.prepared) == 0 || p.running() {
+		return nil
+	}
+	for _, undo := range p.prepared {
+		err = errors.Join(err, undo())
+	}
+	return err
 }

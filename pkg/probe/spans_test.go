@@ -1,40 +1,50 @@
 package probe
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"vivarium/bpf"
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 func TestParseSpans(t *testing.T) {
+	const usdtForm = "usdt:PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]"
 	for _, tt := range []struct{ in, want string }{
-		{"none", "{Markers:false Ruby:false RubyC:false Observe:false Allow:[] usdt:[] funcs:[]}"},
-		{"markers", "{Markers:true Ruby:false RubyC:false Observe:false Allow:[] usdt:[] funcs:[]}"},
-		{"ruby", "{Markers:true Ruby:true RubyC:false Observe:false Allow:[] usdt:[] funcs:[]}"},
-		{"usdt:a:in:out", "{Markers:false Ruby:false RubyC:false Observe:false Allow:[] usdt:[{name:a inMethod:false probes:map[in:{kind:24 args:[1 0 0 0 0 0]} out:{kind:25 args:[1 0 0 0 0 0]}]}] funcs:[]}"},
-		{"usdt:a:in:out:err@2/3#4/5@6@7", "{Markers:false Ruby:false RubyC:false Observe:false Allow:[] usdt:[{name:a inMethod:false probes:map[err:{kind:26 args:[2 3 4 5 6 7]} in:{kind:24 args:[2 3 4 5 6 7]} out:{kind:25 args:[2 3 4 5 6 7]}]}] funcs:[]}"},
-		{"func:/a:b:c", "{Markers:false Ruby:false RubyC:false Observe:false Allow:[] usdt:[] funcs:[{binary:/a:b symbol:c}]}"},
+		{"none", ""},
+		{"markers", "markers"},
+		{"markers,markers", "markers"},
+		{"ruby", "markers ruby"},
+		{"observe", "markers observe"},
+		{"ruby-c", "ruby-c"},
+		{"auto", "markers vivarium_usdt ruby-c"},
+		{"auto,ruby", "markers vivarium_usdt ruby"}, // which mark the same methods
+		{"ruby,auto", "markers vivarium_usdt ruby"},
+		{"usdt:a:in:out,auto", "markers vivarium_usdt ruby-c usdt:a:in:out"},
+		{"usdt:a:in:out:err@2/3#4/5@6@7", "usdt:a:in:out:err@2/3#4/5@6@7"},
+		{"func:/a:b:c", "func:/a:b:c"},
 		{"", `unknown provider ""`},
 		{"marker", `unknown provider "marker"`},
 		{"markers2", `unknown provider "markers2"`},
 		{"none,markers", "none excludes all others"},
-		{"usdt:a:in", "usdt:a:in: has 2 names; it is usdt:PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]"},
-		{"usdt:a:in:out:err:x", "usdt:a:in:out:err:x: has 5 names; it is usdt:PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]"},
-		{"usdt:a::out", "usdt:a::out: has 3 names; it is usdt:PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]"},
-		{"usdt:a:in:out@0", `usdt:a:in:out@0: argument "0" is none of 1 to 12; it is usdt:PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]`},
-		{"usdt:a:in:out@1/x", `usdt:a:in:out@1/x: argument "x" is none of 1 to 12; it is usdt:PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]`},
-		{"usdt:a:in:out@1@2@3@4", "usdt:a:in:out@1@2@3@4: too many @; it is usdt:PROVIDER:ENTRY:RETURN[:RAISE][@NAME[@FILE[@LINE]]]"},
+		{"usdt:a:in", "usdt:a:in: has 2 names; it is " + usdtForm},
+		{"usdt:a:in:out:err:x", "usdt:a:in:out:err:x: has 5 names; it is " + usdtForm},
+		{"usdt:a::out", "usdt:a::out: has 3 names; it is " + usdtForm},
+		{"usdt:a:in:out@0", `usdt:a:in:out@0: argument "0" is none of 1 to 12; it is ` + usdtForm},
+		{"usdt:a:in:out@1/x", `usdt:a:in:out@1/x: argument "x" is none of 1 to 12; it is ` + usdtForm},
+		{"usdt:a:in:out@1@2@3@4", "usdt:a:in:out@1@2@3@4: too many @; it is " + usdtForm},
 		{"func:/a", "func:/a: has no symbol; it is func:BINARY:SYMBOL"},
 	} {
 		s, err := ParseSpans(strings.Split(tt.in, ","))
-		got := fmt.Sprintf("%+v", s)
+		var names []string
+		for _, p := range s.Providers {
+			names = append(names, p.Name)
+		}
+		got := strings.Join(names, " ")
 		if err != nil {
 			got = err.Error()
 		}
@@ -42,63 +52,31 @@ func TestParseSpans(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", tt.in, got, tt.want)
 		}
 	}
-	auto, err := ParseSpans([]string{"auto"})
-	if err != nil || !auto.Markers || auto.Ruby || !auto.RubyC || len(auto.usdt) != 2 || auto.usdt[0].name != "vivarium_usdt" || auto.usdt[1].name != "ruby" {
-		t.Errorf("auto: %+v, %v", auto, err)
-	}
-	both, err := ParseSpans([]string{"auto", "ruby"}) // which mark the same methods
-	if err != nil || !both.Ruby || both.RubyC || len(both.usdt) != 1 || both.usdt[0].name != "vivarium_usdt" {
-		t.Errorf("auto,ruby: %+v, %v", both, err)
-	}
 }
 
-func TestReadSpanAllow(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "list")
-	if err := os.WriteFile(file, []byte("# mine\nA#b\n\n  C#*  \n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	got, err := ReadSpanAllow([]string{"X#y", "@" + file})
-	if diff := cmp.Diff([]string{"X#y", "A#b", "C#*"}, got); diff != "" || err != nil {
-		t.Error(diff, err)
-	}
-	if _, err := ReadSpanAllow([]string{"@" + file + "2"}); err == nil {
-		t.Error("a file that does not exist is no error")
-	}
-}
-
-func TestGlobMatch(t *testing.T) {
-	for _, tt := range []struct {
-		pattern, name string
-		want          bool
-	}{
-		{"", "", true}, {"", "a", false}, {"*", "", true}, {"*", "java/lang/String#a", true}, {"a", "a", true}, {"a", "ab", false},
-		{"a*c", "abbc", true}, {"a*c", "abcb", false}, {"*#<init>", "X#<init>", true}, {"A#b?", "A#b?", true}, {"A#b?", "A#bc", false},
-		{"a*b*c", "aXbYbZc", true}, {"a**", "a", true}, {"*a", "b", false}, {strings.Repeat("*a", 20), strings.Repeat("a", 19), false},
-	} {
-		if got := globMatch(tt.pattern, tt.name); got != tt.want {
-			t.Errorf("%q, %q: %v", tt.pattern, tt.name, got)
+// TestProviders: what the chosen providers are is what the session says of them.
+func TestProviders(t *testing.T) {
+	s := spansFrom(t, "auto", "func:/a:b:c", "usdt:x:in:out:err")
+	from := map[event.ID][]string{}
+	for _, p := range s.Providers {
+		for id, at := range p.From {
+			from[id] = append(from[id], at...)
 		}
 	}
-}
-
-func TestMethodList(t *testing.T) {
-	l := newMethodList([]string{"A#b", "C#*"}, false)
-	if len(l.globs) != 0 || l.classes["C"] != bpf.VivVerdictVERDICT_YES || l.methods[[2]string{"A", "b"}] != bpf.VivVerdictVERDICT_YES {
-		t.Errorf("%+v", l)
+	want := map[event.ID][]string{
+		event.SpanStart: {"markers", "usdt:vivarium_usdt:start_probe", "ruby-c", "usdt:x:in", "func:/a:b:c"},
+		event.SpanStop:  {"markers", "usdt:vivarium_usdt:stop_probe", "ruby-c", "usdt:x:out", "func:/a:b:c"},
+		event.SpanRaise: {"markers", "usdt:vivarium_usdt:raise_probe", "usdt:ruby:raise", "usdt:x:err"},
 	}
-	l = newMethodList([]string{"A#b", "*#c", "Long" + strings.Repeat("x", 64) + "#d"}, false)
-	for name, want := range map[string]bool{"A#b": true, "Z#c": true, "A#d": false, "Long" + strings.Repeat("x", 64) + "#d": true} {
-		if got := l.decide(name, nil); got != want {
-			t.Errorf("%s: %v", name, got)
-		}
+	if diff := cmp.Diff(want, from); diff != "" {
+		t.Error(diff)
 	}
-	for p, whole := range map[string]bool{"A#b": false, "C#*": true, strings.Repeat("A", 40) + "#" + strings.Repeat("b", 40): true} {
-		if l := newMethodList([]string{p}, true); (len(l.globs) > 0) != whole {
-			t.Errorf("%s, of probes that say it in one text: %+v", p, l)
-		}
+	if !s.inFiles() || onlyMarkers.inFiles() {
+		t.Error("which providers look into files is not known")
 	}
-	if l := newMethodList(defaultMethods, false); len(l.globs) != 0 {
-		t.Errorf("the default list has globs: %q", l.globs)
+	observe := spansFrom(t, "observe")
+	if observe.within() != "Vivarium.observe" || s.within() != "" {
+		t.Errorf("within %q and %q", observe.within(), s.within())
 	}
 }
 
@@ -111,7 +89,7 @@ func TestSpanAllow(t *testing.T) {
 		"globs": {"C*s#m*thod", "T*#run"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sp := spans(t, ownProvider)
+			sp := spansFrom(t, ownProvider)
 			sp.Allow = allow
 			s := recordAny(t, Options{Spans: sp, Events: events(spanEvents...)}, path, tempDir(t))
 			compare(t, startsAndStops(s), []string{
@@ -129,7 +107,7 @@ func TestSpanAllowWhole(t *testing.T) {
 		"names": {"Greeter#hello"}, "class": {"Greeter#*"}, "globs": {"G*"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sp := spans(t, "vivarium_usdt")
+			sp := spansFrom(t, "vivarium_usdt")
 			sp.Allow = allow
 			s := recordAny(t, Options{Spans: sp, Events: events(spanEvents...)}, path, tempDir(t))
 			compare(t, spanThreads(t, s)["0"], []string{wantVivarium[0], wantVivarium[2], wantVivarium[4]})
@@ -142,7 +120,7 @@ func startsAndStops(s *seen) []string {
 	var got []string
 	for _, ev := range s.events {
 		if ev.Kind == &event.Kinds[event.SpanStart] || ev.Kind == &event.Kinds[event.SpanStop] {
-			got = append(got, show(ev))
+			got = append(got, eventtest.Show(ev))
 		}
 	}
 	return got
@@ -152,7 +130,7 @@ func startsAndStops(s *seen) []string {
 // compiler makes one, nested.
 func TestFunction(t *testing.T) {
 	path := compiled(t, "usdt", "cc", "-pthread", "-fcf-protection=full")
-	s := recordAny(t, Options{Spans: spans(t, "func:"+path+":worked"), Events: events(spanEvents...)}, path, tempDir(t))
+	s := recordAny(t, Options{Spans: spansFrom(t, "func:"+path+":worked"), Events: events(spanEvents...)}, path, tempDir(t))
 	compare(t, startsAndStops(s), []string{
 		"span_start name=worked source=uprobe", "span_start name=worked source=uprobe",
 		"span_stop name=worked source=uprobe", "span_stop name=worked source=uprobe",
@@ -171,7 +149,7 @@ func TestFunctionRefused(t *testing.T) {
 		program(t, "usdt") + ":nowhere": "nowhere",
 		"/no/such/file:main":            "no such file",
 	} {
-		p, err := New(Options{Command: []string{"/bin/true"}, CommandStdout: os.Stderr, Spans: spans(t, "func:"+fn), Events: events(event.PathOpen), BufferSize: 1 << 16})
+		p, err := New(Options{Command: []string{"/bin/true"}, CommandStdout: os.Stderr, Spans: spansFrom(t, "func:"+fn), Events: events(event.PathOpen), BufferSize: 1 << 16})
 		if err == nil {
 			p.Close()
 		}
@@ -196,14 +174,14 @@ func TestJava(t *testing.T) {
 		}
 	}
 	record(t, Options{Events: events(event.ProcExit)}, javac, "-d", d, d+"/J.java")
-	sp := spans(t, "usdt:hotspot:method__entry:method__return@2/3#4/5")
+	sp := spansFrom(t, "usdt:hotspot:method__entry:method__return@2/3#4/5")
 	sp.Allow = []string{"J#*"}
 	s := record(t, Options{Spans: sp, Events: marked.Events}, java, "-XX:+ExtendedDTraceProbes", "-cp", d, "J", d+"/one", d+"/two")
 	var got []string
 	for _, ev := range s.events {
 		if ev.Kind == &event.Kinds[event.SpanStart] || ev.Kind == &event.Kinds[event.SpanStop] ||
 			ev.Kind == &event.Kinds[event.PathOpen] && strings.HasPrefix(string(ev.Get("path").Text), d) && !strings.HasSuffix(string(ev.Get("path").Text), ".class") {
-			got = append(got, strings.TrimSuffix(strings.ReplaceAll(show(ev), d, "DIR"), " source=usdt"))
+			got = append(got, strings.TrimSuffix(strings.ReplaceAll(eventtest.Show(ev), d, "DIR"), " source=usdt"))
 		}
 	}
 	compare(t, got, []string{

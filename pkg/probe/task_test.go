@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -134,7 +135,7 @@ func TestOwnProcess(t *testing.T) {
 	})
 	for _, ev := range finish(t, ctx, p).events {
 		if ev.PID == uint32(os.Getpid()) {
-			t.Errorf("seen: %s", show(ev))
+			t.Errorf("seen: %s", eventtest.Show(ev))
 		}
 	}
 }
@@ -173,7 +174,7 @@ func TestLeaderEnds(t *testing.T) {
 	}{
 		{"before", Options{}, []string{"thread", "child", "last"}},
 		{"during", Options{}, []string{"unseen", "thread", "child", "last"}},
-		{"during", Options{Spans: spans(t, "observe")}, []string{"thread", "child", "last"}},
+		{"during", Options{Spans: spansFrom(t, "observe")}, []string{"thread", "child", "last"}},
 	} {
 		t.Run(fmt.Sprintf("%s, %d", c.when, len(c.want)), func(t *testing.T) {
 			d := tempDir(t)

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"vivarium/bpf"
 	"vivarium/pkg/event"
 	"vivarium/pkg/httpsummary"
 	"vivarium/pkg/mask"
@@ -27,20 +26,20 @@ type tlsConn struct {
 const maxTLSConns = 4096
 
 // written completes an ssl_write, of which data was captured.
-func (t *tlsWrites) written(ev *event.Event, data []byte, opt Options) {
+func (t *tlsWrites) written(ev *event.Event, data []byte, opt *Options) {
 	t.dec.Live = true
 	t.dec.Target = nil
 	if !opt.NoMask {
 		t.dec.Target = mask.AppendTarget
 	}
-	id := t.id(tlsConn{ev.PID, ev.Fields[3].Num})
-	ev.Fields[3].Num = id
-	t.summary = t.dec.AppendSummary(t.summary[:0], ev.PID, id, ev.Fields[0].Num, data)
-	setText(ev, "summary", t.summary)
+	length, conn := ev.Fields[event.SSLWriteLen].Num, &ev.Fields[event.SSLWriteConn]
+	conn.Num = t.id(tlsConn{ev.PID, conn.Num})
+	t.summary = t.dec.AppendSummary(t.summary[:0], ev.PID, conn.Num, length, data)
+	ev.Fields[event.SSLWriteSummary] = textValue(t.summary)
 	if opt.TLSData {
-		setText(ev, "data", data)
+		ev.Fields[event.SSLWriteData] = textValue(data)
 	}
-	ev.Truncated = uint64(len(data)) < ev.Fields[0].Num
+	ev.Truncated = uint64(len(data)) < length
 }
 
 func (t *tlsWrites) id(c tlsConn) uint64 {
@@ -85,28 +84,10 @@ func (t *tlsWrites) forget(pid, parent uint32) {
 // lost: writes may be missing from here on.
 func (t *tlsWrites) lost() { t.dec.Lost() }
 
-// inner does what a record for ourselves says.
-func (r *recording) inner() error {
-	d := &r.dec
-	switch d.kind {
-	case bpf.VivKindVIV_LIBRARY:
-		if d.num[2] != 0 {
-			r.tls.forget(r.ev.PID, 0)
-		}
-		pid, parent := int(d.num[0]), int(d.num[1])
-		if pid == 0 { // none in our namespace
-			break
-		}
-		if r.p.libs != nil {
-			r.p.libs.watch(pid, parent)
-		}
-		if r.p.sites != nil {
-			r.p.sites.changed(pid, parent, r.ev.KtimeNS)
-		}
-	case bpf.VivKindVIV_TLS_END:
-		r.tls.end(r.ev.PID, d.num[2])
-	case bpf.VivKindVIV_METHOD_JUMP:
-		return r.leaveMethods(d.sp)
+// textValue is a field's value, or that there is none.
+func textValue(b []byte) event.Value {
+	if len(b) == 0 {
+		return event.Value{}
 	}
-	return nil
+	return event.Value{Type: event.Text, Text: b}
 }

@@ -7,9 +7,10 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 )
 
-func spans(t testing.TB, providers ...string) Spans {
+func spansFrom(t testing.TB, providers ...string) Spans {
 	t.Helper()
 	s, err := ParseSpans(providers)
 	if err != nil {
@@ -47,7 +48,7 @@ func TestUSDT(t *testing.T) {
 	d := tempDir(t)
 	path := program(t, "usdt")
 	other := start(t, path, d, "wait")
-	opt := Options{Events: maps.Clone(taskEvents), Spans: spans(t, "vivarium_usdt", ownProvider, "func:"+path+":worked")}
+	opt := Options{Events: maps.Clone(taskEvents), Spans: spansFrom(t, "vivarium_usdt", ownProvider, "func:"+path+":worked")}
 	for _, id := range spanEvents {
 		opt.Events[id] = true
 	}
@@ -62,7 +63,7 @@ func TestUSDT(t *testing.T) {
 // TestUSDTCommand: the same from a command's first instruction on.
 func TestUSDTCommand(t *testing.T) {
 	path := program(t, "usdt")
-	opt := Options{Events: maps.Clone(taskEvents), Spans: spans(t, "vivarium_usdt", ownProvider, "func:"+path+":worked")}
+	opt := Options{Events: maps.Clone(taskEvents), Spans: spansFrom(t, "vivarium_usdt", ownProvider, "func:"+path+":worked")}
 	for _, id := range spanEvents {
 		opt.Events[id] = true
 	}
@@ -92,7 +93,7 @@ func checkUSDT(t *testing.T, s *seen) {
 	}
 	for _, ev := range s.events {
 		if ev.Kind == &event.Kinds[event.SpanStart] && bytes.Contains(ev.Get("name").Text, []byte("XX")) {
-			t.Errorf("%s: more than the length that was given", show(ev))
+			t.Errorf("%s: more than the length that was given", eventtest.Show(ev))
 		}
 	}
 }

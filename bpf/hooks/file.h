@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Files: opened, mapped, listed, read by the kernel. */
+#ifndef VIV_FILE_H
+#define VIV_FILE_H
+
+#include "../lib/library.h"
+#include "../lib/lsm.h"
+
+const volatile bool failed_opens = false;
+const volatile bool emit_mmap = true;
+
+SYSCALLS(open_exit)
+{
+	struct open_how how = {};
+	__u32 kind_of_name = NAME_USER;
+	struct file *file;
+	struct texts *s;
+	struct out o;
+	__u64 flags;
+
+	if (ret < 0 && !failed_opens)
+		return 0;
+	s = get_texts();
+	if (!s)
+		return 0;
+	pick_args(s, r);
+	flags = number_of(c, s);
+	if (c->form == FORM_HOW) {
+		bpf_probe_read_user(&how, sizeof(how), (void *)PICKED(s, c->extra));
+		flags = how.flags;
+		if (how.resolve & RESOLVE_IN_ROOT)
+			kind_of_name |= NAME_IN_ROOT;
+	}
+	begin(&o, t, VIV_PATH_OPEN, ret);
+	set_num(&o, 0, flags);
+	file = ret < 0 ? 0 : fd_file(ret);
+	if (file)
+		set_file_path(&o, 0, s, file);
+	else
+		set_name_path(&o, 0, s, PICKED(s, c->dfd[0]), (void *)PICKED(s, c->name[0]), kind_of_name);
+	emit(&o);
+	return 0;
+}
+
+/* Set when any program opens a file, if the kernel asks BPF at all. */
+bool lsm_asked = false;
+
+SEC("lsm/file_open")
+int BPF_PROG(lsm_try, struct file *file)
+{
+	lsm_asked = true;
+	return 0;
+}
+
+LSM(file_open, VIV_PATH_OPEN, !(file->f_flags & FMODE_EXEC), struct file *file)
+{
+	pend_num(p, 0, file->f_flags & ~O_LARGEFILE); /* which the kernel adds */
+	pend_path(p, 0, file->f_path.mnt, file->f_path.dentry);
+}
+
+struct vma_file {
+	struct file *file;
+};
+
+static long vma_found(struct task_struct *task, struct vm_area_struct *vma, struct vma_file *found)
+{
+	found->file = vma->vm_file;
+	return 0;
+}
+
+SYSCALLS(mmap_exit)
+{
+	struct vma_file found = {};
+	struct texts *s;
+	struct out o;
+
+	if (!(ARG3(r) & PROT_EXEC))
+		return 0;
+	if (c->form == FORM_MAP) {
+		if (ARG4(r) & MAP_ANONYMOUS)
+			return 0;
+		/* What was mapped; the descriptor may mean another file by now. */
+		if (ret >= 0 || ret < -4095)
+			bpf_find_vma(bpf_get_current_task_btf(), ret, vma_found, &found, 0);
+		if (!found.file)
+			found.file = fd_file(ARG5(r));
+		if (!found.file)
+			return 0;
+	} else {
+		bpf_find_vma(bpf_get_current_task_btf(), ARG1(r), vma_found, &found, 0);
+	}
+	if (found.file && ret >= 0)
+		library_changed(t, bpf_get_current_task_btf()->group_leader, 0, false);
+	if (!emit_mmap)
+		return 0;
+	s = get_texts();
+	if (!s)
+		return 0;
+	begin(&o, t, VIV_MMAP_EXEC, ret);
+	if (found.file) {
+		set_file_path(&o, 0, s, found.file);
+	} else {
+		static const char anonymous[] = "[anon]";
+
+		__builtin_memcpy(s->path, anonymous, sizeof(anonymous));
+		set_text(&o, 0, s->path, sizeof(anonymous) - 1);
+	}
+	emit(&o);
+	return 0;
+}
+
+LSM(mmap_file, VIV_MMAP_EXEC, file && prot & PROT_EXEC, struct file *file, unsigned long reqprot, unsigned long prot,
+    unsigned long flags)
+{
+	pend_path(p, 0, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
+}
+
+SYSCALLS(getdents_exit)
+{
+	struct file *dir = fd_file(ARG1(r));
+	struct texts *s = get_texts();
+	struct out o;
+
+	if (!s)
+		return 0;
+	begin(&o, t, VIV_FILE_GETDENTS, ret);
+	set_num(&o, 0, (__u32)ARG1(r));
+	set_num(&o, 1, (__u32)ARG3(r));
+	if (dir)
+		set_file_path(&o, 0, s, dir);
+	emit(&o);
+	return 0;
+}
+
+/* Module and kexec files. */
+SYSCALLS(read_file_exit)
+{
+	struct pending *p = pended();
+	struct texts *s;
+	struct file *file;
+	struct out o;
+
+	if (p)
+		return emit_pending(t, p, ret, 0);
+	file = fd_file(ARG1(r));
+	s = get_texts();
+	if (!s)
+		return 0;
+	begin(&o, t, VIV_KERNEL_READ_FILE, ret);
+	set_num(&o, 0, c->value);
+	set_num(&o, 1, 1);
+	if (file)
+		set_file_path(&o, 0, s, file);
+	emit(&o);
+	return 0;
+}
+
+LSM(kernel_read_file, VIV_KERNEL_READ_FILE, true, struct file *file, int id, bool contents)
+{
+	pend_num(p, 0, id);
+	pend_num(p, 1, contents);
+	if (file)
+		pend_path(p, 0, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
+}
+
+#endif
