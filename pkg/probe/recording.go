@@ -42,6 +42,7 @@ type recording struct {
 	targets []target
 	cmd     *launch.Command  // nil: processes that ran already
 	sites   *spans.Table     // nil: no probes in files are wanted
+	found   *spans.Found     // nil: nobody reports which methods there are
 	decided *ebpf.Map        // methods about which the list has decided
 	files   *attach.Attacher // nil: nothing is wanted in files
 	start   uint64           // of the recording, ns of the kernel's time
@@ -139,6 +140,10 @@ func (r *recording) message() error {
 		return r.event()
 	case wire.BadMarker:
 		r.badMarkers++
+	case wire.FoundMarker:
+		if r.found == nil || !r.found.See(m.Entry) {
+			r.badMarkers++
+		}
 	case wire.Blind:
 		r.unseen++
 		return r.writeLost(m.Event.KtimeNS, 1, m.Cause)

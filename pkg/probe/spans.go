@@ -114,6 +114,11 @@ func (s *Spans) within() string {
 	return ""
 }
 
+// report says whether processes say which methods of the list they have.
+func (s *Spans) report() bool {
+	return slices.ContainsFunc(s.Providers, func(p *spans.Provider) bool { return p.Reports })
+}
+
 // spanEvents are what spans are rebuilt from.
 var spanEvents = []event.ID{event.SpanStart, event.SpanStop, event.SpanRaise}
 

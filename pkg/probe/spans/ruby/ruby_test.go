@@ -19,7 +19,7 @@ func TestRubyCannot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newFiles([]string{"File#open", "Odd'name#x\\"})
+	r, err := newFiles([]string{"File#open", "Odd'name#x\\"}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestRubyCannot(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "runs\n" {
 		t.Errorf("%v: %s", err, out)
 	}
-	if err := os.WriteFile(filepath.Join(r.dir, "spans.rb"), []byte("module VivSpans; def self.install(_) = raise(ArgumentError, 'unknown event'); end"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(r.dir, "spans.rb"), []byte("module VivSpans; def self.install(_, report:) = raise(ArgumentError, 'unknown event'); end"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	cmd = exec.Command(ruby, "-e", `puts "runs"`)

@@ -164,7 +164,7 @@ module VivSpans
         label, name = entry.split("#", 2)
         label = "Object" if label == "BasicObject" # the list has both, and the name is vivarium's
         (@list[label] ||= []) << name
-        (@unreported[[label, name]] ||= []) << i if report
+        (@unreported[[label, name]] ||= []) << i + 1 if report
       end
       @nameless = {}.compare_by_identity if report && !NAMED_AT_ONCE
       Mark.put("viv://found") # this Ruby has the list
