@@ -10,8 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestRubyCannot: a Ruby in which methods cannot be marked says so and runs.
-func TestRubyCannot(t *testing.T) {
+// rubyProgram finds Ruby.
+func rubyProgram(t *testing.T) string {
+	t.Helper()
 	ruby, err := exec.LookPath("ruby")
 	if errors.Is(err, exec.ErrNotFound) && os.Getenv("VIV_TEST_PROGRAMS") != "" {
 		t.Skip("ruby is not installed")
@@ -19,6 +20,12 @@ func TestRubyCannot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ruby
+}
+
+// TestRubyCannot: a Ruby in which methods cannot be marked says so and runs.
+func TestRubyCannot(t *testing.T) {
+	ruby := rubyProgram(t)
 	r, err := newFiles([]string{"File#open", "Odd'name#x\\"}, true)
 	if err != nil {
 		t.Fatal(err)
