@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"vivarium/pkg/event"
@@ -162,7 +163,7 @@ type Result struct {
 	Missed       uint64  // of Lost: files and processes that could not be attached to
 	Unattached   []error // why not, by cause
 	BadMarkers   uint64  // paths beginning with viv:// that say nothing
-	Unfound      error   // which of the listed methods no process had; nil: none, or nobody says so
+	Unfound      error   // which of the listed methods were not found; nil: none
 	Status       int     // of the command; 0 with PIDs
 }
 
@@ -202,6 +203,11 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	}
 	if r.found != nil && r.lost == 0 { // else a report can be lost too
 		res.Unfound = r.found.Missing()
+	} else if r.sites != nil && r.sites.List != nil && r.lost == 0 {
+		res.Unfound = r.sites.List.Missing()
+		if c := func(s *spans.Provider) bool { return s.Name == "ruby-c" }; res.Unfound != nil && slices.ContainsFunc(p.opt.Spans.Providers, c) {
+			res.Unfound = fmt.Errorf("%w; methods written in Ruby need --spans ruby", res.Unfound)
+		}
 	}
 	if p.cmd != nil {
 		<-p.cmd.Done()

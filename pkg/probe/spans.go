@@ -224,7 +224,16 @@ func (r *recording) seeSpan(m *wire.Message) bool {
 	if m.Function.Site != 0 {
 		*name = textValue(r.sites.Name(m.Function.Site))
 	}
-	return !m.Undecided || r.sites.List == nil || r.sites.List.Decide(string(name.Text), r.decided)
+	if r.sites.List == nil {
+		return true
+	}
+	if m.Undecided && !r.sites.List.Decide(string(name.Text), r.decided) {
+		return false
+	}
+	if m.ID == event.SpanStart {
+		r.sites.List.See(name.Text)
+	}
+	return true
 }
 
 // unprepare takes back what the providers prepared, unless processes of the

@@ -38,10 +38,15 @@ func (f *Found) Missing() error {
 	if !f.any {
 		return fmt.Errorf("no Ruby ran that --spans ruby could mark the methods of")
 	}
+	return unfound(f.list, func(i int) bool { return f.seen[i] }, "were never defined in a Ruby that ran")
+}
+
+// unfound says in one line which names of a list were not found; nil: all were.
+func unfound(list []string, found func(i int) bool, what string) error {
 	var names []string
 	n := 0
-	for i, name := range f.list {
-		if f.seen[i] {
+	for i, name := range list {
+		if found(i) {
 			continue
 		}
 		if n++; n <= shownNames {
@@ -55,5 +60,5 @@ func (f *Found) Missing() error {
 	if n > shownNames {
 		text += fmt.Sprintf(" and %d more", n-shownNames)
 	}
-	return fmt.Errorf("%d of %d names of --span-allow were never defined in a Ruby that ran: %s", n, len(f.list), text)
+	return fmt.Errorf("%d of %d names of --span-allow %s: %s", n, len(list), what, text)
 }
