@@ -28,6 +28,7 @@ module VivSpans
     m = ::Module.new { def m; end }.instance_method(:m)
     ::RubyVM::InstructionSequence.of(m).equal?(::RubyVM::InstructionSequence.of(m))
   end # Ruby 3.0
+  RECORDS = [::Struct, *(::Data if NAMED_AT_ONCE)].freeze # their members are methods
   NAMELESS_CALLS = 1_000
   NAMELESS_METHODS = 100
 
@@ -108,8 +109,10 @@ module VivSpans
   end
 
   private_constant :Mark, :TO_S, :UNSAFE, :NOT_WRAPPED, :FORKS, :PREPEND, :NAMED_AT_ONCE, :SAME_ISEQ,
-                   :NAMELESS_CALLS, :NAMELESS_METHODS, :Target, :Hooks
+                   :RECORDS, :NAMELESS_CALLS, :NAMELESS_METHODS, :Target, :Hooks
 
+  @hooked = false
+  @failed = false
   @list = {}       # by class: names of methods
   @pending = nil   # of it: those that were not there at the start
   @unreported = {} # by class and name: places in the list
@@ -151,6 +154,8 @@ module VivSpans
     end
 
     def raised(tp)
+      return if ::Thread.current[:viv_muted]
+
       e = tp.raised_exception
       message = TO_S.bind_call(e).to_s.b[0, 512]
       Mark.put("viv://raise/#{escape(e.class.name || "Exception")}?message=#{escape(message)}&file=#{escape(tp.path)}&line=#{tp.lineno}")
@@ -372,7 +377,7 @@ module VivSpans
       report(label, name) if marked
     end
 
-    # No error of ours may be raised: it would be recorded.
+    # Asked first, because an error of ours would be recorded as one of the program's.
     def defined_in?(side, name)
       ask(side, :method_defined?, name) || ask(side, :private_method_defined?, name)
     end
@@ -425,9 +430,14 @@ module VivSpans
         else # what is made of a block has its hooks itself
           [SAME_ISEQ && iseq.object_id, method.owner, method.original_name, method.source_location]
         end
-      @targets[key] ||= Target.new(key, iseq, method)
+      @targets[key] ||= begin
+        ::Thread.current[:viv_muted] = true
+        Target.new(key, iseq, method)
+      end
     rescue ::ArgumentError # not of instructions that can be traced
       nil
+    ensure
+      ::Thread.current[:viv_muted] = nil
     end
 
     def trace(method, side, name, full)
@@ -445,7 +455,7 @@ module VivSpans
     def written_again(method, side, name)
       owner = method.owner
       accessor = method.source_location ||
-                 [::Struct, defined?(::Data) && ::Data].any? { |c| c && ::Class === owner && owner < c } && name != :initialize ||
+                 (RECORDS.any? { |c| ::Class === owner && owner < c } && name != :initialize) ||
                  method.arity < -1 # a Symbol's block
       return unless accessor && !owner.frozen? && owner.equal?(side) && @hooked && (method.arity < -1 || method.arity.between?(0, 1)) && name.match?(/\A[[:alpha:]_][[:alnum:]_]*[=?!]?\z/)
 
