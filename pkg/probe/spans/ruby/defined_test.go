@@ -313,6 +313,43 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
+// TestCore: a program runs as ever with all methods of Ruby's own classes listed,
+// which marking itself needs too.
+func TestCore(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "app.rb")
+	err := os.WriteFile(script, []byte(`
+		p "a".upcase, [1, 2].map(&:to_s), { a: 1 }.map { |k, v| v }, Thread.new { 3 }.value, 3.times.to_a, [3, 1].sort, :a.to_s
+		p loop { break 4 }, catch(:x) { throw :x, 2 }, lambda { |x| x }.arity, Fiber.new { 5 }.resume
+		def a = block_given?
+		p a { }, a, __method__.inspect, binding.local_variables, caller.size
+		module M; module_function; def z = 1; end
+		class C; private; def q = 1; end
+		p M.z, (C.new.q rescue 7), Comparable.instance_methods.size`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := exec.Command(rubyProgram(t), "-W0", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, want)
+	}
+	for _, class := range []string{"String", "Kernel", "Array", "Hash", "Thread", "Integer", "Symbol", "Module", "Class", "Object", "BasicObject",
+		"Enumerable", "Comparable", "Proc", "Method", "UnboundMethod", "TracePoint", "IO", "File", "Fiber", "Exception", "ObjectSpace"} {
+		r, err := newFiles([]string{class + "#*"}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(rubyProgram(t), "-W0", script)
+		cmd.Env = r.environ(os.Environ())
+		got, err := cmd.CombinedOutput()
+		if d := cmp.Diff(string(want), string(got)); err != nil || d != "" {
+			t.Errorf("%s: %v %s", class, err, d)
+		}
+		if err := r.remove(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestUnlisted: methods that are not listed run at their own speed: nothing is
 // watched that all calls would have to look at.
 func TestUnlisted(t *testing.T) {

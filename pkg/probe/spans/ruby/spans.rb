@@ -20,7 +20,18 @@ module VivSpans
   end
   TO_S = ::Exception.instance_method(:to_s)
   UNSAFE = /[%?&]/n
-  NOT_WRAPPED = %w[Kernel#eval Object#instance_eval BasicObject#instance_eval].freeze
+  # What depends on its caller, and what marking itself calls.
+  NOT_WRAPPED = %w[
+    Kernel#eval Object#instance_eval BasicObject#instance_eval Module#module_eval Module#class_eval
+    Kernel#binding Kernel#local_variables Kernel#block_given? Kernel#iterator? Kernel#__method__ Kernel#__callee__ Kernel#__dir__
+    Kernel#caller Kernel#caller_locations Kernel#lambda Kernel#proc Kernel#set_trace_func Kernel#class
+    Module#nesting Module#public Module#private Module#protected Module#module_function Module#ruby2_keywords Module#using Module#refine
+    Module#=== Module#name UnboundMethod#bind_call Integer#+ Integer#- Integer#to_s String#to_s String#b String#match? String#gsub String#[]
+    Symbol#== Thread#current Thread#[] Thread#[]= Thread#thread_variable_get Thread#thread_variable_set
+    Array#push Array#pop Array#size Array#rindex Array#first Array#[] Array#find Array#each
+    Hash#[] Hash#fetch Enumerable#find Enumerable#first Enumerable#each TracePoint#self TracePoint#callee_id TracePoint#event
+    Thread::Backtrace::Location#path Thread::Backtrace::Location#lineno
+  ].freeze
   FORKS = %w[Process#fork Process#_fork Process#daemon].freeze
   PREPEND = ::Module.instance_method(:prepend_features)
   NAMED_AT_ONCE = ::Module.private_method_defined?(:const_added) # Ruby 3.2
@@ -373,7 +384,8 @@ module VivSpans
                     side.singleton_class? && owner.singleton_class?
 
       marked = trace(method, side, name, full) ||
-               (written_again(method, side, name) ? trace(ask(side, :instance_method, name), side, name, full) : native && wrap(side, method, name, full))
+               written_again(method, side, name) && trace(ask(side, :instance_method, name), side, name, full) ||
+               native && wrap(side, method, name, full)
       report(label, name) if marked
     end
 
@@ -457,7 +469,9 @@ module VivSpans
       accessor = method.source_location ||
                  (RECORDS.any? { |c| ::Class === owner && owner < c } && name != :initialize) ||
                  method.arity < -1 # a Symbol's block
-      return unless accessor && !owner.frozen? && owner.equal?(side) && @hooked && (method.arity < -1 || method.arity.between?(0, 1)) && name.match?(/\A[[:alpha:]_][[:alnum:]_]*[=?!]?\z/)
+      return unless accessor && @hooked && owner.equal?(side) && !owner.frozen?
+      return unless method.arity < -1 || method.arity.between?(0, 1)
+      return unless name.match?(/\A[[:alpha:]_][[:alnum:]_]*[=?!]?\z/)
 
       hook(owner)
       visibility = %i[private protected].find { |v| ask(owner, :"#{v}_method_defined?", name) }
@@ -466,7 +480,8 @@ module VivSpans
       ::Thread.current[:viv_muted] = true
       ask(owner, :alias_method, :"viv #{name}", name)
       ask(owner, :private, :"viv #{name}")
-      ask(owner, :module_eval, "def #{name}(#{parameters}); __send__(:\"viv #{name}\", #{parameters}); end", *(method.source_location || [__FILE__, __LINE__]))
+      text = "def #{name}(#{parameters}); __send__(:\"viv #{name}\", #{parameters}); end"
+      ask(owner, :module_eval, text, *(method.source_location || [__FILE__, __LINE__]))
       ask(owner, visibility, name) if visibility
       true
     ensure
