@@ -24,7 +24,7 @@ module VivSpans
   NOT_WRAPPED = %w[
     Kernel#eval Object#instance_eval BasicObject#instance_eval Module#module_eval Module#class_eval
     Kernel#binding Kernel#local_variables Kernel#block_given? Kernel#iterator? Kernel#__method__ Kernel#__callee__ Kernel#__dir__
-    Kernel#caller Kernel#caller_locations Kernel#lambda Kernel#proc Kernel#set_trace_func Kernel#class
+    Kernel#caller Kernel#caller_locations Kernel#lambda Kernel#proc Kernel#set_trace_func Kernel#class Kernel#respond_to? Kernel#respond_to_missing?
     Module#nesting Module#public Module#private Module#protected Module#module_function Module#ruby2_keywords Module#using Module#refine
     Module#=== Module#name UnboundMethod#bind_call Integer#+ Integer#- Integer#to_s String#to_s String#b String#match? String#gsub String#[]
     Symbol#== Thread#current Thread#[] Thread#[]= Thread#thread_variable_get Thread#thread_variable_set
