@@ -71,12 +71,12 @@ const (
 type VivControl uint32
 
 const (
-	VivControlVIV_MARKER      VivControl = 27
-	VivControlVIV_FUNCTION    VivControl = 28
-	VivControlVIV_BLIND       VivControl = 29
-	VivControlVIV_LIBRARY     VivControl = 30
-	VivControlVIV_TLS_END     VivControl = 31
-	VivControlVIV_METHOD_JUMP VivControl = 32
+	VivControlVIV_MARKER      VivControl = 28
+	VivControlVIV_FUNCTION    VivControl = 29
+	VivControlVIV_BLIND       VivControl = 30
+	VivControlVIV_LIBRARY     VivControl = 31
+	VivControlVIV_TLS_END     VivControl = 32
+	VivControlVIV_METHOD_JUMP VivControl = 33
 )
 
 type VivCount struct {
@@ -173,13 +173,14 @@ const (
 	VivKindVIV_FILE_RENAME      VivKind = 18
 	VivKindVIV_FILE_UNLINK      VivKind = 19
 	VivKindVIV_FILE_CHMOD       VivKind = 20
-	VivKindVIV_FILE_GETDENTS    VivKind = 21
-	VivKindVIV_SSL_WRITE        VivKind = 22
-	VivKindVIV_ENV_CACCESS      VivKind = 23
-	VivKindVIV_SPAN_START       VivKind = 24
-	VivKindVIV_SPAN_STOP        VivKind = 25
-	VivKindVIV_SPAN_RAISE       VivKind = 26
-	VivKindVIV_KINDS            VivKind = 27
+	VivKindVIV_FILE_TRUNCATE    VivKind = 21
+	VivKindVIV_FILE_GETDENTS    VivKind = 22
+	VivKindVIV_SSL_WRITE        VivKind = 23
+	VivKindVIV_ENV_CACCESS      VivKind = 24
+	VivKindVIV_SPAN_START       VivKind = 25
+	VivKindVIV_SPAN_STOP        VivKind = 26
+	VivKindVIV_SPAN_RAISE       VivKind = 27
+	VivKindVIV_KINDS            VivKind = 28
 )
 
 type VivLibraryRecord struct {
@@ -354,6 +355,7 @@ const (
 	VivProgLsmBprmCredsFromFile = "lsm_bprm_creds_from_file"
 	VivProgLsmCapable           = "lsm_capable"
 	VivProgLsmFileOpen          = "lsm_file_open"
+	VivProgLsmFileTruncate      = "lsm_file_truncate"
 	VivProgLsmKernelReadFile    = "lsm_kernel_read_file"
 	VivProgLsmMmapFile          = "lsm_mmap_file"
 	VivProgLsmMoveMount         = "lsm_move_mount"
@@ -362,6 +364,7 @@ const (
 	VivProgLsmPathRename        = "lsm_path_rename"
 	VivProgLsmPathRmdir         = "lsm_path_rmdir"
 	VivProgLsmPathSymlink       = "lsm_path_symlink"
+	VivProgLsmPathTruncate      = "lsm_path_truncate"
 	VivProgLsmPathUnlink        = "lsm_path_unlink"
 	VivProgLsmPtraceAccessCheck = "lsm_ptrace_access_check"
 	VivProgLsmSbMount           = "lsm_sb_mount"
@@ -490,6 +493,7 @@ type VivProgramSpecs struct {
 	LsmBprmCredsFromFile *ebpf.ProgramSpec `ebpf:"lsm_bprm_creds_from_file"`
 	LsmCapable           *ebpf.ProgramSpec `ebpf:"lsm_capable"`
 	LsmFileOpen          *ebpf.ProgramSpec `ebpf:"lsm_file_open"`
+	LsmFileTruncate      *ebpf.ProgramSpec `ebpf:"lsm_file_truncate"`
 	LsmKernelReadFile    *ebpf.ProgramSpec `ebpf:"lsm_kernel_read_file"`
 	LsmMmapFile          *ebpf.ProgramSpec `ebpf:"lsm_mmap_file"`
 	LsmMoveMount         *ebpf.ProgramSpec `ebpf:"lsm_move_mount"`
@@ -498,6 +502,7 @@ type VivProgramSpecs struct {
 	LsmPathRename        *ebpf.ProgramSpec `ebpf:"lsm_path_rename"`
 	LsmPathRmdir         *ebpf.ProgramSpec `ebpf:"lsm_path_rmdir"`
 	LsmPathSymlink       *ebpf.ProgramSpec `ebpf:"lsm_path_symlink"`
+	LsmPathTruncate      *ebpf.ProgramSpec `ebpf:"lsm_path_truncate"`
 	LsmPathUnlink        *ebpf.ProgramSpec `ebpf:"lsm_path_unlink"`
 	LsmPtraceAccessCheck *ebpf.ProgramSpec `ebpf:"lsm_ptrace_access_check"`
 	LsmSbMount           *ebpf.ProgramSpec `ebpf:"lsm_sb_mount"`
@@ -721,6 +726,7 @@ type VivPrograms struct {
 	LsmBprmCredsFromFile *ebpf.Program `ebpf:"lsm_bprm_creds_from_file"`
 	LsmCapable           *ebpf.Program `ebpf:"lsm_capable"`
 	LsmFileOpen          *ebpf.Program `ebpf:"lsm_file_open"`
+	LsmFileTruncate      *ebpf.Program `ebpf:"lsm_file_truncate"`
 	LsmKernelReadFile    *ebpf.Program `ebpf:"lsm_kernel_read_file"`
 	LsmMmapFile          *ebpf.Program `ebpf:"lsm_mmap_file"`
 	LsmMoveMount         *ebpf.Program `ebpf:"lsm_move_mount"`
@@ -729,6 +735,7 @@ type VivPrograms struct {
 	LsmPathRename        *ebpf.Program `ebpf:"lsm_path_rename"`
 	LsmPathRmdir         *ebpf.Program `ebpf:"lsm_path_rmdir"`
 	LsmPathSymlink       *ebpf.Program `ebpf:"lsm_path_symlink"`
+	LsmPathTruncate      *ebpf.Program `ebpf:"lsm_path_truncate"`
 	LsmPathUnlink        *ebpf.Program `ebpf:"lsm_path_unlink"`
 	LsmPtraceAccessCheck *ebpf.Program `ebpf:"lsm_ptrace_access_check"`
 	LsmSbMount           *ebpf.Program `ebpf:"lsm_sb_mount"`
@@ -780,6 +787,7 @@ func (p *VivPrograms) Close() error {
 		p.LsmBprmCredsFromFile,
 		p.LsmCapable,
 		p.LsmFileOpen,
+		p.LsmFileTruncate,
 		p.LsmKernelReadFile,
 		p.LsmMmapFile,
 		p.LsmMoveMount,
@@ -788,6 +796,7 @@ func (p *VivPrograms) Close() error {
 		p.LsmPathRename,
 		p.LsmPathRmdir,
 		p.LsmPathSymlink,
+		p.LsmPathTruncate,
 		p.LsmPathUnlink,
 		p.LsmPtraceAccessCheck,
 		p.LsmSbMount,

@@ -117,4 +117,14 @@ LSM(path_chmod, VIV_FILE_CHMOD, true, const struct path *path, unsigned short mo
 	pend_path(p, 0, path->mnt, path->dentry);
 }
 
+LSM(path_truncate, VIV_FILE_TRUNCATE, true, const struct path *path)
+{
+	pend_path(p, 0, path->mnt, path->dentry);
+}
+
+LSM(file_truncate, VIV_FILE_TRUNCATE, true, struct file *file)
+{
+	pend_path(p, 0, file->f_path.mnt, file->f_path.dentry);
+}
+
 #endif

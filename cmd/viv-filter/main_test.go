@@ -234,6 +234,7 @@ func (p programs) leftOut(t *testing.T) {
 	w := stream.NewWriter(&in)
 	w.Session(&stream.Session{Version: stream.Version})
 	w.Event(&event.Event{Name: []byte("of_tomorrow")})
+	w.Event(&event.Event{Kind: &event.Kinds[event.FileTruncate]})
 	w.Event(&event.Event{Kind: &event.Kinds[event.ProcExit]})
 	w.End(&stream.End{})
 	if err := w.Flush(); err != nil {
@@ -241,7 +242,7 @@ func (p programs) leftOut(t *testing.T) {
 	}
 	s := &stage{args: []string{"viv-filter", "--to", "vivraw"}}
 	out := p.pipe(t, in.Bytes(), s)
-	if want := "viv-filter: events left out, because a vivarium capture cannot hold them: 1 of_tomorrow\n"; s.status != 3 || s.stderr != want {
+	if want := "viv-filter: events left out, because a vivarium capture cannot hold them: 1 file_truncate, 1 of_tomorrow\n"; s.status != 3 || s.stderr != want {
 		t.Errorf("exit status %d, want 3; stderr %q, want %q", s.status, s.stderr, want)
 	}
 	header, records, _ := bytes.Cut(out, []byte("\n"))

@@ -15,7 +15,7 @@ const doc = `Exports the spans and events of a viv stream as OTLP.
     viv-probe -p PID | viv-spans | viv-otlp http://localhost:4318
     viv-spans app.viv | viv-otlp -o app.otlp.jsonl
 
-The OTEL_EXPORTER_OTLP_* variables are honoured.`
+The OTEL_EXPORTER_OTLP_* variables, HTTP_PROXY, HTTPS_PROXY and NO_PROXY are honoured.`
 
 var flags struct {
 	Protocol string        `enum:"http/protobuf,http/json,grpc," default:"" placeholder:"NAME" help:"http/protobuf (the default), http/json or grpc."`

@@ -124,7 +124,8 @@ func TestPrivileges(t *testing.T) {
 }
 
 // TestUnseen: libraries of a process that cannot be looked into are said, with
-// the capabilities that it takes; what the kernel tells is recorded.
+// the capabilities that it takes, in the stream too, and the exit status is 3; what
+// the kernel tells is recorded.
 func TestUnseen(t *testing.T) {
 	needRoot(t)
 	d := t.TempDir()
@@ -165,8 +166,10 @@ func TestUnseen(t *testing.T) {
 			if got.status != 0 || got.stderr != "" {
 				t.Errorf("capabilities %s: status %d, %s", c.caps, got.status, got.stderr)
 			}
-		} else if got.status != 0 || len(said) != 2 || said[0][1] == said[1][1] || said[0][2] != c.missing || said[1][2] != c.missing {
+		} else if got.status != 3 || len(said) != 2 || said[0][1] == said[1][1] || said[0][2] != c.missing || said[1][2] != c.missing {
 			t.Errorf("capabilities %s: status %d, %s", c.caps, got.status, got.stderr)
+		} else if !strings.Contains(got.stdout, " are not seen: ") || !strings.Contains(got.stdout, "(missing: "+c.missing) {
+			t.Errorf("capabilities %s: the stream does not say what is missing", c.caps)
 		}
 	}
 }

@@ -93,11 +93,34 @@ func states(name string) string {
 	return all
 }
 
+// openDir is a folder in which every user may make files.
+func openDir(t *testing.T) string {
+	t.Helper()
+	d := t.TempDir()
+	for dir, mode := range map[string]os.FileMode{d: 0o777, filepath.Dir(d): 0o755} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
 // TestJobControl: in a terminal Ctrl-C and Ctrl-\ reach the command once, and
 // Ctrl-Z stops both it and viv-probe, until fg.
 func TestJobControl(t *testing.T) {
 	needRoot(t)
-	d := t.TempDir()
+	jobControl(t, "")
+}
+
+// TestJobControlOfUser: the same of a command that has no controlling terminal.
+func TestJobControlOfUser(t *testing.T) {
+	needRoot(t)
+	jobControl(t, "--user nobody ")
+}
+
+func jobControl(t *testing.T, options string) {
+	t.Helper()
+	d := openDir(t)
 	keys := program(t, "keys")
 	s := sitDown(t)
 	for i, c := range []struct {
@@ -112,7 +135,7 @@ func TestJobControl(t *testing.T) {
 		stream := filepath.Join(d, strconv.Itoa(i)+".viv")
 		want := "ready\n"
 		hasSaid := func() bool { b, _ := os.ReadFile(said); return string(b) == want }
-		s.press(raced + " -e proc_exec -o " + stream + " -- " + keys + " " + said + "; echo status$((" + strconv.Itoa(i) + "))=$?\n")
+		s.press(raced + " " + options + "-e proc_exec -o " + stream + " -- " + keys + " " + said + "; echo status$((" + strconv.Itoa(i) + "))=$?\n")
 		eventually(t, "the command runs", hasSaid)
 		for _, key := range c.press {
 			s.press(string(key))
@@ -138,6 +161,44 @@ func TestJobControl(t *testing.T) {
 			t.Errorf("%q: %+v", c.press, end)
 		}
 	}
+}
+
+// TestTerminalOfRoot: a command that runs as another user can put no input into
+// the terminal of the one who started it, in none of the ways to name it; one
+// that keeps its user keeps its terminal.
+func TestTerminalOfRoot(t *testing.T) {
+	needRoot(t)
+	d := openDir(t)
+	inject := program(t, "inject")
+	s := sitDown(t)
+	for options, want := range map[string]string{
+		"--user nobody": "end\n",
+		"--user root":   "controlling terminal\n",
+		"":              "controlling terminal\n",
+	} {
+		said := filepath.Join(d, "said"+strings.ReplaceAll(options, " ", ""))
+		s.press(viv + " " + options + " -e proc_exec -o " + said + ".viv -- " + inject + " " + said + "\n")
+		eventually(t, "the command ends", func() bool {
+			b, _ := os.ReadFile(said)
+			return strings.HasSuffix(string(b), "end\n")
+		})
+		if b, err := os.ReadFile(said); err != nil || !strings.Contains("\n"+string(b), "\n"+want) || want == "end\n" && string(b) != want {
+			t.Errorf("%s: %v\n%s", options, err, b)
+		}
+		s.press("\x15\n") // erases what was put in
+	}
+}
+
+// TestTerminalInputOfUser: a command that runs as another user reads from the
+// terminal and writes to it.
+func TestTerminalInputOfUser(t *testing.T) {
+	needRoot(t)
+	d := openDir(t)
+	s := sitDown(t)
+	s.press(viv + " --user nobody -e proc_exec -o " + d + "/f.viv -- sh -c 'read x; echo \"<$(id -un) $x>\"'\n")
+	s.press("typed\n")
+	s.waitFor("<nobody typed>")
+	s.press("exit\n")
 }
 
 // TestTerminalInput: the command reads from the terminal.

@@ -27,6 +27,7 @@ const (
 	FileRename
 	FileUnlink
 	FileChmod
+	FileTruncate
 	FileGetdents
 	SSLWrite
 	EnvCaccess

@@ -12,7 +12,7 @@ func derived(ev *Event) string {
 	var b []byte
 	for i, f := range ev.Kind.Fields {
 		if v := ev.Fields[i]; v.Type != None {
-			b = appendValue(append(append(b, ' '), f.Name+"="...), v)
+			b = appendValue(append(append(b, ' '), f.Name+"="...), ev, v)
 		}
 	}
 	if ev.Truncated {

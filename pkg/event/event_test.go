@@ -149,6 +149,9 @@ func TestTextLive(t *testing.T) {
 		{with(Dlopen, "path", "libz.so"), `"libz.so"`},
 		{with(SockConnect, "family", 2, "addr", "127.0.0.1", "port", 80), `127.0.0.1:80 (AF_INET)`},
 		{with(SockConnect, "family", 10, "addr", "::1", "port", 443), `[0:0:0:0:0:0:0:1]:443 (AF_INET6)`},
+		{with(SockConnect, "family", 10, "addr", "::ffff:10.1.2.3", "port", 443), `[::ffff:10.1.2.3]:443 (AF_INET6)`},
+		{with(SockConnect, "family", 10, "addr", "::ffff:a01:203", "port", 443), `[::ffff:10.1.2.3]:443 (AF_INET6)`},
+		{with(SockConnect, "family", 10, "addr", "::10.1.2.3", "port", 443), `[0:0:0:0:0:0:a01:203]:443 (AF_INET6)`},
 		{with(SockConnect, "family", 10, "addr", "fe80::1%eth0", "port", 443), `[fe80::1%eth0]:443 (AF_INET6)`},
 		{with(SockConnect, "family", 10, "addr", "no\x1baddress", "port", 443), `[no\eaddress]:443 (AF_INET6)`},
 		{with(SockConnect, "family", 2, "port", 80), `family=2(AF_INET) port=80`},
@@ -156,7 +159,7 @@ func TestTextLive(t *testing.T) {
 		{with(OddSocket, "family", 16, "socktype", 3, "protocol", 15), `family=16(AF_NETLINK) type=3(SOCK_RAW) protocol=15(UNKNOWN)`},
 		{with(OddSocket, "family", 2, "socktype", 5, "protocol", 132), `family=2(AF_INET) type=5(SOCK_SEQPACKET) protocol=132(IPPROTO_SCTP)`},
 		{with(DNSReq, "qname", "a.example", "qtype", "AAAA", "addr", "127.0.0.53"), `a.example qtype=AAAA addr=127.0.0.53`},
-		{with(DNSReq, "qname", " a  b\t \x1b[m\xff\u202e"), `a b\t \e[m\xFF\u{202E}`},
+		{with(DNSReq, "qname", " a  b\t \x1b[m\xff\u202e"), `\x20a \x20b\t \e[m\xFF\u{202E}`},
 		{with(DNSReq, "qtype", "NS"), `. qtype=NS`},
 		{with(ProcFork, "child_pid", 7, "child_tid", 8, "child_span_id", 0xabc), `child_pid=7 child_tid=8 child_span_id=0000000000000abc`},
 		{with(ProcExec, "path", "/bin/sh", "argv", []string{"sh", "", "#{x}"}, "argc", 3), `filename="/bin/sh" argv=["sh", "", "\#{x}"]`},
@@ -234,6 +237,9 @@ func FuzzQuote(f *testing.F) {
 		checkText(t, AppendQuote(nil, s))
 		checkText(t, AppendSafe(nil, s))
 		checkText(t, appendWord(nil, s))
+		for where := inQuotes; where <= inBrackets; where++ {
+			checkReadable(t, appendReadable(nil, s, where), where)
+		}
 		folded := appendFolded(nil, s)
 		checkText(t, folded)
 		if bytes.Contains(folded, []byte("  ")) {

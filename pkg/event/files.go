@@ -27,6 +27,10 @@ const (
 	FileChmodPath
 )
 const (
+	FileTruncatePath = iota
+	FileTruncateLength
+)
+const (
 	FileGetdentsFD = iota
 	FileGetdentsCount
 	FileGetdentsPath
@@ -56,6 +60,10 @@ var files = []Kind{
 		FileChmodMode: {"mode", Uint, Num0, "new mode bits", 0o644},
 		FileChmodPath: {"path", Text, Text0, "the file", "/srv/app/config.yml"},
 	}, text: textChmod},
+	{ID: FileTruncate, Name: "file_truncate", Label: "LSM", Doc: "A file was cut, or made longer, to a length.", Fields: []Field{
+		FileTruncatePath:   {"path", Text, Text0, "the file", "/srv/app/config.yml"},
+		FileTruncateLength: {"length", Int, Num0, "new length, bytes", 4096},
+	}, text: textTruncate},
 	{ID: FileGetdents, Name: "file_getdents", Label: "TP", Doc: "A directory was listed.", Fields: []Field{
 		FileGetdentsFD:    {"fd", Uint, Num0, "file descriptor", 3},
 		FileGetdentsCount: {"count", Uint, Num1, "size of the caller's buffer, bytes", 32768},
@@ -84,6 +92,11 @@ func textUnlink(b []byte, ev *Event) []byte {
 func textChmod(b []byte, ev *Event) []byte {
 	b = strconv.AppendUint(append(b, "mode=0o"...), ev.Fields[FileChmodMode].Num, 8)
 	return ev.quote(b, " path=", FileChmodPath)
+}
+
+func textTruncate(b []byte, ev *Event) []byte {
+	b = ev.quote(b, "path=", FileTruncatePath)
+	return strconv.AppendInt(append(b, " length="...), int64(ev.Fields[FileTruncateLength].Num), 10)
 }
 
 func textGetdents(b []byte, ev *Event) []byte {

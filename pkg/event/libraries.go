@@ -45,7 +45,7 @@ func textDlopen(b []byte, ev *Event) []byte { return ev.quote(b, "", DlopenPath)
 
 func textTLS(b []byte, ev *Event) []byte {
 	if s := ev.Fields[SSLWriteSummary].Text; len(s) > 0 {
-		return AppendSafe(b, s)
+		return ev.bare(b, s)
 	}
 	if ev.Fields[SSLWriteLen].Num == 0 {
 		return append(b, "data_len=0"...)
@@ -57,14 +57,14 @@ func textEnv(b []byte, ev *Event) []byte {
 	op, key := ev.Fields[EnvCaccessOp].Text, ev.Fields[EnvCaccessKey]
 	b = append(b, "op="...)
 	at := len(b)
-	b = foldRuns(AppendSafe(b, op), at)
+	b = foldRuns(ev.bare(b, op), at)
 	if n := len(b); n > at && b[n-1] == ' ' {
 		b = b[:n-1]
 	}
 	if key.Type == None {
 		return b
 	}
-	return AppendQuote(append(b, " key="...), key.Text)
+	return ev.quoted(append(b, " key="...), key.Text)
 }
 
 // keyMax is how much of a variable's name a record holds, bytes.

@@ -53,17 +53,23 @@ func textConnect(b []byte, ev *Event) []byte {
 	family, addr, port := ev.Fields[SockConnectFamily].Num, ev.Fields[SockConnectAddr].Text, ev.Fields[SockConnectPort].Num
 	switch {
 	case family == afInet && len(addr) > 0:
-		b = append(AppendSafe(b, addr), ':')
+		b = append(ev.bare(b, addr), ':')
 		b = strconv.AppendUint(b, port, 10)
 		return append(b, " (AF_INET)"...)
 	case family == afInet6 && len(addr) > 0:
 		b = append(b, '[')
 		if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
+			if a.Is4In6() && !ev.fromCapture() {
+				b = append(b, "::ffff:"...) // an IPv4 address has one spelling, also here
+				b = a.Unmap().AppendTo(b)
+				b = strconv.AppendUint(append(b, "]:"...), port, 10)
+				return append(b, " (AF_INET6)"...)
+			}
 			// The string lives no longer than the call, and spares an allocation per event.
 			g := a.As16()
 			b = appendGroups(b, g[:])
 		} else {
-			b = AppendSafe(b, addr)
+			b = ev.bare(b, addr)
 		}
 		b = strconv.AppendUint(append(b, "]:"...), port, 10)
 		return append(b, " (AF_INET6)"...)
@@ -110,7 +116,7 @@ func textSocket(b []byte, ev *Event) []byte {
 
 func textDNS(b []byte, ev *Event) []byte {
 	if name := ev.Fields[DNSReqQName].Text; len(name) > 0 {
-		return appendFolded(b, name)
+		return ev.folded(b, name)
 	}
 	return append(b, '.')
 }

@@ -43,7 +43,7 @@ func textFork(b []byte, ev *Event) []byte {
 
 func textExec(b []byte, ev *Event) []byte {
 	b = ev.quote(b, "filename=", ProcExecPath)
-	return appendList(append(b, " argv="...), ev.Fields[ProcExecArgv].List)
+	return ev.list(append(b, " argv="...), ev.Fields[ProcExecArgv].List)
 }
 
 func textExit(b []byte, ev *Event) []byte {

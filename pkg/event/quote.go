@@ -124,7 +124,7 @@ func appendWord(b, s []byte) []byte {
 	for _, c := range s {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
 			c == '_' || c == '-' || c == '.' || c == ':' || c == ',' || c == '/' || c == '+' || c == '%') {
-			return AppendQuote(b, s)
+			return appendQuoted(b, s)
 		}
 	}
 	if len(s) == 0 {

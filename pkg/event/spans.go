@@ -40,20 +40,20 @@ var spans = []Kind{
 }
 
 func textSpan(b []byte, ev *Event) []byte {
-	return AppendPlace(AppendSafe(b, ev.Fields[SpanName].Text), ev.Fields[SpanFile].Text, int64(ev.Fields[SpanLine].Num))
+	return AppendPlace(ev.bare(b, ev.Fields[SpanName].Text), ev.Fields[SpanFile].Text, int64(ev.Fields[SpanLine].Num), ev.bare)
 }
 
 func textRaise(b []byte, ev *Event) []byte {
 	b = append(b, "error="...)
 	if class := ev.Fields[SpanRaiseError].Text; len(class) > 0 {
-		b = AppendSafe(b, class)
+		b = ev.bare(b, class)
 	} else {
 		b = append(b, '?')
 	}
 	if len(ev.Fields[SpanRaiseMessage].Text) > 0 {
 		b = ev.quote(b, " message=", SpanRaiseMessage)
 	}
-	return AppendPlace(b, ev.Fields[SpanRaiseFile].Text, int64(ev.Fields[SpanRaiseLine].Num))
+	return AppendPlace(b, ev.Fields[SpanRaiseFile].Text, int64(ev.Fields[SpanRaiseLine].Num), ev.bare)
 }
 
 // A record's text 0 is the class, a NUL and the message.
@@ -68,11 +68,11 @@ func deriveRaise(ev *Event, raw *Raw) {
 
 // AppendPlace appends ` at=FILE:LINE`, FILE being the file's last part, and
 // nothing without a file; a line of 0 or less is not shown.
-func AppendPlace(b, file []byte, line int64) []byte {
+func AppendPlace(b, file []byte, line int64, appendName func(b, name []byte) []byte) []byte {
 	if len(file) == 0 {
 		return b
 	}
-	b = AppendSafe(append(b, " at="...), Basename(file))
+	b = appendName(append(b, " at="...), Basename(file))
 	if line > 0 {
 		b = strconv.AppendInt(append(b, ':'), line, 10)
 	}

@@ -22,7 +22,7 @@ func AppendText(b []byte, ev *Event) []byte {
 			if x.show != nil {
 				b = x.show(b, v)
 			} else {
-				b = appendValue(b, v)
+				b = appendValue(b, ev, v)
 			}
 		}
 	}
@@ -60,7 +60,8 @@ func appendKey(b []byte, at int, name string) []byte {
 	return append(b, name...)
 }
 
-func appendValue(b []byte, v Value) []byte {
+// appendValue appends a field that vivarium does not have.
+func appendValue(b []byte, ev *Event, v Value) []byte {
 	switch v.Type {
 	case Uint:
 		return strconv.AppendUint(b, v.Num, 10)
@@ -71,23 +72,23 @@ func appendValue(b []byte, v Value) []byte {
 	case Text:
 		return appendWord(b, v.Text)
 	case List:
-		return appendList(b, v.List)
+		return ev.list(b, v.List)
 	}
 	return b
 }
 
-func appendList(b []byte, list [][]byte) []byte {
+func (ev *Event) list(b []byte, list [][]byte) []byte {
 	b = append(b, '[')
 	for i, s := range list {
 		if i > 0 {
 			b = append(b, ", "...)
 		}
-		b = AppendQuote(b, s)
+		b = ev.quoted(b, s)
 	}
 	return append(b, ']')
 }
 
-func showQuoted(b []byte, v Value) []byte { return AppendQuote(b, v.Text) }
+func showQuoted(b []byte, v Value) []byte { return appendQuoted(b, v.Text) }
 
 func showSpanID(b []byte, v Value) []byte {
 	for i := 60; i >= 0; i -= 4 {
@@ -96,10 +97,37 @@ func showSpanID(b []byte, v Value) []byte {
 	return b
 }
 
-// What the texts of the kinds are made of: a key and a field.
+// What the texts of the kinds are made of. Those of a capture's events are escaped
+// as vivarium does.
+
+func (ev *Event) fromCapture() bool { return len(ev.Origin) > 0 }
+
+func (ev *Event) quoted(b, s []byte) []byte {
+	if ev.fromCapture() {
+		return AppendQuote(b, s)
+	}
+	return appendQuoted(b, s)
+}
+
+func (ev *Event) bare(b, s []byte) []byte {
+	if ev.fromCapture() {
+		return AppendSafe(b, s)
+	}
+	return appendReadable(b, s, inLine)
+}
+
+// folded is bare with each run of blanks made one, and none at the ends.
+func (ev *Event) folded(b, s []byte) []byte {
+	if !ev.fromCapture() {
+		return appendReadable(b, s, inLine)
+	}
+	return appendFolded(b, s)
+}
+
+// A key and a field:
 
 func (ev *Event) quote(b []byte, key string, field int) []byte {
-	return AppendQuote(append(b, key...), ev.Fields[field].Text)
+	return ev.quoted(append(b, key...), ev.Fields[field].Text)
 }
 
 func (ev *Event) dec(b []byte, key string, field int) []byte {

@@ -1,14 +1,4 @@
-// Package filter thins a stream: it decides which events of it are shown,
-// which spans they are shown in, and copies the rest untouched.
 package filter
-
-import (
-	"bytes"
-	"regexp"
-	"regexp/syntax"
-
-	"vivarium/pkg/event"
-)
 
 // NoSpan is the name that an event outside every method is filtered by.
 const NoSpan = "<no-span>"
@@ -49,50 +39,6 @@ type Numbers map[int64]struct{}
 
 func (n Numbers) has(v uint32) bool { _, ok := n[int64(v)]; return ok }
 
-// Pattern is a text to look for, or a regular expression.
-type Pattern struct {
-	literal []byte
-	match   func([]byte) bool // nil: literal
-}
-
-// Literal matches what contains s.
-func Literal(s string) Pattern { return Pattern{literal: []byte(s)} }
-
-// Expression compiles a regular expression (RE2). One that is nothing but a
-// text is searched for as one, which is much faster.
-func Expression(s string) (Pattern, error) {
-	// Not by LiteralPrefix: that one says of ^x as well that x is all of it.
-	if p, err := syntax.Parse(s, syntax.Perl); err == nil && p.Op == syntax.OpLiteral && p.Flags&syntax.FoldCase == 0 {
-		return Literal(string(p.Rune)), nil
-	}
-	re, err := regexp.Compile(s)
-	if err != nil {
-		return Pattern{}, err
-	}
-	return Pattern{match: re.Match}, nil
-}
-
-// Match says whether b holds what the pattern describes.
-func (p Pattern) Match(b []byte) bool {
-	if p.match != nil {
-		return p.match(b)
-	}
-	return bytes.Contains(b, p.literal)
-}
-
-// Patterns match what one of them matches.
-type Patterns []Pattern
-
-// Match says whether one of the patterns matches b.
-func (ps Patterns) Match(b []byte) bool {
-	for _, p := range ps {
-		if p.Match(b) {
-			return true
-		}
-	}
-	return false
-}
-
 // spanRule says whether anything depends on the span around an event.
 func (r *Rules) spanRule() bool { return len(r.SpanNames) > 0 || len(r.Spans) > 0 }
 
@@ -123,43 +69,4 @@ func (r *Rules) patterns(name []byte) Patterns {
 		return p
 	}
 	return r.Payloads
-}
-
-// defaultPath keeps the opens that a reviewer looks at: by their text, in which
-// the path is quoted. It is \A"?/(?:home|root|etc|proc)(?:/|"|\z), by hand
-// because it is tested on most events of most streams.
-func defaultPath(text []byte) bool {
-	text = bytes.TrimPrefix(text, []byte{'"'})
-	if len(text) == 0 || text[0] != '/' {
-		return false
-	}
-	dir := text[1:]
-	if end := bytes.IndexAny(dir, `/"`); end >= 0 {
-		dir = dir[:end]
-	}
-	switch string(dir) {
-	case "home", "root", "etc", "proc":
-		return true
-	}
-	return false
-}
-
-// Default is vivarium's default filter: what matters for a security review.
-func Default() *Rules {
-	of := func(ids ...event.ID) Names {
-		n := make(Names, len(ids))
-		for _, id := range ids {
-			n[event.Kinds[id].Name] = struct{}{}
-		}
-		return n
-	}
-	return &Rules{
-		Include: of(event.ProcFork, event.ProcExec, event.SpanStart, event.SpanStop,
-			event.PathOpen, event.SockConnect, event.DNSReq, event.OddSocket, event.SSLWrite,
-			event.Dlopen, event.MmapExec, event.TaskKill, event.SetidChange,
-			event.CapableCheck, event.BprmCreds),
-		Payload: map[string]Patterns{
-			event.Kinds[event.PathOpen].Name: {{match: defaultPath}},
-		},
-	}
 }

@@ -60,6 +60,18 @@ func TestTargets(t *testing.T) {
 		{"http://[fe80::1%25eth0]/a@b", "http://[fe80::1%25eth0]/a@b"},
 		{"/a?x=ASIA0123456789ABCDEF", "/a?x=***"},
 		{"/a?x=AIza0123456789abcdefghijABCDEFGHIJ01234", "/a?x=***"},
+		{"/services/T0000/B0000/hunter2", "/services/***"},
+		{"/services/list", "/services/list"},
+		{"/api/webhooks/123/hunter2?wait=true", "/api/webhooks/123/***?wait=true"},
+		{"/webhookb2/a@b/IncomingWebhook/hunter2/c", "/webhookb2/***"},
+		{"/bot123456:hunter2/sendMessage?chat_id=1", "/bot123456:***/sendMessage?chat_id=1"},
+		{"/botany/a:b", "/botany/a:b"},
+		{"/hooks/catch/1/hunter2/", "/hooks/catch/1/***"},
+		{"/repos/a/b/hooks/42", "/repos/a/b/hooks/42"},
+		{"/a?key=5&code=7", "/a?key=5&code=7"},
+		{"/a?key=hunter2&sort_key=name", "/a?key=***&sort_key=name"},
+		{"https://hunter2hunter22@host/", "https://***@host/"},
+		{"ssh://hunter2hunter22@host/", "ssh://hunter2hunter22@host/"},
 		{"/hooks/ghp_0123456789abcdefghijABCDEFGHIJ012345/x", "/hooks/***/x"},
 	} {
 		if got := string(AppendTarget(nil, []byte(c.in))); got != c.want {
@@ -104,7 +116,7 @@ func TestArgs(t *testing.T) {
 		{"wget|--password=hunter2|--user=me", "wget|--password=***|--user=me"},
 		{"mysql|-phunter2|-u|me|db", "mysql|-p***|-u|me|db"},
 		{"mysql|-p|db", "mysql|-p|db"},
-		{"sshpass|-p|hunter2|ssh|host|-p|22", "sshpass|-p|***|ssh|host|-p|***"},
+		{"sshpass|-p|hunter2|ssh|host|-p|22", "sshpass|-p|***|ssh|host|-p|22"},
 		{"mkdir|-p|a/b", "mkdir|-p|a/b"},
 		{"redis-cli|-a|hunter2|get|x", "redis-cli|-a|***|get|x"},
 		{"smbclient|-U|me%hunter2|//host/x", "smbclient|-U|me%***|//host/x"},
@@ -140,9 +152,9 @@ func TestArgs(t *testing.T) {
 		{"python3|-c|x({'password': 'hunter2'})", "python3|-c|x({'password': '***'})"},
 		{"sh|-c|cd /x; mysql -uroot -phunter2 db | wc -p80", "sh|-c|cd /x; mysql -uroot -p*** db | wc -p80"},
 		{"sh|-c|mysql -p'hunter2' db", "sh|-c|mysql -p'***' db"},
-		{"sh|-c|curl -su me:hunter2 https://host/", "sh|-c|curl -su *** https://host/"},
-		{"sh|-c|/usr/bin/curl -u 'me:hunter2' u", "sh|-c|/usr/bin/curl -u '***' u"},
-		{"sh|-c|curl -u me:$PASS u; cp -u a b", "sh|-c|curl -u *** u; cp -u a b"},
+		{"sh|-c|curl -su me:hunter2 https://host/", "sh|-c|curl -su me:*** https://host/"},
+		{"sh|-c|/usr/bin/curl -u 'me:hunter2' u", "sh|-c|/usr/bin/curl -u 'me:***' u"},
+		{"sh|-c|curl -u me:$PASS u; cp -u a b", "sh|-c|curl -u me:*** u; cp -u a b"},
 		{"sh|-c|redis-cli -a hunter2 get x && cp -a b c", "sh|-c|redis-cli -a *** get x && cp -a b c"},
 		{"mysql|-e|ALTER USER me IDENTIFIED BY 'hunter2'", "mysql|-e|ALTER USER me IDENTIFIED BY '***'"},
 		{"psql|-c|ALTER USER me PASSWORD 'hunter2'", "psql|-c|ALTER USER me PASSWORD '***'"},
@@ -196,16 +208,49 @@ func TestArgsLeavesBytes(t *testing.T) {
 func FuzzMask(f *testing.F) {
 	f.Add("curl|-H|Authorization: Bearer hunter2|https://me:hunter2@host/?token=hunter2")
 	f.Add("x|--password|hunter2|a=b&c=%3F%3d")
+	f.Add("sh|-c|echo x | sudo -S mysql -p'a' \"b\\\"c\" && curl -u a:b https://c:d@e/?f=g")
+	f.Add("sudo|-u|a|docker|exec|-it|b|sh|-c|redis-cli -a '{\"key\": \"c\"}'")
+	f.Add("htpasswd|-nb|a|b|vault|kv|put|c|d=e|-----BEGIN PRIVATE KEY-----f-----END")
 	f.Fuzz(func(t *testing.T, s string) {
 		argv := bytes.Split([]byte(s), []byte("|"))
+		before := bytes.Split([]byte(s), []byte("|"))
 		Args(argv)
-		for _, a := range argv {
+		for i, a := range argv {
+			masked(t, before[i], a)
 			AppendTarget(nil, a)
+			masked(t, before[i], AppendTarget(nil, before[i]))
 		}
 		if n := strings.Count(s, "|") + 1; len(argv) != n {
 			t.Errorf("%d arguments became %d", n, len(argv))
 		}
 	})
+}
+
+// masked checks that a masked text is the text with Hidden in place of parts of it.
+func masked(t *testing.T, text, got []byte) {
+	t.Helper()
+	if bytes.IndexByte(text, '*') >= 0 {
+		return // which cannot be told from Hidden
+	}
+	rest := text
+	for i, part := range bytes.Split(got, []byte(Hidden)) {
+		n := bytes.Index(rest, part)
+		if n < 0 || i == 0 && n > 0 {
+			t.Errorf("%q became %q", text, got)
+			return
+		}
+		rest = rest[n+len(part):]
+	}
+}
+
+func BenchmarkShell(b *testing.B) {
+	in := bytes.Split([]byte("sh|-c|cd /x && test -f y || mysql -uroot -phunter2 db | grep 'a b' > out"), []byte("|"))
+	argv := make([][]byte, len(in))
+	b.ReportAllocs()
+	for b.Loop() {
+		copy(argv, in)
+		Args(argv)
+	}
 }
 
 func BenchmarkArgs(b *testing.B) {

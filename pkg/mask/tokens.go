@@ -1,49 +1,120 @@
 package mask
 
-// shapes are how some kinds of token begin; at least this many letters, digits,
-// - and _ follow.
-var shapes = []struct {
+import "bytes"
+
+// tokens are how some kinds of token begin; at least this many letters, digits,
+// - and _ follow, and points where dots says so.
+var tokens = []struct {
 	prefix string
 	follow int
+	dots   bool
 }{
-	{"ghp_", 20}, {"gho_", 20}, {"ghu_", 20}, {"ghs_", 20}, {"ghr_", 20}, {"github_pat_", 20}, {"glpat-", 16},
-	{"xoxb-", 16}, {"xoxp-", 16}, {"xoxa-", 16}, {"xapp-", 16}, {"sk_live_", 16}, {"rk_live_", 16}, {"sk-", 32},
-	{"npm_", 32}, {"pypi-", 32}, {"hvs.", 20}, {"hvb.", 20}, {"eyJ", 32}, {"AKIA", 16}, {"ASIA", 16}, {"ya29.", 20},
-	{"AIza", 35}, {"xoxs-", 16}, {"xoxr-", 16}, {"xoxe-", 16}, {"sk_test_", 16}, {"rk_test_", 16}, {"whsec_", 24}, {"SG.", 22},
-	{"hf_", 30}, {"glptt-", 20}, {"glrt-", 20}, {"gldt-", 20}, {"dop_v1_", 32}, {"shpat_", 32}, {"dckr_pat_", 20},
+	// GitHub, GitLab, Bitbucket and Atlassian
+	{"ghp_", 20, false}, {"gho_", 20, false}, {"ghu_", 20, false}, {"ghs_", 20, false}, {"ghr_", 20, false}, {"github_pat_", 20, false},
+	{"glpat-", 16, true}, {"glptt-", 20, false}, {"glrt-", 20, true}, {"gldt-", 20, false}, {"glsoat-", 20, false}, {"glft-", 20, false},
+	{"glimt-", 20, false}, {"glagent-", 20, false}, {"glcbt-", 16, false}, {"gloas-", 20, false}, {"ATBB", 28, false}, {"ATATT3x", 20, false}, {"ATCTT3x", 20, false},
+	// chats
+	{"xoxb-", 16, false}, {"xoxp-", 16, false}, {"xoxa-", 16, false}, {"xoxs-", 16, false}, {"xoxr-", 16, false}, {"xoxe-", 16, false},
+	{"xoxe.xoxp-", 16, false}, {"xoxe.xoxb-", 16, false}, {"xoxc-", 16, false}, {"xoxd-", 16, false}, {"xapp-", 16, false},
+	// payments and shops
+	{"sk_live_", 16, false}, {"sk_test_", 16, false}, {"rk_live_", 16, false}, {"rk_test_", 16, false}, {"whsec_", 24, false},
+	{"sq0atp-", 20, false}, {"sq0csp-", 20, false}, {"shpat_", 32, false}, {"shpss_", 32, false}, {"shpca_", 32, false}, {"shppa_", 32, false},
+	// models
+	{"sk-", 32, false}, {"sk-ant-", 20, false}, {"sk-proj-", 20, false}, {"sk-or-", 20, false}, {"hf_", 30, false}, {"gsk_", 40, false},
+	{"r8_", 32, false}, {"xai-", 40, false}, {"pplx-", 40, false}, {"tvly-", 20, false},
+	// clouds
+	{"AKIA", 16, false}, {"ASIA", 16, false}, {"LTAI", 16, false}, {"AIza", 35, false}, {"ya29.", 20, true}, {"GOCSPX-", 20, false},
+	{"dop_v1_", 32, false}, {"doo_v1_", 32, false}, {"dor_v1_", 32, false}, {"hvs.", 20, false}, {"hvb.", 20, false}, {"hvr.", 20, false},
+	{"dapi", 32, false}, {"FlyV1", 20, false}, {"fm1r_", 20, false}, {"fm2_", 20, false}, {"fo1_", 20, false}, {"nfp_", 30, false}, {"sbp_", 32, false}, {"sb_secret_", 20, false},
+	{"pul-", 40, false}, {"tskey-", 16, false}, {"rnd_", 28, false}, {"HRKU-", 30, false}, {"v1.0-", 32, false}, {"pscale_tkn_", 20, false}, {"pscale_pw_", 20, false},
+	// packages
+	{"npm_", 32, false}, {"pypi-", 32, false}, {"rubygems_", 32, false}, {"dckr_pat_", 20, false}, {"dckr_oat_", 20, false}, {"oy2", 43, false}, {"cio", 32, false},
+	// others
+	{"SWMTKN-1-", 40, false}, {"K10", 64, true},
+	{"eyJ", 24, true}, {"SG.", 22, true}, {"sntrys_", 32, false}, {"sntryu_", 32, false}, {"glsa_", 30, false}, {"glc_", 32, false},
+	{"lin_api_", 30, false}, {"figd_", 30, false}, {"ntn_", 30, false}, {"PMAK-", 32, false}, {"phx_", 32, false}, {"NRAK-", 27, false},
+	{"ops_eyJ", 20, false}, {"AGE-SECRET-KEY-1", 40, false}, {"key-", 32, false}, {"CFPAT-", 30, false}, {"pat-na1-", 32, false}, {"xkeysib-", 32, false},
 }
 
-// appendShaped appends text without what has a token's shape.
-func appendShaped(b, text []byte) []byte {
-	for i := 0; i < len(text); {
-		n := 0
-		if i == 0 || !wordByte(text[i-1]) {
-			n = shaped(text[i:])
-		}
-		if n > 0 {
-			b = append(b, Hidden...)
-			i += n
-			continue
-		}
-		b = append(b, text[i])
-		i++
+// tokenSet finds them by their first byte.
+var tokenSet = func() (s [256][]int) {
+	for i, t := range tokens {
+		s[t.prefix[0]] = append(s[t.prefix[0]], i)
 	}
-	return b
-}
+	return s
+}()
 
-// shaped is the length of the token that text begins with, or 0.
-func shaped(text []byte) int {
-	for _, s := range shapes {
-		if len(text) < len(s.prefix)+s.follow || string(text[:len(s.prefix)]) != s.prefix {
+// token is the length of the token that text begins with, or 0.
+func token(text []byte) int {
+	for _, i := range tokenSet[text[0]] {
+		t := &tokens[i]
+		if len(text) < len(t.prefix)+t.follow || string(text[:len(t.prefix)]) != t.prefix {
 			continue
 		}
-		n := len(s.prefix)
-		for n < len(text) && (wordByte(text[n]) || text[n] == '.' && (s.prefix == "eyJ" || s.prefix == "SG.")) {
+		n, digits := len(t.prefix), 0
+		for n < len(text) && (wordByte(text[n]) || t.dots && text[n] == '.') {
+			if '0' <= text[n] && text[n] <= '9' {
+				digits++
+			}
 			n++
+			if n == 256 && digits == 0 {
+				return 0
+			}
 		}
-		if n >= len(s.prefix)+s.follow {
+		if n >= len(t.prefix)+t.follow && digits > 0 {
 			return n
 		}
 	}
-	return 0
+	return botToken(text)
+}
+
+// botToken is the length of a token of a Telegram bot that text begins with: a
+// number, a colon, and 30 letters or more.
+func botToken(text []byte) int {
+	n := 0
+	for n < len(text) && n < 13 && '0' <= text[n] && text[n] <= '9' {
+		n++
+	}
+	if n < 6 || n == len(text) || text[n] != ':' {
+		return 0
+	}
+	begin := n + 1
+	for n = begin; n < len(text) && wordByte(text[n]); {
+		n++
+	}
+	if n-begin < 30 {
+		return 0
+	}
+	return n
+}
+
+// privateKey is where the key begins in text that begins with a private key in
+// PEM, and where it ends; or 0.
+func privateKey(text []byte) (from, to int) {
+	line := text[:min(len(text), 80)]
+	i := bytes.Index(line, []byte("PRIVATE KEY"))
+	if i < 0 || !bytes.HasPrefix(line, []byte("-----BEGIN ")) {
+		return 0, 0
+	}
+	dashes := bytes.Index(line[i:], []byte("-----"))
+	if dashes < 0 {
+		return 0, 0
+	}
+	from = i + dashes + 5
+	if n := bytes.Index(text[from:], []byte("-----END")); n >= 0 {
+		return from, from + n
+	}
+	return from, len(text)
+}
+
+// findTokens hides what has a token's shape.
+func (m *masker) findTokens(b []byte, i, end int) {
+	for start := i; i < end; i++ {
+		if wordByte(b[i]) && (i == start || !wordByte(b[i-1])) {
+			if n := token(b[i:end]); n > 0 {
+				m.hide(i, i+n)
+				i += n - 1
+			}
+		}
+	}
 }

@@ -5,148 +5,196 @@ import (
 	"strings"
 )
 
-// tools are options (or words, without a -) by which well-known programs take a
-// secret, in the same argument or in the next. A user:password keeps its user.
-var tools = map[string][]string{
-	"curl":          {"-u", "-U", "--user", "--proxy-user", "-b", "--pass", "--proxy-pass", "-E", "--cert"},
-	"mysql":         {"-p"},
-	"mysqldump":     {"-p"},
-	"mysqladmin":    {"-p"},
-	"mysqlimport":   {"-p"},
-	"mysqlshow":     {"-p"},
-	"mysqlcheck":    {"-p"},
-	"mariadb":       {"-p"},
-	"mariadb-dump":  {"-p"},
-	"mariadb-admin": {"-p"},
-	"sshpass":       {"-p"},
-	"docker":        {"-p"},
-	"podman":        {"-p"},
-	"buildah":       {"-p"},
-	"skopeo":        {"-p"},
-	"nerdctl":       {"-p"},
-	"helm":          {"-p"},
-	"oc":            {"-p"},
-	"az":            {"-p"},
-	"redis-cli":     {"-a", "--pass"},
-	"ldapsearch":    {"-w"},
-	"ldapmodify":    {"-w"},
-	"ldapadd":       {"-w"},
-	"ldapdelete":    {"-w"},
-	"ldapwhoami":    {"-w"},
-	"ldappasswd":    {"-w", "-s", "-a"},
-	"mosquitto_pub": {"-P"},
-	"mosquitto_sub": {"-P"},
-	"smbclient":     {"-U"},
-	"rpcclient":     {"-U"},
-	"lftp":          {"-u"},
-	"7z":            {"-p"},
-	"7za":           {"-p"},
-	"7zz":           {"-p"},
-	"rar":           {"-hp", "-p"},
-	"unrar":         {"-p"},
-	"zip":           {"-P"},
-	"unzip":         {"-P"},
-	"plink":         {"-pw"},
-	"pscp":          {"-pw"},
-	"mongo":         {"-p"},
-	"mongosh":       {"-p"},
-	"mongodump":     {"-p"},
-	"mongorestore":  {"-p"},
-	"mongoexport":   {"-p"},
-	"mongoimport":   {"-p"},
-	"cqlsh":         {"-p"},
-	"sqlcmd":        {"-P"},
-	"bcp":           {"-P"},
-	"tsql":          {"-P"},
-	"ipmitool":      {"-P"},
-	"snmpget":       {"-A", "-X", "-c"},
-	"snmpset":       {"-A", "-X", "-c"},
-	"snmpwalk":      {"-A", "-X", "-c"},
-	"ssh-keygen":    {"-N", "-P"},
-	"useradd":       {"-p"},
-	"usermod":       {"-p"},
-	"gpg":           {"--passphrase"},
-	"http":          {"-a"},
-	"https":         {"-a"},
-	"wget":          {"--user"},
-	"xfreerdp":      {"/p:"},
-	"openssl":       {"-k", "-K"},
-	"nmcli":         {"password", "psk", "wifi-sec.psk", "802-11-wireless-security.psk"},
-	"aws":           {"aws_secret_access_key", "aws_session_token"},
-	"pdftk":         {"user_pw", "owner_pw", "input_pw"},
+// A form is how the value of an option or an operand holds a secret.
+type form int
+
+const (
+	shown       form = iota // it holds none, but for what any text may hold
+	whole                   // all of it is one
+	attached                // all of it, and only in the option's own word: alone the option asks for it
+	userColon               // USER:PASSWORD
+	userPercent             // USER%PASSWORD
+	userComma               // USER,PASSWORD
+	userSlash               // USER/PASSWORD@DATABASE
+	certColon               // FILE:PASSWORD
+	lastColon               // ALGORITHM:NAME:KEY
+	hostLogin               // DOMAIN/USER:PASSWORD@HOST
+	wholeOrPair             // all of it is one, or NAME=VALUE, where the name decides
+	pair                    // NAME=SECRET, whatever the name
+	cookie                  // NAME=SECRET, or a file
+	formData                // NAME=VALUE&NAME=VALUE, or a text
+	script                  // a command line
+	bare                    // a URL that may have no scheme
+	named                   // NAME SECRET, in two words
+	double                  // SECRET SECRET, in two words
+)
+
+// A tool is what is known of a program: by which options and operands it takes
+// a secret, or how it starts another program.
+type tool struct {
+	names string // separated by commas; with the subcommand, or an option that has one's role
+
+	options  map[form]string // separated by blanks
+	operands string          // a letter each (see operandForms), the last one again if + follows
+	flags    string          // the letters of options without a value that may stand in front of another in one word
+	words    bool            // options have no dash: password SECRET, /p:SECRET
+	long     bool            // an option of one dash is a whole word: -p is not the begin of -port
+
+	wraps  bool // it starts a program, whose name stands behind its options
+	before int  // and so many operands
+
+	sub      map[string]*tool // subcommands
+	switches bool             // some of them are options
+	parent   *tool
+	values   map[string]*option
+	attach   []*option // of which the value may follow in the same word
 }
 
-// attachedOnly are the tools whose option takes a secret only in the same word:
-// alone it asks for it, and what follows is something else.
-var attachedOnly = map[string]bool{"mysql": true, "mysqldump": true, "mysqladmin": true, "mysqlimport": true,
-	"mysqlshow": true, "mysqlcheck": true, "mariadb": true, "mariadb-dump": true, "mariadb-admin": true,
-	"7z": true, "7za": true, "7zz": true, "rar": true, "unrar": true}
-
-// loginCommand are the tools whose option takes a secret only behind the word
-// login.
-var loginCommand = map[string]bool{"docker": true, "podman": true, "buildah": true, "skopeo": true, "nerdctl": true,
-	"helm": true, "oc": true, "az": true}
-
-// curlFlags are the options of curl without a value, which may stand before another
-// one in the same argument.
-const curlFlags = "012346aBfgGiIjJklLMnNOpqRsSvZ#"
-
-// bareURL are tools that take a URL without its scheme.
-var bareURL = map[string]bool{"curl": true, "wget": true, "http": true, "https": true}
-
-// base is the last part of a path.
-func base(path []byte) []byte { return path[bytes.LastIndexByte(path, '/')+1:] }
-
-// toolOption looks at an argument as one of the tool's own options: next says
-// that the secret is the next argument.
-func toolOption(tool string, arg []byte) (masked []byte, next, ok bool) {
-	for _, opt := range tools[tool] {
-		rest, is := bytes.CutPrefix(arg, []byte(opt))
-		if !is && tool == "curl" && len(opt) == 2 && len(arg) > 2 && arg[0] == '-' && arg[1] != '-' {
-			// Behind options without a value: -sSu.
-			if n := len(arg) - len(bytes.TrimLeft(arg[1:], curlFlags)); n > 1 && n < len(arg) && arg[n] == opt[1] {
-				opt, rest, is = string(arg[:n+1]), arg[n+1:], true
-			}
-		}
-		switch {
-		case !is:
-		case len(rest) == 0:
-			return arg, !attachedOnly[tool], true
-		case opt[0] == '/':
-			return append([]byte(opt), Hidden...), false, true
-		case opt[0] != '-' || tool == "openssl":
-			// Only as a whole.
-		case strings.HasPrefix(opt, "--"):
-			if value, is := bytes.CutPrefix(rest, []byte{'='}); is {
-				return append([]byte(opt+"="), secretValue(tool, value)...), false, true
-			}
-		default:
-			return append([]byte(opt), secretValue(tool, rest)...), false, true
-		}
-	}
-	return nil, false, false
+// An option of a tool with a value.
+type option struct {
+	name string
+	form form
 }
 
-// secretValue is what is shown of a secret: the user of user:password, which
-// only some programs take.
-func secretValue(tool string, value []byte) []byte {
-	sep := byte(':')
-	switch tool {
-	case "curl", "http", "https":
-	case "smbclient", "rpcclient":
-		sep = '%'
-	case "lftp":
-		sep = ','
-	case "wget":
-		return value // its --user is only a name; --password is known by its own
-	default:
-		return []byte(Hidden)
+// operandForms are the letters of tool.operands. n is a name: if it is one of a
+// secret, the next operand is that.
+var operandForms = map[byte]form{'.': shown, '*': whole, '?': wholeOrPair, ':': userColon, '/': userSlash, '@': hostLogin, '=': pair, 'c': bare, '$': script}
+
+func (t *tool) operandLetter(n int) byte {
+	if t == nil || t.operands == "" {
+		return '.'
 	}
-	if i := bytes.IndexByte(value, sep); i >= 0 {
-		return append(append([]byte{}, value[:i+1]...), Hidden...)
+	last := len(t.operands) - 1
+	if t.operands[last] == '+' && n >= last {
+		n = last - 1
 	}
-	if sep != ':' {
-		return value
+	if n > last {
+		return '.'
 	}
-	return []byte(Hidden)
+	return t.operands[n]
+}
+
+// subcommand is the tool that a word makes of this one; nil: none. A dotted word
+// counts as what stands before the dot, as in http-basic.HOST.
+func (t *tool) subcommand(w []byte) *tool {
+	if t == nil || t.sub == nil {
+		return nil
+	}
+	if s := t.sub[string(w)]; s != nil {
+		return s
+	}
+	if n := bytes.IndexByte(w, '.'); n > 0 {
+		return t.sub[string(w[:n])]
+	}
+	return nil
+}
+
+// operand is the form of a tool's operand of that number.
+func (t *tool) operand(n int) form { return operandForms[t.operandLetter(n)] }
+
+// namesValue reports whether an operand is the name of the next one.
+func (t *tool) namesValue(n int) bool { return t.operandLetter(n) == 'n' }
+
+// optionOf is the option that a word is or begins with, and where its value
+// begins in the word: 0 if it does not.
+func (t *tool) optionOf(w []byte) (o *option, value int) {
+	for ; t != nil; t = t.parent {
+		if o := t.values[string(w)]; o != nil {
+			return o, 0
+		}
+		if n := bytes.IndexByte(w, '='); n > 0 {
+			if o := t.values[string(w[:n])]; o != nil {
+				return o, n + 1
+			}
+		}
+		for _, o := range t.attach {
+			if bytes.HasPrefix(w, []byte(o.name)) {
+				return o, len(o.name)
+			}
+		}
+		if n := 1 + len(w) - 1 - len(bytes.TrimLeft(w[1:], t.flags)); t.flags != "" && n > 1 && n < len(w) && w[0] == '-' && w[1] != '-' {
+			if o := t.values["-"+string(w[n:n+1])]; o != nil {
+				if n+1 == len(w) {
+					return o, 0
+				}
+				return o, n + 1
+			}
+		}
+	}
+	return nil, 0
+}
+
+// tools are the tools of the table by their names.
+var tools = func() map[string]*tool {
+	all := map[string]*tool{}
+	for i := range table {
+		for name := range strings.SplitSeq(table[i].names, ",") {
+			t := table[i]
+			t.values = map[string]*option{}
+			for f, names := range t.options {
+				for n := range strings.FieldsSeq(names) {
+					o := &option{n, f}
+					t.values[n] = o
+					if strings.HasSuffix(n, ":") || !t.long && !t.words && (f == attached || len(n) == 2 && n[0] == '-') {
+						t.attach = append(t.attach, o)
+					}
+				}
+			}
+			words := strings.Fields(name)
+			here := all
+			var parent *tool
+			for _, w := range words[:len(words)-1] {
+				if here[w] == nil {
+					here[w] = &tool{parent: parent}
+				}
+				parent = here[w]
+				if parent.sub == nil {
+					parent.sub = map[string]*tool{}
+				}
+				here = parent.sub
+			}
+			last := words[len(words)-1]
+			if parent != nil && last[0] == '-' {
+				parent.switches = true
+			}
+			t.parent = parent
+			if old := here[last]; old != nil {
+				t.sub, t.switches = old.sub, old.switches
+				for _, s := range old.sub {
+					s.parent = &t
+				}
+			}
+			here[last] = &t
+		}
+	}
+	return all
+}()
+
+// commonNames are the tools whose name is often something else.
+var commonNames = []string{"open", "security", "net", "host", "exp", "imp", "sql", "step", "bolt", "age", "render", "surge", "railway", "now",
+	"hub", "gem", "tea", "hive", "expo", "apollo", "rover", "script", "watch", "flux", "cf", "mc", "hf", "fly", "http", "https", "isql", "if", "then",
+	"do", "else", "while", "until", "{", "!", "time", "exec", "command", "eval", "env", "at"}
+
+// toolOf is what is known of a program, given its path: of a script by its name
+// without the language's ending, and of mysql-8.0 as of mysql.
+func toolOf(path []byte) *tool {
+	name := base(path)
+	if t := tools[string(name)]; t != nil {
+		return t
+	}
+	if i := bytes.Index(path, []byte("/node_modules/")); i >= 0 {
+		name = path[i+len("/node_modules/"):]
+		if n := bytes.IndexByte(name, '/'); n > 0 {
+			name = name[:n]
+		}
+		if t := tools[string(name)]; t != nil {
+			return t
+		}
+	}
+	if n := bytes.LastIndexByte(name, '.'); n > 0 && among(name[n:], []string{".py", ".pyc", ".js", ".mjs", ".cjs", ".rb", ".pl", ".sh", ".php", ".phar", ".exe", ".EXE"}) {
+		name = name[:n]
+	} else {
+		name = bytes.TrimRight(name, "0123456789.-")
+	}
+	return tools[string(name)]
 }

@@ -45,7 +45,10 @@ type answer struct {
 	verdict  verdict
 	after    time.Duration // again: the receiver wants this wait; 0: it does not say
 	rejected int           // delivered: items that the receiver did not take
-	why      error
+	// again: what it answered is not HTTP. A connection that was cut may look so,
+	// but one that always answers so perhaps takes the batch each time.
+	unreadable bool
+	why        error
 }
 
 const maxRetryAfter = 24 * time.Hour

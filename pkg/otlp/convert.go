@@ -6,7 +6,9 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"unicode/utf8"
 
+	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 )
 
@@ -48,6 +50,7 @@ type Converter struct {
 	final   *stream.Span // the session's span, kept until its end record
 	procs   processes
 	open    map[uint64]*openSpan
+	threads map[uint32]*openSpan // the open spans of threads, by tid
 	free    []*openSpan
 	pending int    // bytes of memory for the events of all open spans
 	seq     uint64 // number of the newest open span
@@ -98,7 +101,7 @@ func NewConverter(opt Options, emit func(Batch) error) *Converter {
 		opt:   opt,
 		spans: newBatcher(Traces, scope, one),
 		logs:  newBatcher(Logs, scope, one),
-		open:  map[uint64]*openSpan{},
+		open:  map[uint64]*openSpan{}, threads: map[uint32]*openSpan{},
 	}
 }
 
@@ -204,9 +207,33 @@ func (c *Converter) begin(s *stream.Span) {
 	switch s.Kind {
 	case stream.SpanSession:
 		c.root = o
+	case stream.SpanMethod: // of a capture, it may outlive its thread
+		c.procs.opened(s.PID)
 	case stream.SpanThread:
 		c.procs.opened(s.PID)
+		c.threads[s.TID] = o
 	}
+}
+
+// threadOf returns the open span of an event's thread, nil if there is none. The
+// thread's id in the event does not always name it: it may be zero, or also that
+// of another process's span, and then viv-spans has given the thread another. So
+// the span that the event is in counts first.
+func (c *Converter) threadOf(ev *event.Event) *openSpan {
+	o := c.open[ev.SpanID]
+	if o != nil && o.Kind == stream.SpanMethod {
+		o = c.threads[o.TID]
+	}
+	if o == nil || o.Kind != stream.SpanThread {
+		o = c.open[ev.ThreadSpanID]
+	}
+	if o != nil && o.PID != ev.PID { // another process's, which has the same id
+		o = c.threads[ev.TID]
+	}
+	if o == nil || o.PID != ev.PID {
+		return nil
+	}
+	return o
 }
 
 func (c *Converter) span(s *stream.Span) error {
@@ -339,8 +366,14 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 			return err
 		}
 	}
+	if s.Kind == stream.SpanMethod && c.open[s.SpanID] == o {
+		c.procs.closed(s.PID)
+	}
 	if s.Kind == stream.SpanThread {
 		c.procs.closed(s.PID)
+		if c.threads[o.TID] == o {
+			delete(c.threads, o.TID)
+		}
 	}
 	if c.open[s.SpanID] == o {
 		delete(c.open, s.SpanID)
@@ -408,7 +441,22 @@ func appendPlaceAttrs(b []byte, f field, file string, line int64) []byte {
 	return b
 }
 
-// cut copies the first n bytes of a text.
-func cut[T string | []byte](v T, n int) string { return string(v[:min(n, len(v))]) }
+// cut copies the first n bytes of a text, or less, so that no character is
+// divided.
+func cut[T string | []byte](v T, n int) string { return string(v[:whole(v, n)]) }
+
+// whole is how long a text may be at most n bytes long and end with a whole
+// character.
+func whole[T string | []byte](v T, n int) int {
+	if n >= len(v) {
+		return len(v)
+	}
+	for i := n; i >= 0 && i > n-utf8.UTFMax; i-- {
+		if utf8.RuneStart(v[i]) {
+			return i
+		}
+	}
+	return n
+}
 
 func clampInt(n uint64) int64 { return int64(min(n, 1<<63-1)) }

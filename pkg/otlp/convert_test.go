@@ -34,7 +34,7 @@ func TestSpans(t *testing.T) {
 	same(t, "method", map[string]any{"thread.id": int64(pid), "process.pid": int64(pid), "code.filepath": "/app/a.rb", "code.lineno": int64(7),
 		"code.function.name": "A#b", "code.file.path": "/app/a.rb", "code.line.number": int64(7), "viv.source": "usdt", "viv.raised": true},
 		span.Attributes().AsRaw())
-	same(t, "status", "Error E::X: no \uFFFD", span.Status().Code().String()+" "+span.Status().Message())
+	same(t, "status", "Error E::X: no \\xFF", span.Status().Code().String()+" "+span.Status().Message())
 	same(t, "parent", uint64(2), idOf(span.ParentSpanID()))
 	same(t, "events", 2, span.Events().Len())
 	same(t, "connect", map[string]any{"thread.id": int64(pid), "process.pid": int64(pid), "user.id": int64(1), "group.id": int64(2),
@@ -43,7 +43,7 @@ func TestSpans(t *testing.T) {
 		span.Events().At(0).Attributes().AsRaw())
 	raise := span.Events().At(1)
 	same(t, "raise", "exception", raise.Name())
-	for k, want := range map[string]any{"exception.type": "E::X", "exception.message": "no \uFFFD", "code.file.path": "/app/a.rb", "code.line.number": int64(9)} {
+	for k, want := range map[string]any{"exception.type": "E::X", "exception.message": `no \xFF`, "code.file.path": "/app/a.rb", "code.line.number": int64(9)} {
 		got, _ := raise.Attributes().Get(k)
 		same(t, k, want, got.AsRaw())
 	}
@@ -128,6 +128,66 @@ func TestClock(t *testing.T) {
 	s.close(a, 15)
 	e = exportScript(t, s.finish(30), Options{})
 	same(t, "end", int64(unix0+1e6), int64(e.spans[3].EndTimestamp()))
+}
+
+// Each thread's span has the command of its own events and its own exit, whatever
+// id these have as their thread's: none, that of another process's span, or that
+// of one that has ended.
+func TestThreadOfEvent(t *testing.T) {
+	s := newScript()
+	kid := func(id uint64, spanPID uint32) stream.Span {
+		return stream.Span{SpanID: id, ParentSpanID: 2, Kind: stream.SpanThread, Name: "kid", PID: spanPID, TID: spanPID}
+	}
+	of := func(pid uint32, comm string, threadID uint64) func(*event.Event) {
+		return func(ev *event.Event) {
+			ev.PID, ev.TID, ev.Comm, ev.ThreadSpanID = pid, pid, []byte(comm), threadID
+		}
+	}
+	s.open(kid(10, 200))
+	s.open(kid(11, 201))
+	s.open(kid(12, 202))
+	method := s.method(13, "K#k")
+	method.ParentSpanID, method.PID, method.TID = 12, 202, 202
+	s.open(method)
+	s.event(1, event.PathOpen, 10, of(200, "shared", 2))
+	s.event(2, event.PathOpen, 11, of(201, "none", 0))
+	s.event(3, event.PathOpen, 13, of(202, "ended", 99)) // in a method
+	s.event(4, event.PathOpen, 2, nil)
+	s.event(5, event.ProcExit, 11, all(of(201, "none", 0), set("exit_code", 3)))
+	s.close(method, 6)
+	for id, pid := range map[uint64]uint32{10: 200, 11: 201, 12: 202} {
+		s.close(kid(id, pid), 7)
+	}
+	e := exportScript(t, s.finish(8), Options{})
+	for id, want := range map[uint64]string{2: "sh", 10: "shared", 11: "none", 12: "ended"} {
+		attrs := e.spans[id].Attributes().AsRaw()
+		same(t, "process.command", any(want), attrs["process.command"])
+		var code any
+		if id == 11 {
+			code = int64(3)
+		}
+		same(t, "process.exit.code", code, attrs["process.exit.code"])
+	}
+}
+
+// A method of a capture may outlive its thread: it has the process all the same.
+func TestMethodOutlivesThread(t *testing.T) {
+	s := newScript()
+	kid := stream.Span{SpanID: 10, ParentSpanID: 2, Kind: stream.SpanThread, Name: "kid", PID: 200, TID: 200}
+	method := s.method(13, "K#k")
+	method.ParentSpanID, method.PID, method.TID = 10, 200, 200
+	s.open(kid)
+	s.event(1, event.ProcExec, 10, all(set("path", "/bin/x"), func(ev *event.Event) { ev.PID, ev.TID, ev.ThreadSpanID = 200, 200, 10 }))
+	s.open(method)
+	s.close(kid, 2)
+	s.close(method, 3)
+	e := exportScript(t, s.finish(4), Options{})
+	for _, id := range []uint64{10, 13} {
+		same(t, "process.executable.path", any("/bin/x"), e.resources[id]["process.executable.path"])
+	}
+	if e.procs.all[200] != nil {
+		t.Error("the process is kept when all of its spans have ended")
+	}
 }
 
 func TestLateEvents(t *testing.T) {

@@ -18,7 +18,7 @@ const (
 // event puts an event into its span, or emits its log record.
 func (c *Converter) event(ev *event.Event) error {
 	c.last = max(c.last, ev.KtimeNS)
-	thread := c.open[ev.ThreadSpanID]
+	thread := c.threadOf(ev)
 	if thread == nil && c.root == nil && c.open[ev.SpanID] == nil {
 		if c.seq == 0 {
 			return ErrNoSpans
@@ -26,7 +26,7 @@ func (c *Converter) event(ev *event.Event) error {
 		c.dropped.NoSpan++
 		return nil
 	}
-	if thread != nil && len(ev.Comm) > 0 && !bytes.Equal(thread.comm, ev.Comm) {
+	if thread != nil && thread.PID == ev.PID && len(ev.Comm) > 0 && !bytes.Equal(thread.comm, ev.Comm) {
 		thread.comm = append(thread.comm[:0], ev.Comm[:min(len(ev.Comm), maxText)]...)
 	}
 	switch ev.Kind {
@@ -69,7 +69,7 @@ func (c *Converter) event(ev *event.Event) error {
 		if m := ev.Fields[event.SpanRaiseMessage].Text; len(m) > 0 {
 			o.exception = append(append(o.exception, ": "...), m...)
 		}
-		o.exception = o.exception[:min(len(o.exception), maxText)]
+		o.exception = o.exception[:whole(o.exception, maxText)]
 	}
 	if cap(c.target) > maxBytes { // a giant came by
 		c.target = nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -31,12 +32,17 @@ func newGRPCClient(e *Endpoint, agent string) (*grpcClient, error) {
 	if e.TLS != nil {
 		creds = credentials.NewTLS(e.TLS)
 	}
-	conn, err := grpc.NewClient("dns:///"+e.URL.Host, grpc.WithTransportCredentials(creds), grpc.WithUserAgent(agent),
+	options := []grpc.DialOption{grpc.WithTransportCredentials(creds), grpc.WithUserAgent(agent),
 		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithConnectParams(grpc.ConnectParams{
 			// How long a failure is waited for is decided by our caller.
 			Backoff:           backoff.Config{BaseDelay: firstWait / 2, Multiplier: 2, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: e.Timeout,
-		}))
+		})}
+	if e.Proxy == nil { // else gRPC finds the same one
+		options = append(options, grpc.WithNoProxy())
+	}
+	target := url.URL{Scheme: "dns", Path: "/" + e.URL.Host} // which may have a %, of an IPv6 zone
+	conn, err := grpc.NewClient(target.String(), options...)
 	if err != nil {
 		return nil, err
 	}

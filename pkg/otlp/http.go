@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -18,23 +21,27 @@ import (
 type httpClient struct {
 	*Endpoint
 	client *http.Client
-	kind   string // content type
 	agent  string
 }
 
-const maxAnswer = 64 << 10 // bytes of an answer that are read
+const maxAnswer = 64 << 10 // bytes of an answer's headers, and of its body, that are read
 
 func newHTTPClient(e *Endpoint, agent string) *httpClient {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = e.TLS
-	c := &httpClient{Endpoint: e, kind: "application/x-protobuf", agent: agent, client: &http.Client{
+	transport.MaxResponseHeaderBytes = maxAnswer
+	transport.Proxy = http.ProxyURL(e.Proxy)
+	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
+		if res.StatusCode != http.StatusOK && !temporary(res.StatusCode) {
+			return refusal{"the proxy answered " + res.Status}
+		}
+		return nil
+	}
+	c := &httpClient{Endpoint: e, agent: agent, client: &http.Client{
 		Transport: transport,
 		// Most redirects drop the body, and then what answers is no receiver.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	if e.Protocol == HTTPJSON {
-		c.kind = "application/json"
-	}
 	return c
 }
 
@@ -63,11 +70,13 @@ func (c *httpClient) send(ctx context.Context, b Batch) answer {
 			req.Host = v
 		}
 	}
-	req.Header.Set("Content-Type", c.kind)
+	req.Header.Set("Content-Type", c.contentType())
 	req.Header.Set("User-Agent", c.agent)
 	if c.Gzip {
 		req.Header.Set("Content-Encoding", "gzip")
 	}
+	answered := false
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { answered = true }}))
 	res, err := c.client.Do(req)
 	if err != nil {
 		var u *url.Error
@@ -75,25 +84,60 @@ func (c *httpClient) send(ctx context.Context, b Batch) answer {
 			err = u.Err // its own text has the URL with its query
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("no answer within %v", c.Timeout)
+			return answer{verdict: again, why: fmt.Errorf("no answer within %v", c.Timeout)}
 		}
-		return answer{verdict: again, why: err}
+		return failure(err, answered)
 	}
 	defer res.Body.Close()
 	// What was read of half an answer does not change what its status says.
-	text, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	var text []byte
+	if res.StatusCode != http.StatusSwitchingProtocols { // behind which is no body, and no end
+		text, _ = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	}
 	a := answer{why: errors.New("it answered " + res.Status)}
-	switch res.StatusCode {
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	switch {
+	case temporary(res.StatusCode):
 		a.verdict, a.after = again, retryAfter(res.Header.Get("Retry-After"))
-	case http.StatusRequestEntityTooLarge:
+	case res.StatusCode == http.StatusRequestEntityTooLarge:
 		a.verdict = tooLarge
-	default:
-		if a.verdict = refused; res.StatusCode/100 == 2 {
-			a = b.Signal.partialSuccess(text, strings.HasPrefix(res.Header.Get("Content-Type"), "application/json"))
+	case res.StatusCode/100 == 2:
+		kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+		a = b.Signal.partialSuccess(text, kind == "application/json")
+		if encoding := res.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" && len(text) > 0 {
+			a.why = fmt.Errorf("it answered %s, and what it says cannot be read: Content-Encoding is %q", res.Status, encoding)
 		}
+	default:
+		a.verdict = refused
 	}
 	return a
+}
+
+// temporary says whether a request that was answered with this status is to be
+// sent again.
+func temporary(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// refusal is an error that will be the same the next time.
+type refusal struct{ text string }
+
+func (r refusal) Error() string { return r.text }
+
+// failure is what came of a request that was not answered, or not by HTTP.
+func failure(err error, answered bool) answer {
+	var refusal refusal
+	var network net.Error // a timeout, too
+	if errors.As(err, &refusal) {
+		return answer{verdict: refused, why: err}
+	}
+	if answered && !errors.As(err, &network) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, context.Canceled) {
+		return answer{verdict: again, unreadable: true, why: fmt.Errorf("its answer cannot be read: %w", err)}
+	}
+	return answer{verdict: again, why: err}
 }
 
 func (c *httpClient) close() { c.client.CloseIdleConnections() }

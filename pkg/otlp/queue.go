@@ -35,14 +35,18 @@ type queue struct {
 	progress time.Time     // when an entry was last taken away
 	closed   bool
 	spilled  bool // the spool cannot be written, and that was said
+	damaged  bool // a file of the spool is, and that was said
 }
 
 func newQueue(dir string, b bounds, warn func(string, ...any)) (*queue, error) {
 	q := &queue{bounds: b, warn: warn, changed: make(chan struct{}), progress: time.Now()}
 	if dir != "" {
-		s, old, err := openSpool(dir)
+		s, old, foreign, err := openSpool(dir)
 		if err != nil {
 			return nil, err
+		}
+		if foreign != "" {
+			warn("the spool %s: %s; such files are not sent, and stay", dir, foreign)
 		}
 		q.spool = s
 		for _, e := range old {
@@ -69,7 +73,7 @@ func (q *queue) put(b Batch) bool {
 	e.seq = q.next
 	q.next++
 	if q.spool != nil {
-		if !q.room(&q.disk, q.bounds.disk, e.size) {
+		if e.size > maxFile || !q.room(&q.disk, q.bounds.disk, e.size) {
 			return false
 		}
 		q.mu.Unlock()
@@ -149,21 +153,35 @@ func (q *queue) take(ctx context.Context, signal Signal) (e *entry, ok bool) {
 // batch reads what was taken. ok is false when it is too old or damaged.
 func (q *queue) batch(e *entry) (b Batch, ok bool) {
 	b = Batch{Signal: e.signal, Items: e.items, Body: e.body}
-	if b.Body == nil {
-		if time.Since(e.since) > q.age {
-			return b, false
-		}
-		var err error
-		if b.Body, err = q.spool.get(e); err != nil {
-			q.warn("read the spool: %v", err)
-		}
+	if b.Body != nil {
+		return b, true
 	}
-	return b, len(b.Body) > 0
+	if time.Since(e.since) > q.age {
+		return b, false
+	}
+	got, err := q.spool.get(e)
+	if err == nil {
+		return got, true
+	}
+	what := "it is kept as " + e.file() + ".damaged and not sent"
+	if kerr := q.spool.keepDamaged(e); kerr == nil {
+		e.gone = true
+	} else {
+		what = fmt.Sprintf("it is removed (it cannot be renamed: %v)", kerr)
+	}
+	q.mu.Lock()
+	said := q.damaged
+	q.damaged = true
+	q.mu.Unlock()
+	if !said { // how many they are is said at the end
+		q.warn("%s in the spool is no batch of %d %s: %v; %s", e.file(), e.items, e.signal.items(), err, what)
+	}
+	return b, false
 }
 
 // done forgets a batch.
 func (q *queue) done(e *entry) {
-	if e.body == nil {
+	if e.body == nil && !e.gone {
 		if err := q.spool.remove(e); err != nil {
 			q.warn("remove from the spool what is done with: %v", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 )
 
@@ -41,7 +42,12 @@ func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	names, err := namesOf(b, r.Header.Get("Content-Type") == "application/json")
+	var names []string
+	if strings.HasSuffix(r.URL.Path, "/v1/logs") {
+		err = plogotlp.NewExportRequest().UnmarshalProto(b)
+	} else {
+		names, err = namesOf(b, r.Header.Get("Content-Type") == "application/json")
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -94,6 +100,21 @@ func batch(t *testing.T, names ...string) Batch {
 		t.Fatal(err)
 	}
 	return Batch{Traces, len(names), b}
+}
+
+// logBatch is one of n log records.
+func logBatch(t *testing.T, n int) Batch {
+	t.Helper()
+	r := plogotlp.NewExportRequest()
+	records := r.Logs().ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
+	for range n {
+		records.AppendEmpty().SetTimestamp(1)
+	}
+	b, err := r.MarshalProto()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Batch{Logs, n, b}
 }
 
 // delivery is one under test, and what it said.

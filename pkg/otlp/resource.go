@@ -17,12 +17,12 @@ type resource struct{ encoded []byte }
 
 // process is what is known of a watched process. An exec makes another of it.
 type process struct {
-	pid     uint32
-	parent  uint32 // process id; 0: unknown
-	path    string
-	args    []string
-	threads int // open thread spans
-	res     *resource
+	pid    uint32
+	parent uint32 // process id; 0: unknown
+	path   string
+	args   []string
+	spans  int // open spans of its threads and methods
+	res    *resource
 }
 
 const (
@@ -51,7 +51,7 @@ func newProcesses(s *stream.Session, own map[string]string) processes {
 	set("os.description", s.Host.OS)
 	set("os.version", s.Host.Kernel)
 	for k, v := range own {
-		attrs[k] = v
+		attrs[valid(k)] = v
 	}
 	keys := make([]string, 0, len(attrs))
 	for k := range attrs {
@@ -129,12 +129,12 @@ func (ps *processes) opened(pid uint32) {
 		p = &process{pid: pid}
 		ps.all[pid] = p
 	}
-	p.threads++
+	p.spans++
 }
 
 func (ps *processes) closed(pid uint32) {
 	if p := ps.all[pid]; p != nil {
-		if p.threads--; p.threads <= 0 {
+		if p.spans--; p.spans <= 0 {
 			delete(ps.all, pid)
 		}
 	}
@@ -151,7 +151,7 @@ func (ps *processes) forked(ev *event.Event) {
 		if old.parent != 0 {
 			return
 		}
-		c.threads = old.threads // its first event came before its fork
+		c.spans = old.spans // its first event came before its fork
 	}
 	if p := ps.all[ev.PID]; p != nil {
 		c.path, c.args = p.path, p.args
@@ -165,7 +165,7 @@ func (ps *processes) executed(ev *event.Event) {
 	if old == nil || len(ev.Error) > 0 {
 		return
 	}
-	p := &process{pid: old.pid, parent: old.parent, threads: old.threads}
+	p := &process{pid: old.pid, parent: old.parent, spans: old.spans}
 	p.path = cut(ev.Fields[event.ProcExecPath].Text, maxArgs)
 	p.args = keepArgs(slices.Values(ev.Fields[event.ProcExecArgv].List))
 	ps.all[ev.PID] = p

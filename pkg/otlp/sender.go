@@ -14,6 +14,9 @@ const (
 	maxWait   = 10 * time.Second
 )
 
+// maxUnreadable is how often a batch is sent whose answers cannot be read.
+const maxUnreadable = 3
+
 // sender delivers the batches of a signal.
 type sender struct {
 	signal Signal
@@ -111,8 +114,14 @@ func (s *sender) deliver(ctx context.Context, b Batch) int {
 
 // persist tries again, alone, until the answer is another one.
 func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
-	begun, said := time.Now(), false
+	begun, said, unreadable := time.Now(), false, 0
 	for wait := firstWait; a.verdict == again && ctx.Err() == nil; wait = min(2*wait, maxWait) {
+		if a.unreadable {
+			if unreadable++; unreadable == maxUnreadable {
+				a.verdict = refused
+				return a
+			}
+		}
 		pause := a.after
 		if pause == 0 { // not at the same moment as everybody else
 			pause = wait/2 + rand.N(wait/2)

@@ -13,70 +13,81 @@ import (
 	"time"
 
 	"vivarium/pkg/private"
+
+	"golang.org/x/sys/unix"
 )
 
 // spool is a directory with a file per batch: its request in protobuf and
 // nothing else. A file is there wholly or not at all, whenever the process
 // ends. Its name is SEQUENCE-ITEMS.SIGNAL, the sequence in 16 hexadecimal
-// digits, so that names sort by age.
+// digits, so that names sort by age. A file whose content is not what its name
+// says gets a name that ends in .damaged, and stays.
 type spool struct {
 	dir  *os.Root
 	self *os.File // of the directory, to sync it; locked against other processes
 }
 
+// maxFile is how large a file is that holds a batch, in bytes: no receiver
+// takes as much.
+const maxFile = 64 << 20
+
 // openSpool opens the directory, makes it when it is not there, and returns
-// what an earlier process left in it, oldest first.
-func openSpool(name string) (*spool, []*entry, error) {
+// what an earlier process left in it, oldest first. foreign names a file that
+// has a batch's name and is none, and says why; empty: there is none.
+func openSpool(name string) (s *spool, left []*entry, foreign string, err error) {
 	dir, err := private.Dir(name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the spool: %w", err)
+		return nil, nil, "", fmt.Errorf("open the spool: %w", err)
 	}
-	s := &spool{dir: dir}
+	s = &spool{dir: dir}
 	if s.self, err = dir.Open("."); err != nil {
 		dir.Close()
-		return nil, nil, fmt.Errorf("open the spool: %w", err)
+		return nil, nil, "", fmt.Errorf("open the spool: %w", err)
 	}
 	if err := syscall.Flock(int(s.self.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		s.close()
 		if err == syscall.EWOULDBLOCK {
 			err = errors.New("another process uses it")
 		}
-		return nil, nil, fmt.Errorf("lock the spool %s: %w", name, err)
+		return nil, nil, "", fmt.Errorf("lock the spool %s: %w", name, err)
 	}
-	old, err := s.list()
-	if err != nil {
+	if left, foreign, err = s.list(); err != nil {
 		s.close()
-		return nil, nil, fmt.Errorf("read the spool: %w", err)
+		return nil, nil, "", fmt.Errorf("read the spool: %w", err)
 	}
-	return s, old, nil
+	return s, left, foreign, nil
 }
 
-func (s *spool) list() ([]*entry, error) {
-	var found []*entry
+func (s *spool) list() (found []*entry, foreign string, err error) {
 	for {
 		files, err := s.self.ReadDir(1024)
 		for _, f := range files {
-			if strings.HasSuffix(f.Name(), ".tmp") {
-				s.dir.Remove(f.Name()) // being written when its process was killed
-				continue
-			}
-			e, ok := parseEntry(f.Name())
+			name, unfinished := strings.CutSuffix(f.Name(), ".tmp")
+			e, ok := parseEntry(name)
 			if !ok {
 				continue
 			}
 			st, err := f.Info()
-			if err != nil || !st.Mode().IsRegular() {
+			if err != nil { // it is gone
 				continue
 			}
-			e.size, e.since = int(st.Size()), st.ModTime()
+			if !st.Mode().IsRegular() {
+				foreign = fmt.Sprintf("%s is not a regular file (%v)", f.Name(), st.Mode())
+				continue
+			}
+			if unfinished { // being written when its process was killed
+				s.dir.Remove(f.Name())
+				continue
+			}
+			e.size, e.since = int(min(st.Size(), maxFile)), st.ModTime()
 			found = append(found, &e)
 		}
 		if err == io.EOF {
 			slices.SortFunc(found, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
-			return found, nil
+			return found, foreign, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
 }
@@ -87,12 +98,12 @@ func parseEntry(name string) (e entry, ok bool) {
 	stem, signal, _ := strings.Cut(name, ".")
 	seq, items, _ := strings.Cut(stem, "-")
 	var err1, err2 error
-	e.seq, err1 = strconv.ParseUint(seq, 16, 63)
+	e.seq, err1 = strconv.ParseUint(seq, 16, 62) // there is always a next one
 	e.items, err2 = strconv.Atoi(items)
 	if signal == Logs.String() {
 		e.signal = Logs
 	}
-	return e, err1 == nil && err2 == nil && e.file() == name
+	return e, err1 == nil && err2 == nil && 0 < e.items && e.items <= maxItems && e.file() == name
 }
 
 // put writes a batch; when it returns it is on the disk.
@@ -126,8 +137,36 @@ func (s *spool) write(name string, body []byte) error {
 	return err
 }
 
-func (s *spool) get(e *entry) ([]byte, error) { return s.dir.ReadFile(e.file()) }
-func (s *spool) remove(e *entry) error        { return s.dir.Remove(e.file()) }
+// get reads a batch. Whatever is in the file's place, it does not wait, and
+// does not read more than a batch can have.
+func (s *spool) get(e *entry) (Batch, error) {
+	b := Batch{Signal: e.signal, Items: e.items}
+	fd, err := unix.Openat(int(s.self.Fd()), e.file(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return b, err
+	}
+	f := os.NewFile(uintptr(fd), e.file())
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return b, err
+	}
+	if !st.Mode().IsRegular() {
+		return b, fmt.Errorf("it is not a regular file (%v)", st.Mode())
+	}
+	if st.Size() > maxFile {
+		return b, fmt.Errorf("it has %d bytes, and a batch has at most %d", st.Size(), maxFile)
+	}
+	b.Body = make([]byte, st.Size())
+	if _, err := io.ReadFull(f, b.Body); err != nil {
+		return b, err
+	}
+	return b, b.check()
+}
+
+// keepDamaged renames a file that is no batch.
+func (s *spool) keepDamaged(e *entry) error { return s.dir.Rename(e.file(), e.file()+".damaged") }
+func (s *spool) remove(e *entry) error      { return s.dir.Remove(e.file()) }
 
 func (s *spool) close() {
 	s.self.Close() // unlocks it
@@ -142,4 +181,5 @@ type entry struct {
 	size   int       // bytes
 	since  time.Time // when it was closed
 	body   []byte    // nil: it is in the spool
+	gone   bool      // its file is no longer there
 }

@@ -47,7 +47,7 @@ func TestSpool(t *testing.T) {
 
 	// Log records that were left are sent, even when this run has none.
 	d = deliver(t, nobody, short)
-	d.Put(Batch{Logs, 5, batch(t, "l").Body})
+	d.Put(logBatch(t, 5))
 	d.Put(batch(t, "c"))
 	d.Put(batch(t, "damaged"))
 	same(t, "counts", [2]Counts{{Spooled: 2}, {Spooled: 5}}, d.Close())

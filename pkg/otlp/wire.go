@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"encoding/binary"
+	"fmt"
 	"iter"
 	"unicode/utf8"
 	"unsafe"
@@ -76,23 +77,33 @@ func appendSpanID(b []byte, f field, id uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(appendTag(b, f, protowire.BytesType), 8), id)
 }
 
-// appendText appends text. A byte that is not UTF-8, which protobuf and JSON
-// forbid, becomes U+FFFD.
+// appendText appends text, which protobuf and JSON want to be UTF-8.
 func appendText(b []byte, f field, v string) []byte {
 	return appendString(appendTag(b, f, protowire.BytesType), valid(v))
 }
 
+// valid escapes the bytes that are not UTF-8, as \xFF.
 func valid(v string) string {
 	if utf8.ValidString(v) {
 		return v
 	}
-	return string([]rune(v))
+	var b []byte
+	for len(v) > 0 {
+		r, n := utf8.DecodeRuneInString(v)
+		if r == utf8.RuneError && n == 1 {
+			b = fmt.Appendf(b, `\x%02X`, v[0])
+		} else {
+			b = append(b, v[:n]...)
+		}
+		v = v[n:]
+	}
+	return string(b)
 }
 
 // view is text as a string, good for no longer than the text itself.
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
-// The attr functions append a KeyValue as the given field.
+// The attr functions append a KeyValue as the given field. Keys are UTF-8.
 
 // attrKey appends all of it but the fields of its AnyValue, of which it takes
 // the length.

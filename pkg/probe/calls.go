@@ -122,6 +122,10 @@ var (
 		{"fchmodat", unix.SYS_FCHMODAT, args{dfd0: 1, name0: 2, num: 3, mask: modeBits}},
 		{"fchmodat2", unix.SYS_FCHMODAT2, args{dfd0: 1, name0: 2, num: 3, mask: modeBits}},
 	}
+	truncates = []call{
+		{"truncate", unix.SYS_TRUNCATE, args{name0: 1, num: 2}},
+		{"ftruncate", unix.SYS_FTRUNCATE, args{form: isFile, dfd0: 1, num: 2}},
+	}
 	listings = []call{{"getdents", unix.SYS_GETDENTS, args{}}, {"getdents64", unix.SYS_GETDENTS64, args{}}}
 	uringing = []call{{"io_uring_setup", unix.SYS_IO_URING_SETUP, args{}}}
 
@@ -156,6 +160,7 @@ var quiet = []struct {
 }{
 	// Their exits show it themselves.
 	{event.PathOpen, opens},
+	{event.FileTruncate, opens}, // O_TRUNC, which path_open has
 	{event.MmapExec, mappings},
 	{event.OddSocket, sockets},
 	{event.SockConnect, sends}, // whether or not a kernel asks

@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -26,6 +27,7 @@ type Status struct {
 // takes them back. Nobody is watched: opt's targets are ignored. The error is
 // that nothing at all can be attached, above all for want of a capability.
 func Check(opt Options) (list []Status, err error) {
+	opt.Events = maps.Clone(opt.Events) // what cannot be seen is taken out
 	p := &Probe{opt: opt, session: stream.Session{Hooks: map[string]string{}, Missing: map[string]string{}}}
 	defer func() {
 		if cerr := p.Close(); err == nil {

@@ -31,8 +31,12 @@ func check(hooks Hooks) int {
 		opt.Hooks = hooks
 	}
 	list, err := Check(opt)
-	if err != nil {
+	var privilege *PrivilegeError
+	if errors.As(err, &privilege) {
 		fmt.Printf("error: %v\n", err)
+	} else if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	if err := WriteStatus(os.Stdout, list); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -196,6 +196,16 @@ func eventTable(d string) []eventRow {
 	add(event.FileChmod, "fchmodat", "mode=384 "+path("sub/f5"))
 	add(event.FileChmod, "fchmodat2", "mode=420 "+path("f4")+"${fchmodat2}")
 
+	add(event.FileTruncate, "truncate", path("f4")+" length=7")
+	add(event.FileTruncate, "truncate, through a link", path("way/f5")+" length=0")
+	withLSM(linksFollowed, path("sub/f5")+" length=0")
+	add(event.FileTruncate, "truncate, ENOENT", path("none")+" length=7"+enoent)
+	add(event.FileTruncate, "truncate, EINVAL", path("f4")+" length=-1 error=EINVAL")
+	add(event.FileTruncate, "ftruncate", path("f4")+" length=5000000000")
+	add(event.FileTruncate, "ftruncate, memfd", "path=/memfd:cut length=3")
+	add(event.FileTruncate, "ftruncate, EBADF", "length=3"+ebadf)
+	add(event.FileTruncate, "open, O_TRUNC")
+
 	add(event.MmapExec, "mmap", path("f4"))
 	add(event.MmapExec, "mmap, not executable")
 	add(event.MmapExec, "mprotect", path("f4"))

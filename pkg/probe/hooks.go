@@ -79,6 +79,7 @@ var hooks = slices.Concat(
 	named(event.FileRename, renames, "path_rename"),
 	named(event.FileUnlink, unlinks, "path_unlink", "path_rmdir"),
 	named(event.FileChmod, chmods, "path_chmod"),
+	named(event.FileTruncate, truncates, "path_truncate", "later:file_truncate"),
 	[]hook{
 		{event.FileGetdents, both, "getdents_exit", sysExit, listings},
 	},

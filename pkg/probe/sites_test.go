@@ -52,30 +52,28 @@ func TestUSDTElsewhere(t *testing.T) {
 // TestUSDTManyProcesses: what is held for processes that have ended is let go.
 func TestUSDTManyProcesses(t *testing.T) {
 	d := tempDir(t)
-	r := start(t, "/bin/sh", "-c", "echo ready; read x; for i in 1 2 3 4 5; do sleep 0.3 | $0 "+d+" wait; done; while ! test -e "+d+"/stop; do sleep 0.1; done", program(t, "usdt"))
+	r := start(t, "/bin/sh", "-c", "echo ready; read x; while ! test -e "+d+"/seen; do sleep 1 | $0 "+d+" wait; done; while ! test -e "+d+"/stop; do sleep 0.1; done", program(t, "usdt"))
 	p := newProbe(t, Options{PIDs: []int{r.pid}, Events: events(spanEvents...), Spans: spansFrom(t, ownProvider)})
-	most := make(chan attach.Counts)
-	go func() {
-		defer close(most)
-		defer os.WriteFile(d+"/stop", nil, 0o600)
-		var seen attach.Counts
-		for range 3000 {
-			c := p.files.Counts()
-			seen.Processes, seen.Holds = max(seen.Processes, c.Processes), max(seen.Holds, c.Holds)
-			if seen.Holds > 0 && c.Holds == 0 && c.Processes <= 2 { // the shell, and its sleep
-				most <- seen
+	until := func(what string, ok func(attach.Counts) bool) {
+		for range 300 {
+			if ok(p.files.Counts()) {
 				return
 			}
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 		}
+		t.Errorf("%s: %+v", what, p.files.Counts())
+	}
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		until("nothing is held", func(c attach.Counts) bool { return c.Holds > 0 && c.Files > 0 })
+		os.WriteFile(d+"/seen", nil, 0o600)
+		until("what is held is not let go", func(c attach.Counts) bool { return c.Holds == 0 && c.Processes <= 2 }) // the shell, and its sleep
+		os.WriteFile(d+"/stop", nil, 0o600)
 	}()
 	r.stdin.Close()
 	finish(t, t.Context(), p)
-	if seen, ok := <-most; !ok {
-		t.Error("what is held is not let go, or nothing was held")
-	} else if seen.Processes < 2 || seen.Holds < 1 {
-		t.Errorf("%+v at most", seen)
-	}
+	<-done
 }
 
 // TestUSDTManySites: of a file that has very many sites only so many are

@@ -16,8 +16,6 @@
 package span
 
 import (
-	"cmp"
-
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 )
@@ -193,8 +191,7 @@ func (b *Builder) event(rec *stream.Record) error {
 		return err
 	}
 	if t.state == ended {
-		b.Stats.Late++
-		return b.splice(rec, ev, t.SpanID)
+		return b.lateEvent(rec, ev, t)
 	}
 	b.update(t, ev)
 	span := t.innermost().SpanID
@@ -205,11 +202,7 @@ func (b *Builder) event(rec *stream.Record) error {
 		}
 	case is(ev, event.SpanStop):
 		if m := b.stoppedMethod(t, ev); m != nil {
-			if err := b.splice(rec, ev, m.SpanID); err != nil {
-				return err
-			}
-			m.Dangling = false
-			return b.closeMethods(t, m, ev.KtimeNS)
+			return b.stopMethod(rec, ev, t, m)
 		}
 	case is(ev, event.SpanRaise):
 		if t.top != nil && t.unopened == 0 {
@@ -226,9 +219,31 @@ func (b *Builder) event(rec *stream.Record) error {
 		if err := b.splice(rec, ev, span); err != nil {
 			return err
 		}
-		return b.endThread(t, cmp.Or(b.policy.MethodsEndKtimeNS, ev.KtimeNS), ev.KtimeNS)
+		return b.endThread(t, ev.KtimeNS, ev.KtimeNS, b.policy.MethodsEndKtimeNS != 0)
 	}
 	return b.splice(rec, ev, span)
+}
+
+// lateEvent writes an event of a thread that has ended. It may be the stop of a
+// method that has outlived its thread.
+func (b *Builder) lateEvent(rec *stream.Record, ev *event.Event, t *thread) error {
+	if is(ev, event.SpanStop) && t.top != nil {
+		if m := b.stoppedMethod(t, ev); m != nil {
+			return b.stopMethod(rec, ev, t, m)
+		}
+	} else {
+		b.Stats.Late++
+	}
+	return b.splice(rec, ev, t.SpanID)
+}
+
+// stopMethod writes the stop of a method, and ends it.
+func (b *Builder) stopMethod(rec *stream.Record, ev *event.Event, t *thread, m *method) error {
+	if err := b.splice(rec, ev, m.SpanID); err != nil {
+		return err
+	}
+	m.Dangling = false
+	return b.closeMethods(t, m, ev.KtimeNS)
 }
 
 // update takes over into t what an event says of its thread.

@@ -74,6 +74,9 @@ func (b *Builder) fork(t *thread, ev *event.Event) error {
 	var usedID uint64
 	if c != nil {
 		usedID = c.eventSpanID
+		if err := b.closeOutliving(c); err != nil {
+			return err
+		}
 		b.release(c)
 	}
 	c = b.newThread(tid)

@@ -48,11 +48,19 @@ func (b *Builder) finish(stop uint64, cut bool) error {
 		for t := b.lists[live].first; t != nil; t = t.next {
 			threads = append(threads, t)
 		}
-		slices.SortFunc(threads, func(x, y *thread) int { return cmp.Compare(x.seq, y.seq) })
+		bySeq := func(x, y *thread) int { return cmp.Compare(x.seq, y.seq) }
+		slices.SortFunc(threads, bySeq)
 		for _, t := range threads {
 			b.reparentLate(t) // before any of them ends
 		}
-		for _, t := range threads {
+		methods := slices.Clone(threads)
+		for t := b.lists[ended].first; t != nil; t = t.next {
+			if t.top != nil {
+				methods = append(methods, t)
+			}
+		}
+		slices.SortFunc(methods, bySeq)
+		for _, t := range methods {
 			if err := b.closeMethods(t, nil, stop); err != nil {
 				return err
 			}

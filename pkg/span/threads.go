@@ -56,6 +56,9 @@ func (b *Builder) openThread(t *thread, ev *event.Event) (*thread, error) {
 		b.lists[t.state].remove(t)
 	}
 	if t.state == ended {
+		if err := b.closeOutliving(t); err != nil {
+			return nil, err
+		}
 		b.unindex(t, t.eventSpanID)
 		b.unindex(t, t.SpanID)
 		*t = thread{}
@@ -125,6 +128,9 @@ func (b *Builder) moveThread(old uint32, ev *event.Event) error {
 		if t.state == forked {
 			t.eventSpanID = first.eventSpanID
 		}
+		if err := b.closeOutliving(first); err != nil {
+			return err
+		}
 		b.release(first)
 	}
 	if b.byTID[old] != t {
@@ -140,10 +146,17 @@ func (b *Builder) moveThread(old uint32, ev *event.Event) error {
 }
 
 // endThread closes the methods of a thread at one time (ns) and its span at
-// another. It keeps the thread for a while to recognise its late events.
-func (b *Builder) endThread(t *thread, methods, end uint64) error {
+// another. With outlive its methods stay open, as long as there is room for them:
+// until their stops come, or the session's end. It keeps the thread for a while to
+// recognise its late events.
+func (b *Builder) endThread(t *thread, methods, end uint64, outlive bool) error {
 	b.reparentLate(t)
-	err := b.closeMethods(t, nil, methods)
+	var err error
+	if !outlive {
+		err = b.closeMethods(t, nil, methods)
+	} else if b.openSpans > b.max.open/2 {
+		err = b.closeOutliving(t)
+	}
 	if werr := b.closeSpan(&t.open, max(end, t.last)); err == nil {
 		err = werr
 	}
@@ -152,15 +165,23 @@ func (b *Builder) endThread(t *thread, methods, end uint64) error {
 	t.state = ended
 	b.lists[ended].push(t)
 	if l := &b.lists[ended]; l.n > b.max.ended {
+		if werr := b.closeOutliving(l.first); err == nil {
+			err = werr
+		}
 		b.release(l.first)
 	}
 	return err
 }
 
+// closeOutliving closes the methods that have outlived their thread.
+func (b *Builder) closeOutliving(t *thread) error {
+	return b.closeMethods(t, nil, b.policy.MethodsEndKtimeNS)
+}
+
 // endWithoutExit ends a thread whose exit was not seen.
 func (b *Builder) endWithoutExit(t *thread) error {
 	t.Dangling = true
-	return b.endThread(t, t.last, t.last)
+	return b.endThread(t, t.last, t.last, false)
 }
 
 // evict ends the threads that were silent for longest until one more span

@@ -36,6 +36,9 @@ type Source struct {
 	Next func() ([]byte, error)
 	// Cut says in which way the session was cut short; empty: it was not.
 	Cut string
+	// Ends says why the session ends where it does, if it says so itself: for the
+	// error when something else follows. Empty: the input ended.
+	Ends string
 }
 
 // Input is what a Reader has still to read.
@@ -56,6 +59,9 @@ func (in *Input) More() error { return in.r.read() }
 type Policy struct {
 	// Text appends the text of an event; nil: event.AppendText. Use AppendText.
 	Text func(b []byte, ev *event.Event) []byte
+	// Name appends the name of a program or method; nil: event.AppendName. Use
+	// AppendName.
+	Name func(b, name []byte) []byte
 	// Times are the session's times in the words of its format; nil: those of
 	// its session and end records.
 	Times *Times
@@ -65,7 +71,7 @@ type Policy struct {
 	// end its span, which lasts to the end of the session.
 	MainThreadStays bool
 	// MethodsEndKtimeNS is when method spans end that are open at the exit of
-	// their thread, ns; 0: at the exit.
+	// their thread and have no stop after it, ns; 0: at the exit.
 	MethodsEndKtimeNS uint64
 	// LossAtPreviousEvent says that a loss is shown with the time of the event
 	// before it, not with its own.
@@ -87,6 +93,15 @@ func (p *Policy) AppendText(b []byte, ev *event.Event) []byte {
 	return event.AppendText(b, ev)
 }
 
+// AppendName appends the name of a program, method or file of the session, as it
+// is shown to a person outside quotes.
+func (p *Policy) AppendName(b, name []byte) []byte {
+	if p.Name != nil {
+		return p.Name(b, name)
+	}
+	return event.AppendName(b, name)
+}
+
 // format returns the format that begins with c, or nil.
 func (r *Reader) format(c byte) *Format {
 	for i := range r.formats {
@@ -106,7 +121,7 @@ func (r *Reader) openSource(f *Format) error {
 		}
 		return err
 	}
-	r.source, r.cutHow = &s, s.Cut
+	r.source, r.cutHow, r.ends = &s, s.Cut, s.Ends
 	return nil
 }
 

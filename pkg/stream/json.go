@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"math"
@@ -13,9 +14,11 @@ import (
 )
 
 // AppendJSON appends rec as one JSON object, without a newline. It has the keys
-// of the stream; span ids are 16 lower-case hex digits and trace ids 32. Bytes
-// that are not UTF-8, and always those of another Format, are an object
-// {"base64":"..."}. Characters that drive a terminal are escaped.
+// of the stream; span ids are 16 lower-case hex digits and trace ids 32. Text that
+// is not UTF-8 is a string in which \xHH stands for each wrong byte, and under the
+// same key with "_bytes" behind it follows the whole text in base64, or a list of
+// such texts. The bytes of another Format are always an object {"base64":"..."}.
+// Characters that drive a terminal are escaped.
 func AppendJSON(b []byte, rec *Record) []byte {
 	b = append(b, '{')
 	for i, p := range rec.pairs {
@@ -51,7 +54,71 @@ func appendJSONPair(b, key, v []byte) []byte {
 		}
 	}
 	b, _ = appendJSONValue(b, v, 0)
+	return appendJSONBytes(b, key, v)
+}
+
+// appendJSONBytes appends what follows the value v of a key that holds text that
+// is not UTF-8: the key's name with _bytes behind it, and the bytes.
+func appendJSONBytes(b, key, v []byte) []byte {
+	if bad, _ := malformed(v, 0); !bad {
+		return b
+	}
+	b = appendJSONString(append(b, ','), append(bytes.Clone(key), "_bytes"...))
+	b, _ = appendBytesOf(append(b, ':'), v, 0)
 	return b
+}
+
+// malformed says whether the value at p is text that is not UTF-8, or a list with
+// such text, and returns the value's end. Maps have keys of their own for it.
+func malformed(v []byte, p int) (bad bool, end int) {
+	end, children, err := item(v, p)
+	if err != nil {
+		return false, len(v)
+	}
+	if !isArray(v[p]) {
+		if children > 0 {
+			end, _ = skip(v, p)
+			return false, end
+		}
+		t, ok := textOf(v[p:end])
+		return ok && !utf8.Valid(t), end
+	}
+	for range children {
+		var one bool
+		one, end = malformed(v, end)
+		bad = bad || one
+	}
+	return bad, end
+}
+
+// appendBytesOf appends the value at p with each text in base64 and null for
+// what is no text, and returns its end.
+func appendBytesOf(b, v []byte, p int) ([]byte, int) {
+	end, children, err := item(v, p)
+	if err != nil {
+		return append(b, "null"...), len(v)
+	}
+	if isArray(v[p]) {
+		b = append(b, '[')
+		for i := range children {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b, end = appendBytesOf(b, v, end)
+		}
+		return append(b, ']'), end
+	}
+	if t, ok := textOf(v[p:end]); ok {
+		return append(base64.StdEncoding.AppendEncode(append(b, '"'), t), '"'), end
+	}
+	if children > 0 {
+		end, _ = skip(v, p)
+	}
+	return append(b, "null"...), end
+}
+
+func isArray(c byte) bool {
+	return msgpcode.IsFixedArray(c) || c == msgpcode.Array16 || c == msgpcode.Array32
 }
 
 // appendJSONValue appends the value at p and returns its end. Records are
@@ -64,7 +131,7 @@ func appendJSONValue(b, v []byte, p int) ([]byte, int) {
 	head := v[p:end]
 	c := head[0]
 	isMap := msgpcode.IsFixedMap(c) || c == msgpcode.Map16 || c == msgpcode.Map32
-	if isMap || msgpcode.IsFixedArray(c) || c == msgpcode.Array16 || c == msgpcode.Array32 {
+	if isMap || isArray(c) {
 		brackets := "[]"
 		if isMap {
 			brackets, children = "{}", children/2
@@ -74,16 +141,20 @@ func appendJSONValue(b, v []byte, p int) ([]byte, int) {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			if isMap {
-				b, end = appendJSONKey(b, v, end)
-				b = append(b, ':')
+			if !isMap {
+				b, end = appendJSONValue(b, v, end)
+				continue
 			}
-			b, end = appendJSONValue(b, v, end)
+			var at, last int
+			b, at = appendJSONKey(b, v, end)
+			key, _ := textOf(v[end:at])
+			b, last = appendJSONValue(append(b, ':'), v, at)
+			b, end = appendJSONBytes(b, key, v[at:last]), last
 		}
 		return append(b, brackets[1]), end
 	}
 	if t, ok := textOf(head); ok {
-		return AppendJSONText(b, t), end
+		return appendJSONString(b, t), end
 	}
 	if n, ok := intOf(head); ok {
 		return strconv.AppendInt(b, n, 10), end
@@ -128,6 +199,9 @@ func appendJSONKey(b, v []byte, p int) ([]byte, int) {
 		return appendJSONString(b, t), end
 	}
 	text, _ := appendJSONValue(nil, v, p)
+	if t, ok := textOf(v[p:end]); ok {
+		text = appendBase64(nil, t)
+	}
 	return appendJSONString(b, text), end
 }
 
@@ -143,17 +217,19 @@ func appendBase64(b, t []byte) []byte {
 	return append(b, `"}`...)
 }
 
-// AppendJSONText appends t as AppendJSON does: a JSON string, in which characters
-// that drive a terminal are escaped, or for what is not UTF-8 an object
-// {"base64":"..."}.
-func AppendJSONText(b, t []byte) []byte {
+// AppendJSONText appends t as AppendJSON does, with its key, of ASCII letters and
+// digits: "key":"text", and if it is not UTF-8 "key_bytes":"base64" behind that.
+func AppendJSONText(b []byte, key string, t []byte) []byte {
+	b = append(append(append(b, '"'), key...), `":`...)
+	b = appendJSONString(b, t)
 	if !utf8.Valid(t) {
-		return appendBase64(b, t)
+		b = append(append(append(b, `,"`...), key...), `_bytes":"`...)
+		b = append(base64.StdEncoding.AppendEncode(b, t), '"')
 	}
-	return appendJSONString(b, t)
+	return b
 }
 
-// appendJSONString appends UTF-8.
+// appendJSONString appends a string, with \xHH for each byte that is not UTF-8.
 func appendJSONString(b, t []byte) []byte {
 	b = append(b, '"')
 	for len(t) > 0 {
@@ -167,6 +243,9 @@ func appendJSONString(b, t []byte) []byte {
 		}
 		c, n := utf8.DecodeRune(t)
 		switch {
+		case c == utf8.RuneError && n == 1:
+			const digits = "0123456789ABCDEF"
+			b = append(b, '\\', '\\', 'x', digits[t[0]>>4], digits[t[0]&15])
 		case c == '"' || c == '\\':
 			b = append(b, '\\', byte(c))
 		case c == '\n':

@@ -2,11 +2,13 @@ package stream
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 
 	"vivarium/pkg/event"
 )
@@ -24,7 +26,7 @@ func TestJSON(t *testing.T) {
 			`"comm":"ruby","trace_id":"01020300000000000000000000000009","span_id":"1122334455667788","parent_span_id":"0000000000000007",` +
 			`"path":"/tmp/\"q\"\\\n\u001b[31mé\u202e☃𝄞\udb40\udc01","flags":32768}`},
 		{build(t, func(w *Writer) { w.Event(raw) }), `{"type":"event","event":"path_open","ktime_ns":5000000123456,"pid":4100,"tid":4101,"uid":1000,"gid":1000,` +
-			`"comm":{"base64":"/3g="},"trace_id":"01020300000000000000000000000009","span_id":"1122334455667788","parent_span_id":"0000000000000007",` +
+			`"comm":"\\xFFx","comm_bytes":"/3g=","trace_id":"01020300000000000000000000000009","span_id":"1122334455667788","parent_span_id":"0000000000000007",` +
 			`"path":"/usr/lib/ruby/3.1.0/json/common.rb","flags":32768,"payload":{"base64":"YWJj"}}`},
 		{build(t, func(w *Writer) {
 			w.Session(&Session{Version: 1, Targets: []uint32{7, 8}, Hooks: map[string]string{"a": "b"}, Host: Host{Name: "h"}})
@@ -36,6 +38,12 @@ func TestJSON(t *testing.T) {
 			`{"1":-1,"null":null,"n":18446744073709551615,"d":1.5,"f":null,"g":0.5,"e":{"ext":5,"base64":"/w=="},"x":{"ext":6,"base64":"YWI="},"[1]":[],` +
 				`"{\"base64\":\"/w==\"}":{"k":-4294967296},"span_id":"x","trace_id":1}`},
 		{[]byte("\x81\xadchild_span_id\x05"), `{"child_span_id":"0000000000000005"}`},
+		// Text that is not UTF-8: alone, in lists, in maps, also of unknown keys.
+		{[]byte("\x82\xa4path\xa4a\xc3\xa9\xe9\xa4argv\x93\xa2sh\xa2\xffx\xa0"), `{"path":"aé\\xE9","path_bytes":"YcOp6Q==","argv":["sh","\\xFFx",""],"argv_bytes":["c2g=","/3g=",""]}`},
+		{[]byte("\x81\xa4host\x82\xa4name\xa1\xff\xa1k\x01"), `{"host":{"name":"\\xFF","name_bytes":"/w==","k":1}}`},
+		{[]byte("\x81\xa1l\x93\x01\x92\xa1\x80\xc3\x81\xa1m\xa1\xfe"), `{"l":[1,["\\x80",true],{"m":"\\xFE","m_bytes":"/g=="}],"l_bytes":[null,["gA==",null],null]}`},
+		{[]byte("\x81\xa1b\xc4\x02\xed\xa0"), `{"b":"\\xED\\xA0","b_bytes":"7aA="}`},
+		{[]byte("\x81\xa1t\xa5\\xFF\xff"), `{"t":"\\xFF\\xFF","t_bytes":"XHhGRv8="}`},
 	} {
 		if got := string(AppendJSON(nil, parsed(t, test.rec))); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
@@ -64,13 +72,26 @@ func TestJSONOfRandomEvents(t *testing.T) {
 		if err := json.Unmarshal(AppendJSON(nil, rec), &got); err != nil {
 			t.Fatal(err)
 		}
-		if len(got) != len(rec.pairs) {
-			t.Fatalf("%d keys for %d", len(got), len(rec.pairs))
+		keys := len(rec.pairs)
+		for key := range got {
+			if strings.HasSuffix(key, "_bytes") {
+				keys++
+			}
+		}
+		if len(got) != keys {
+			t.Fatalf("%d keys for %d", len(got), keys)
 		}
 		if ev.Kind == &event.Kinds[event.PathOpen] && ev.Fields[0].Type == event.Text {
-			text, ok := got["path"].(string)
-			if ok && text != string(ev.Fields[0].Text) || !ok && !strings.Contains(string(ev.Fields[0].Text), "\xff") && !strings.Contains(string(ev.Fields[0].Text), "\x80") {
-				t.Fatalf("path %q for %q", got["path"], ev.Fields[0].Text)
+			text := got["path"].(string)
+			if encoded, ok := got["path_bytes"]; ok {
+				b, err := base64.StdEncoding.DecodeString(encoded.(string))
+				if err != nil || utf8.Valid(b) {
+					t.Fatalf("path_bytes %q: %v", encoded, err)
+				}
+				text = string(b)
+			}
+			if text != string(ev.Fields[0].Text) {
+				t.Fatalf("path %q for %q", text, ev.Fields[0].Text)
 			}
 		}
 	}

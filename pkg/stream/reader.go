@@ -65,7 +65,11 @@ type Reader struct {
 	unended  int    // the first session without an end; 0: none
 	cut      bool   // an end record said that its capture was cut
 	cutHow   string // Cut of the last Source
+	ends     string // Ends of the last Source; empty after a session of the stream
 	lost     uint64
+	events   uint64 // event records of the session
+	outside  string // about the first record behind an end record, in no session
+	badCount string // about the first session whose end counts other events than were read
 }
 
 // NewReader returns a Reader of r, which may hold sessions of other formats.
@@ -78,9 +82,12 @@ func NewReader(r io.Reader, formats ...Format) *Reader {
 }
 
 // Next returns the next record, which is valid until Next is called again.
+// Records that stand in no session, behind an end record, are returned too: what
+// passes them on passes the fault on.
 //
 // At the end of a stream whose sessions all have their end record the error is
-// io.EOF. An error that is ErrIncomplete says that the stream ended too early,
+// io.EOF. An error that is ErrIncomplete says that the stream ended too early, has
+// records in no session, or not the number of events that an end record counts;
 // a *FormatError that the input is none; any other error is the reader's.
 func (r *Reader) Next() (*Record, error) {
 	if r.err != nil {
@@ -184,7 +191,16 @@ func (r *Reader) broken(what string) error {
 	if !r.begun {
 		return FormatErrorf("this is no viv stream: %s", what)
 	}
-	return incompletef("the stream is broken at byte %d: %s", r.off+int64(r.pos), what)
+	return incompletef("the stream is broken at byte %d: %s%s", r.off+int64(r.pos), what, r.sourceEnd())
+}
+
+// sourceEnd says why a session of another format ends at the Reader's position,
+// for the error about what follows it.
+func (r *Reader) sourceEnd() string {
+	if r.open || r.ends == "" {
+		return ""
+	}
+	return "; the session before it ends there because " + r.ends
 }
 
 // sight shows the first bytes of b to a person.
@@ -253,11 +269,15 @@ func (r *Reader) end() error {
 		return incompletef("the stream has no end record: the capture was cut short")
 	case r.unended > 0:
 		return incompletef("session %d of the stream has no end record: its capture was cut short", r.unended)
+	case r.outside != "":
+		return incompletef("%s", r.outside)
 	case r.cut:
 		if r.cutHow != "" {
 			return incompletef("the capture was cut short: %s", r.cutHow)
 		}
 		return incompletef("the capture was cut short")
+	case r.badCount != "":
+		return incompletef("%s", r.badCount)
 	}
 	return io.EOF
 }
@@ -266,6 +286,10 @@ func (r *Reader) end() error {
 func (r *Reader) track(rec *Record) error {
 	if !r.begun && rec.Type != TypeSession && rec.Type != Unknown {
 		return FormatErrorf("this is no viv stream: it does not begin with a session record")
+	}
+	if r.begun && !r.open && rec.Type != TypeSession && r.outside == "" {
+		at := r.off + int64(r.pos-len(rec.Raw))
+		r.outside = fmt.Sprintf("the stream is broken at byte %d: a record after the end of session %d belongs to no session%s", at, r.sessions, r.sourceEnd())
 	}
 	switch rec.Type {
 	case TypeSession:
@@ -283,8 +307,16 @@ func (r *Reader) track(rec *Record) error {
 			r.unended = r.sessions
 		}
 		r.sessions++
-		r.begun, r.open = true, true
+		r.begun, r.open, r.events = true, true, 0
+		if r.source == nil {
+			r.ends = ""
+		}
+	case TypeEvent:
+		r.events++
 	case TypeEnd:
+		if n, ok := rec.Uint("events"); ok && r.open && n > 0 && n != r.events && r.badCount == "" {
+			r.badCount = fmt.Sprintf("the end of session %d counts %d events, but %d were read", r.sessions, n, r.events)
+		}
 		e, _ := rec.End()
 		r.open = false
 		r.cut = r.cut || e.Cut

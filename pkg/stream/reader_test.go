@@ -51,6 +51,7 @@ func TestStreamErrors(t *testing.T) {
 	end := build(t, func(w *Writer) { w.End(&End{}) })
 	ev := build(t, func(w *Writer) { w.Event(sampleEvent()) })
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	counts := func(n uint64) []byte { return build(t, func(w *Writer) { w.End(&End{Events: n}) }) }
 	deep := append([]byte("\x82\xa4type\xa3new\xa1x"), bytes.Repeat([]byte{0x91}, 100)...)
 	deep = append(deep, 1)
 	manyKeys := append([]byte("\xdf\x00\x01\x00\x00"), bytes.Repeat([]byte{0xa0, 0xc0}, 1<<16)...)
@@ -75,6 +76,18 @@ func TestStreamErrors(t *testing.T) {
 		"first has no end": {join(session, ev, whole), 9, "incomplete: session 1 of the stream has no end record: its capture was cut short"},
 		"only a session":   {session, 1, "incomplete: the stream has no end record: the capture was cut short"},
 		"rubbish behind":   {join(session, end, []byte("rubbish")), 2, fmt.Sprintf(`incomplete: the stream is broken at byte %d: "rubbish" where a record should begin`, len(session)+len(end))},
+		"event behind":     {join(whole, ev), 8, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record after the end of session 1 belongs to no session", len(whole))},
+		"lost behind":      {join(whole, build(t, func(w *Writer) { w.Lost(&Lost{Count: 1}) }), whole), 15, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record after the end of session 1 belongs to no session", len(whole))},
+		"span behind":      {join(whole, build(t, func(w *Writer) { w.SpanOpen(&Span{SpanID: 1, Kind: SpanMethod}) })), 8, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record after the end of session 1 belongs to no session", len(whole))},
+		"clock behind":     {join(whole, build(t, func(w *Writer) { w.Clock(&Clock{}) })), 8, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record after the end of session 1 belongs to no session", len(whole))},
+		"unknown behind":   {join(whole, []byte("\x81\xa4type\xa3new")), 8, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record after the end of session 1 belongs to no session", len(whole))},
+		"empty map behind": {join(whole, []byte{0x80}), 8, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record after the end of session 1 belongs to no session", len(whole))},
+		"second end":       {join(session, ev, end, ev, end), 5, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record after the end of session 1 belongs to no session", len(session)+len(ev)+len(end))},
+		"twice ended":      {join(whole, session, end, end), 10, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record after the end of session 2 belongs to no session", len(whole)+len(session)+len(end))},
+		"too many events":  {join(session, ev, ev, counts(1)), 4, "incomplete: the end of session 1 counts 1 events, but 2 were read"},
+		"too few events":   {join(whole, session, ev, counts(3), whole), 17, "incomplete: the end of session 2 counts 3 events, but 1 were read"},
+		"no events":        {join(session, counts(2)), 2, "incomplete: the end of session 1 counts 2 events, but 0 were read"},
+		"counted":          {join(session, ev, ev, counts(2), session, ev, counts(1)), 7, ""},
 		"rubbish inside":   {join(session, []byte{0xc1}, whole), 1, fmt.Sprintf(`incomplete: the stream is broken at byte %d: `, len(session))},
 		"str of 4 GB":      {join(session, []byte("\x81\xa1a\xdb\xff\xff\xff\xff rest")), 1, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record is longer than 16 MiB", len(session))},
 		"bin of 4 GB":      {join(session, []byte("\x81\xa1a\xc6\xff\xff\xff\xff rest")), 1, fmt.Sprintf("incomplete: the stream is broken at byte %d: a record is longer than 16 MiB", len(session))},

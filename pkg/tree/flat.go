@@ -26,6 +26,7 @@ func Flat(w io.Writer, r *stream.Reader) (res Result, err error) {
 		methods = map[uint64]method{}
 		events  bool // of the session
 		spanned bool // it has spans
+		policy  stream.Policy
 	)
 	unspanned := func() {
 		if events && !spanned {
@@ -46,6 +47,9 @@ func Flat(w io.Writer, r *stream.Reader) (res Result, err error) {
 		case stream.TypeSession:
 			unspanned()
 			clear(methods)
+			if s, err := rec.Session(); err == nil {
+				policy = s.Policy
+			}
 			b = fmt.Appendf(b, "%-18s %-7s %-7s %-6s %-6s %-16s %-32s %-16s %-16s %-5s %s\n", "ktime_ns", "pid", "tid",
 				"uid", "gid", "comm", "trace_id", "span_id", "parent_span", "depth", "event")
 		case stream.TypeSpanOpen:
@@ -71,7 +75,7 @@ func Flat(w io.Writer, r *stream.Reader) (res Result, err error) {
 			if !ok {
 				m.parent = ev.ParentSpanID
 			}
-			b = appendRow(b, ev, m.parent, m.depth)
+			b = appendRow(b, ev, &policy, m.parent, m.depth)
 		}
 		if len(b) > 1<<16 || len(b) > 0 && !r.Pending() {
 			if _, err := w.Write(b); err != nil {
@@ -82,7 +86,7 @@ func Flat(w io.Writer, r *stream.Reader) (res Result, err error) {
 	}
 }
 
-func appendRow(b []byte, ev *event.Event, parent uint64, depth int) []byte {
+func appendRow(b []byte, ev *event.Event, p *stream.Policy, parent uint64, depth int) []byte {
 	num := func(n uint64, width int) {
 		at := len(b)
 		b = strconv.AppendUint(b, n, 10)
@@ -96,14 +100,14 @@ func appendRow(b []byte, ev *event.Event, parent uint64, depth int) []byte {
 	num(uint64(ev.TID), 7)
 	num(uint64(ev.UID), 6)
 	num(uint64(ev.GID), 6)
-	b = padded(b, 16, func(b []byte) []byte { return event.AppendSafe(b, ev.Comm) })
+	b = padded(b, 16, func(b []byte) []byte { return p.AppendName(b, ev.Comm) })
 	b = append(b, ' ')
 	b = appendID(b, binary.BigEndian.Uint64(ev.TraceID[:8]))
 	b = append(appendID(b, binary.BigEndian.Uint64(ev.TraceID[8:])), ' ')
 	b = append(appendID(b, ev.SpanID), ' ')
 	b = append(appendID(b, parent), ' ')
 	num(uint64(depth), 5)
-	return append(event.AppendSafe(b, ev.Name), '\n')
+	return append(p.AppendName(b, ev.Name), '\n')
 }
 
 func appendID(b []byte, id uint64) []byte {

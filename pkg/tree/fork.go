@@ -5,13 +5,21 @@ import (
 	"slices"
 )
 
-// fork is a proc_fork event that is shown.
+// fork is a proc_fork event.
 type fork struct {
-	node     *node
+	node     *node // nil: it is not shown
+	span     *node // that it was in
+	start    uint64
 	proc     *proc // the parent
 	pid, tid uint32
 	spanID   uint64 // the child's; 0: not known
 	matched  bool   // with the child
+}
+
+// placed is a process whose fork is not shown, and the span that it stands in.
+type placed struct {
+	proc *proc
+	span *node
 }
 
 // placeProcesses puts each process under its fork, under its parent span, under
@@ -26,17 +34,23 @@ func (s *session) placeProcesses() {
 	for _, n := range s.roots {
 		root[n.proc] = true
 	}
-	var hidden []*proc
+	var hidden []placed
 	for _, p := range s.procs {
 		if root[p] || len(p.threads) == 0 {
 			continue
 		}
 		t := p.mainThread()
-		if f := s.findFork(p.pid, t); f != nil && s.adopt(f.proc, p) {
-			f.node.child = p.node
+		f := s.findFork(p.pid, t)
+		if f != nil && s.adopt(f.proc, p) {
 			p.enclosed = true
+			if f.node != nil {
+				f.node.child = p.node
+			} else {
+				hidden = append(hidden, placed{p, f.span})
+			}
 		} else if t.parentThread != nil && s.adopt(t.parentThread.proc, p) {
-			hidden = append(hidden, p)
+			p.enclosed = true
+			hidden = append(hidden, placed{p, t.parent})
 		} else if len(root) == 1 {
 			// Its fork is not known, but only descendants of the one target are
 			// watched.
@@ -46,26 +60,23 @@ func (s *session) placeProcesses() {
 			s.roots = append(s.roots, p.node)
 		}
 	}
-	for _, p := range hidden {
-		t := p.mainThread()
-		p.enclosed = true
-		t.parent.entries = append(t.parent.entries, p.node)
+	for _, h := range hidden {
+		h.span.entries = append(h.span.entries, h.proc.node)
 	}
 	for _, list := range s.forks {
 		for _, f := range list {
-			if !f.matched && (f.pid == f.tid || f.pid == 0) { // a process that did nothing
+			if f.node != nil && !f.matched && (f.pid == f.tid || f.pid == 0) { // a process that did nothing
 				p := s.newProc(f.pid)
 				p.parent, p.enclosed = f.proc, true
 				f.node.child = p.node
 			}
 		}
 	}
-	for _, p := range hidden {
-		p.node.seq = p.firstShown()
+	for _, h := range hidden {
+		h.proc.node.seq = h.proc.firstShown()
 	}
-	for _, p := range hidden {
-		t := p.mainThread()
-		slices.SortStableFunc(t.parent.entries, func(a, b *node) int { return cmp.Compare(a.seq, b.seq) })
+	for _, h := range hidden {
+		slices.SortStableFunc(h.span.entries, func(a, b *node) int { return cmp.Compare(a.seq, b.seq) })
 	}
 }
 
@@ -79,7 +90,7 @@ func (s *session) findFork(tid uint32, t *thread) *fork {
 		case f.spanID != 0 && f.spanID == t.SpanID:
 			best = f
 		case best != nil && best.spanID != 0 && best.spanID == t.SpanID:
-		case best == nil || f.node.start <= t.StartKtimeNS:
+		case best == nil || f.start <= t.StartKtimeNS:
 			best = f // the last one before it
 		}
 	}

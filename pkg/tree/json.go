@@ -15,8 +15,8 @@ func (document) event(b []byte, rec *stream.Record, ev *event.Event, p *stream.P
 	b = stream.AppendJSON(b, rec)
 	b = append(b[:len(b)-1], `,"label":"`...)
 	b = append(append(b, ev.Label()...), `","severity":"`...)
-	b = append(append(b, ev.Severity().String()...), `","text":`...)
-	return stream.AppendJSONText(b, p.AppendText(nil, ev))
+	b = append(append(b, ev.Severity().String()...), `",`...)
+	return stream.AppendJSONText(b, "text", p.AppendText(nil, ev))
 }
 
 func (document) record(b []byte, rec *stream.Record) []byte {
@@ -64,7 +64,7 @@ func (d document) node(w *output, n, enclosing *node, t *text) {
 	case kindProc:
 		b = strconv.AppendUint(append(b, `{"type":"process","pid":`...), uint64(n.proc.pid), 10)
 		if n.proc.comm != "" {
-			b = stream.AppendJSONText(append(b, `,"comm":`...), []byte(n.proc.comm))
+			b = stream.AppendJSONText(append(b, ','), "comm", []byte(n.proc.comm))
 		}
 		if n.proc.parent != nil {
 			b = strconv.AppendUint(append(b, `,"parent_pid":`...), uint64(n.proc.parent.pid), 10)
@@ -72,9 +72,14 @@ func (d document) node(w *output, n, enclosing *node, t *text) {
 	}
 	w.b = b
 	w.flushFull()
-	if children := n.children(enclosing); len(children) > 0 {
+	if t.depth++; t.depth > maxDepth {
+		if lines := n.deeper(enclosing); lines > 0 {
+			w.b = strconv.AppendInt(append(w.b, `,"deeper":`...), int64(lines), 10)
+		}
+	} else if children := n.children(enclosing); len(children) > 0 {
 		w.b = append(w.b, `,"children":`...)
 		d.list(w, children, enclosing, t)
 	}
+	t.depth--
 	w.b = append(w.b, '}')
 }

@@ -34,7 +34,7 @@ type node struct {
 	// atPrevious: a loss is shown with the time of the event before it
 	// (stream.Policy).
 	atPrevious bool
-	marks      []mark // cache of previousTime: the events of a span outside other spans
+	marks      []mark // cache of previousTime: the events and losses of a span outside other spans
 	top        bool   // of a method: it is an outermost one of its thread
 }
 
@@ -102,6 +102,26 @@ func (n *node) lines() []*node {
 	return visible(n.entries)
 }
 
+// deeper is the number of lines under n, which are not drawn because n is at the
+// greatest depth. It takes no stack of its own for a depth that a stream chooses.
+func (n *node) deeper(enclosing *node) (lines int) {
+	type line struct{ node, enclosing *node }
+	for todo := []line{{n, enclosing}}; len(todo) > 0; {
+		l := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if l.node.isSpan() {
+			l.enclosing = l.node
+		}
+		for _, c := range l.node.children(l.enclosing) {
+			todo = append(todo, line{c, l.enclosing})
+			lines++
+		}
+	}
+	return lines
+}
+
+func (n *node) isSpan() bool { return n.kind == kindMethod || n.kind == kindGap }
+
 // shownTime is the time that an event or loss in the span enclosing is shown
 // with.
 func (n *node) shownTime(enclosing *node) uint64 {
@@ -111,15 +131,17 @@ func (n *node) shownTime(enclosing *node) uint64 {
 	return n.start
 }
 
-// previousTime is the time of the last event before seq in the stream that the
-// span n shows outside other spans; 0: there is none.
+// previousTime is the time of the last event before seq in the stream, or of a
+// loss shown with a time of its own, that the span n shows outside other spans;
+// 0: there is none. With the losses in it, none is shown with an earlier time
+// than a loss before it.
 func (n *node) previousTime(seq uint64) uint64 {
 	if n.marks == nil {
 		for todo := []*node{n}; len(todo) > 0; {
 			lines := todo[len(todo)-1].lines()
 			todo = todo[:len(todo)-1]
 			for _, c := range lines {
-				if c.kind == kindEvent {
+				if c.kind == kindEvent || c.kind == kindLost && !c.atPrevious {
 					n.marks = append(n.marks, mark{c.seq, c.start})
 				}
 				if c.kind == kindProc || c.child != nil {

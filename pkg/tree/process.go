@@ -3,6 +3,7 @@ package tree
 import (
 	"cmp"
 	"slices"
+	"strconv"
 
 	"vivarium/pkg/event"
 )
@@ -12,7 +13,8 @@ type proc struct {
 	pid      uint32
 	comm     string
 	lastComm string // comm of its newest record
-	exact    bool   // comm is that of the first thread or of an exec
+	commFrom commSource
+	executed bool // a program was executed: then the first thread is the main one
 	threads  []*thread
 	leader   *thread // thread group leader; nil: not seen
 	parent   *proc
@@ -20,8 +22,21 @@ type proc struct {
 	// enclosed: it is drawn inside a span, so that the events of its first thread
 	// need no span of their own.
 	enclosed bool
-	firstSeq uint64 // cache of firstShown; 0: shows nothing, or not known yet
+	firstSeq uint64 // cache of firstShown
+	hasFirst bool   // firstSeq is known
 }
+
+// commSource is where the name of a process comes from. A name gives way to one
+// from the same or a later source.
+type commSource uint8
+
+const (
+	commUnknown commSource = iota
+	commThread             // any of its threads
+	commDefault            // stream.Policy
+	commLeader             // its first thread
+	commMain               // the session's main thread (main_tid), or an exec
+)
 
 func (s *session) newProc(pid uint32) *proc {
 	p := &proc{pid: pid, node: s.newNode(kindProc)}
@@ -31,10 +46,21 @@ func (s *session) newProc(pid uint32) *proc {
 	return p
 }
 
-// updateComm takes the program's name from an event.
-func (p *proc) updateComm(ev *event.Event) {
-	if first := ev.TID == ev.PID; len(ev.Comm) > 0 && (first || !p.exact) && string(ev.Comm) != p.lastComm {
-		p.lastComm, p.exact = string(ev.Comm), p.exact || first
+// commSource is that of the name of a thread of p.
+func (s *session) commSource(p *proc, tid uint32) commSource {
+	switch {
+	case tid == s.MainTID || p.executed && tid == p.pid:
+		return commMain
+	case tid == p.pid:
+		return commLeader
+	}
+	return commThread
+}
+
+// updateComm takes the program's name from an event of a thread.
+func (p *proc) updateComm(ev *event.Event, from commSource) {
+	if len(ev.Comm) > 0 && from >= p.commFrom && string(ev.Comm) != p.lastComm {
+		p.lastComm, p.commFrom = string(ev.Comm), from
 		// The kernel cuts names at 15 bytes; an exec has the whole one.
 		if len(p.lastComm) != 15 || len(p.comm) < 15 || p.comm[:15] != p.lastComm {
 			p.comm = p.lastComm
@@ -42,7 +68,7 @@ func (p *proc) updateComm(ev *event.Event) {
 	}
 	if is(ev, event.ProcExec) && len(ev.Error) == 0 {
 		if path := ev.Fields[event.ProcExecPath].Text; len(path) > 0 {
-			p.comm, p.exact = string(event.Basename(path)), true
+			p.comm, p.commFrom, p.executed = string(event.Basename(path)), commMain, true
 		}
 	}
 }
@@ -55,9 +81,27 @@ func (p *proc) mainThread() *thread {
 	return p.threads[0]
 }
 
+// nameByThread names p as its main thread, whose events may not all be in the
+// stream, unless p has such a name already.
+func (s *session) nameByThread(p *proc) {
+	var best *thread
+	from := p.commFrom
+	if p.comm == "" {
+		from = commUnknown
+	}
+	for _, t := range p.threads {
+		if f := s.commSource(p, t.TID); f > from && t.Name != "" && t.Name != "tid="+strconv.FormatUint(uint64(t.TID), 10) {
+			best, from = t, f
+		}
+	}
+	if best != nil {
+		p.comm = best.Name
+	}
+}
+
 // firstShown is the seq of the first line of p; 0: it has none.
 func (p *proc) firstShown() uint64 {
-	if p.firstSeq != 0 {
+	if p.hasFirst {
 		return p.firstSeq
 	}
 	first := uint64(0)
@@ -74,7 +118,7 @@ func (p *proc) firstShown() uint64 {
 			see(n.firstShown())
 		}
 	}
-	p.firstSeq = first
+	p.firstSeq, p.hasFirst = first, true
 	return first
 }
 

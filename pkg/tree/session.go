@@ -1,8 +1,6 @@
 package tree
 
 import (
-	"strconv"
-
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 )
@@ -43,7 +41,9 @@ func newSession(head stream.Session, to renderer) *session {
 	for _, pid := range head.Targets {
 		if s.byPID[pid] == nil {
 			p := s.newProc(pid)
-			p.comm = head.Policy.Command
+			if head.Policy.Command != "" {
+				p.comm, p.commFrom = head.Policy.Command, commDefault
+			}
 			s.roots = append(s.roots, p.node)
 		}
 	}
@@ -113,7 +113,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 		}
 	}
 	t := at.thread
-	t.proc.updateComm(ev)
+	t.proc.updateComm(ev, s.commSource(t.proc, ev.TID))
 	span := at.method
 	start, stop := is(ev, event.SpanStart), is(ev, event.SpanStop)
 	if span == nil {
@@ -138,16 +138,16 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	}
 	s.pendingLosses = s.pendingLosses[:0]
 	s.lastSpan = span
-	if !shown {
-		return
+	var n *node
+	if shown {
+		n = s.newNode(kindEvent)
+		n.proc, n.start = t.proc, ev.KtimeNS
+		n.text = s.render(func(b []byte) []byte { return s.renderer.event(b, rec, ev, &s.Policy) })
+		span.entries = append(span.entries, n)
 	}
-	n := s.newNode(kindEvent)
-	n.proc, n.start = t.proc, ev.KtimeNS
-	n.text = s.render(func(b []byte) []byte { return s.renderer.event(b, rec, ev, &s.Policy) })
-	span.entries = append(span.entries, n)
 	if is(ev, event.ProcFork) {
 		f := &fork{
-			node: n, proc: t.proc,
+			node: n, span: span, start: ev.KtimeNS, proc: t.proc,
 			pid: uint32(ev.Fields[event.ProcForkChildPID].Num), tid: uint32(ev.Fields[event.ProcForkChildTID].Num),
 			spanID: ev.Fields[event.ProcForkChildSpanID].Num,
 		}
@@ -206,12 +206,7 @@ func (s *session) finish() {
 	}
 	s.pendingLosses = nil
 	for _, p := range s.procs {
-		// Its events may have been taken out of the stream.
-		if len(p.threads) > 0 && p.comm == "" {
-			if t := p.mainThread(); t.Name != "tid="+strconv.FormatUint(uint64(t.TID), 10) {
-				p.comm = t.Name
-			}
-		}
+		s.nameByThread(p)
 	}
 	s.placeProcesses()
 }

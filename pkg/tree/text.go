@@ -10,10 +10,12 @@ import (
 
 // text draws the tree as vivarium does.
 type text struct {
-	color bool
-	stop  uint64 // ktime of the session's end; 0: not known
-	start uint64 // and of its start
-	line  []byte // prefix of a line: the branches around it
+	color  bool
+	stop   uint64         // ktime of the session's end; 0: not known
+	start  uint64         // and of its start
+	policy *stream.Policy // of the session
+	line   []byte         // prefix of a line: the branches around it
+	depth  int            // of the line
 }
 
 // The colours. None carries a meaning that the words do not have.
@@ -39,7 +41,7 @@ func (d *text) event(b []byte, _ *stream.Record, ev *event.Event, p *stream.Poli
 	if high {
 		b = d.paint(b, alarming)
 	}
-	b = padded(b, 15, func(b []byte) []byte { return event.AppendSafe(b, ev.Name) })
+	b = padded(b, 15, func(b []byte) []byte { return p.AppendName(b, ev.Name) })
 	if high {
 		b = d.paint(b, plain)
 	}
@@ -66,7 +68,7 @@ func padded(b []byte, width int, add func([]byte) []byte) []byte {
 }
 
 func (d *text) session(w *output, s *session) {
-	d.start, d.stop, d.line = s.StartKtimeNS, 0, nil
+	d.start, d.stop, d.line, d.policy = s.StartKtimeNS, 0, nil, &s.Policy
 	if s.ended {
 		d.stop = s.end.StopKtimeNS
 	}
@@ -93,8 +95,13 @@ func (d *text) node(w *output, n, enclosing *node) {
 	}
 	w.b = append(b, '\n')
 	w.flushFull()
+	if d.depth == maxDepth {
+		d.deeper(w, n, enclosing)
+		return
+	}
 	children := n.children(enclosing)
 	at := len(d.line)
+	d.depth++
 	for i, c := range children {
 		branch, below := "├─ ", "│  "
 		if i == len(children)-1 {
@@ -105,6 +112,15 @@ func (d *text) node(w *output, n, enclosing *node) {
 		d.node(w, c, enclosing)
 		d.line = d.line[:at]
 	}
+	d.depth--
+}
+
+// deeper draws the number of lines under n in their place.
+func (d *text) deeper(w *output, n, enclosing *node) {
+	if lines := n.deeper(enclosing); lines > 0 {
+		w.b = append(append(w.b, d.line...), "└─ ... "...)
+		w.b = append(strconv.AppendInt(w.b, int64(lines), 10), " deeper\n"...)
+	}
 }
 
 func (d *text) proc(b []byte, p *proc) []byte {
@@ -112,7 +128,7 @@ func (d *text) proc(b []byte, p *proc) []byte {
 	b = strconv.AppendUint(append(b, "[PROC pid="...), uint64(p.pid), 10)
 	b = append(b, " comm="...)
 	if p.comm != "" {
-		b = event.AppendSafe(b, []byte(p.comm))
+		b = d.policy.AppendName(b, []byte(p.comm))
 	} else {
 		b = append(b, '?')
 	}
@@ -133,12 +149,12 @@ func (d *text) span(b []byte, n *node) []byte {
 		if s.Name == "" {
 			b = append(b, "<anonymous>"...)
 		} else {
-			b = event.AppendSafe(b, []byte(s.Name))
+			b = d.policy.AppendName(b, []byte(s.Name))
 		}
 		b = d.paint(b, plain)
 		if s.File != "" {
 			b = append(b, ' ')
-			b = event.AppendPlace(b, []byte(s.File), s.Line)
+			b = event.AppendPlace(b, []byte(s.File), s.Line, d.policy.AppendName)
 		}
 	}
 	b = appendDuration(append(b, "  dur="...), int64(s.EndKtimeNS-s.StartKtimeNS))
@@ -159,16 +175,21 @@ func (d *text) offset(b []byte, ktime uint64, enclosing *node) []byte {
 }
 
 // since is the time from the start of the span enclosing, ns. Times outside the
-// session count as its start or end.
+// session count as its start or end, times before the span as its start.
 func (d *text) since(ktime uint64, enclosing *node) int64 {
+	from := d.start
+	if enclosing != nil {
+		from = d.inSession(enclosing.span.StartKtimeNS)
+	}
+	return int64(max(d.inSession(ktime), from) - from)
+}
+
+// inSession brings a ktime outside the session to its start or end.
+func (d *text) inSession(ktime uint64) uint64 {
 	if d.stop != 0 {
-		ktime = min(ktime, max(d.stop, d.start))
+		ktime = min(ktime, d.stop)
 	}
-	ktime = max(ktime, d.start)
-	if enclosing == nil {
-		return int64(ktime - d.start)
-	}
-	return int64(ktime - max(enclosing.span.StartKtimeNS, min(d.start, ktime)))
+	return max(ktime, d.start)
 }
 
 func (d *text) lost(b []byte, n, enclosing *node) []byte {
@@ -179,7 +200,7 @@ func (d *text) lost(b []byte, n, enclosing *node) []byte {
 	b = padded(b, 30, func(b []byte) []byte {
 		b = strconv.AppendUint(b, n.lost.Count, 10)
 		b = append(b, " event(s) lost ("...)
-		return append(event.AppendSafe(b, []byte(cause(n.lost))), ')')
+		return append(d.policy.AppendName(b, []byte(cause(n.lost))), ')')
 	})
 	return d.offset(b, n.shownTime(enclosing), enclosing)
 }

@@ -28,6 +28,12 @@ func DrawJSON(w io.Writer, r *stream.Reader) (Result, error) {
 	return draw(w, r, document{})
 }
 
+// maxDepth is how deep a tree is drawn: deeper lines are counted. Without a limit
+// a chain of forks, each line indented by all before it, would take space with
+// the square of its length. JSON of this depth is still read by parsers that take
+// 256 levels, as older versions of jq do.
+const maxDepth = 120
+
 // renderer is one format of the tree.
 type renderer interface {
 	// event appends the rendered event, which is kept until the session is drawn.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 )
 
@@ -138,7 +139,7 @@ func toUint(v json.RawMessage) (uint64, bool) {
 // policy is vivarium's: how a session with this JSON line is to be read. Of a
 // line that no capture begins with it takes what it can.
 func policy(line []byte) stream.Policy {
-	p := stream.Policy{Text: AppendText, Command: "ruby", MainThreadStays: true, LossAtPreviousEvent: true}
+	p := stream.Policy{Text: AppendText, Name: event.AppendSafe, Command: "ruby", MainThreadStays: true, LossAtPreviousEvent: true}
 	var values map[string]json.RawMessage
 	if json.Unmarshal(line, &values) != nil {
 		return p

@@ -63,7 +63,11 @@ func open(in *stream.Input) (stream.Source, error) {
 	}
 	c.data, c.tail = c.data[:n*recordSize], c.data[n*recordSize:]
 	c.sort()
-	return stream.Source{Next: c.next, Cut: c.cut}, nil
+	source := stream.Source{Next: c.next, Cut: c.cut}
+	if c.header.hasCount {
+		source.Ends = fmt.Sprintf("its event_count is %d", c.header.count)
+	}
+	return source, nil
 }
 
 // readLine returns the line at the beginning of in without its newline, and

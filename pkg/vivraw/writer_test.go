@@ -74,6 +74,10 @@ func TestExportFiltered(t *testing.T) {
 				return
 			}
 		}
+		if rec.Type == stream.TypeEnd {
+			w.Splice(rec, stream.SetUint("events", 2))
+			return
+		}
 		w.Raw(rec.Raw)
 	})
 	got, err := toRaw(t, bytes.NewReader(b))

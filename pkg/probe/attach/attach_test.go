@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -252,6 +253,35 @@ func TestNoAnswer(t *testing.T) {
 	}
 	if v, err := ask(a, func(*watch) (int, error) { return 7, nil }, nil); v != 7 || err != nil {
 		t.Errorf("afterwards: %d, %v", v, err)
+	}
+}
+
+// closed counts how often it was.
+type closed struct {
+	link.Link
+	n chan struct{}
+}
+
+func (c closed) Close() error { c.n <- struct{}{}; return nil }
+
+// TestLate: what the kernel attached too late is kept as long as its process and
+// file are, and else taken back.
+func TestLate(t *testing.T) {
+	a := New(Config{Finders: []Finder{one}})
+	l := closed{n: make(chan struct{}, 1)}
+	var kept []link.Link
+	keep := func(links []link.Link) { kept = append(kept, links...) }
+	a.late(func() bool { return true }, keep)([]link.Link{l})
+	if len(kept) != 1 || len(l.n) != 0 {
+		t.Errorf("%d are kept", len(kept))
+	}
+	a.late(func() bool { return false }, keep)([]link.Link{l})
+	<-l.n
+	a.Close()
+	a.late(func() bool { return true }, keep)([]link.Link{l}) // when all is over
+	<-l.n
+	if len(kept) != 1 {
+		t.Errorf("%d are kept", len(kept))
 	}
 }
 

@@ -15,8 +15,14 @@ const maxHelpers = 16
 // the file.
 const attachLimit = 6 * time.Second
 
-// lookLimit is how long one operation on something of another program may take,
-// and all reads of a file together; a test does not want to wait that long.
+// workLimit is how long a helper may take in all, also for what it computes.
+const workLimit = 30 * time.Second
+
+// readLimit is how long all reads of a file may take together.
+const readLimit = 5 * time.Second
+
+// lookLimit is how long one operation on something of another program may take; a
+// test does not want to wait that long.
 var lookLimit = 2 * time.Second
 
 var (
@@ -61,7 +67,7 @@ type reader struct {
 }
 
 func (r reader) ReadAt(b []byte, off int64) (n int, err error) {
-	if r.w.spent > lookLimit { // one that answers, but slowly
+	if r.w.spent > readLimit { // one that answers, but slowly
 		r.w.failed = errSlow
 		return 0, errSlow
 	}
@@ -73,7 +79,7 @@ func (r reader) ReadAt(b []byte, off int64) (n int, err error) {
 }
 
 // ask has f called by a helper and returns what f does, or errSlow when one of its
-// operations takes too long. What f returns then is given to late, which can be
+// operations, or all of it, takes too long. What f returns then is given to late, which can be
 // nil, by the helper.
 func ask[T any](a *Attacher, f func(w *watch) (T, error), late func(T)) (T, error) {
 	type answer struct {
@@ -98,6 +104,7 @@ func ask[T any](a *Attacher, f func(w *watch) (T, error), late func(T)) (T, erro
 			late(v)
 		}
 	}()
+	end := time.Now().Add(workLimit)
 	timer := time.NewTimer(lookLimit)
 	defer timer.Stop()
 	for {
@@ -107,7 +114,7 @@ func ask[T any](a *Attacher, f func(w *watch) (T, error), late func(T)) (T, erro
 			return got.v, got.err
 		case <-a.quit:
 		case now := <-timer.C:
-			if d := w.left(now); d > 0 {
+			if d := min(w.left(now), end.Sub(now)); d > 0 {
 				timer.Reset(d)
 				continue
 			}

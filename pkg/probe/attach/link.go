@@ -28,7 +28,8 @@ func (a *Attacher) attachAll(f *file) error {
 		if g.finder == skip {
 			continue
 		}
-		links, err := ask(a, func(w *watch) ([]link.Link, error) { return a.attachGroup(w, f.exe, g, 0) }, a.closers.add)
+		links, err := ask(a, func(w *watch) ([]link.Link, error) { return a.attachGroup(w, f.exe, g, 0) },
+			a.late(func() bool { return a.files[f.fileID] == f }, func(late []link.Link) { f.links = append(f.links, late...) }))
 		f.links = append(f.links, links...)
 		if err != nil {
 			skip, failed = g.finder, errors.Join(failed, err)
@@ -61,7 +62,8 @@ func (a *Attacher) attach(pid int, p *process, f *file) {
 			}
 		}
 		return links, errs
-	}, a.closers.add)
+	}, a.late(func() bool { return a.procs[pid] == p && a.files[f.fileID] == f },
+		func(late []link.Link) { p.links[f] = append(p.links[f], late...) }))
 	p.links[f] = links
 	a.notAttached(pid, p, f, err)
 }
@@ -75,10 +77,28 @@ func (a *Attacher) raise(pid int, p *process, f *file) {
 		a.failures.add("holds", fmt.Errorf("process %d: its probes' semaphores are not raised, because those of %d others are", pid, maxHolds))
 		return
 	}
-	links, err := ask(a, func(w *watch) ([]link.Link, error) { return a.hold(w, f, f.semaphores, Shown(pid)) }, a.closers.add)
+	links, err := ask(a, func(w *watch) ([]link.Link, error) { return a.hold(w, f, f.semaphores, Shown(pid)) },
+		a.late(func() bool { return a.procs[pid] == p && a.files[f.fileID] == f },
+			func(late []link.Link) { p.held[f] = append(p.held[f], late...) }))
 	p.held[f] = links
 	a.holds++
 	a.notAttached(pid, p, f, err)
+}
+
+// late is what becomes of links for which nobody waits any more: they are kept
+// after all, if what they are of is still there.
+func (a *Attacher) late(there func() bool, keep func([]link.Link)) func([]link.Link) {
+	return func(links []link.Link) {
+		kept := false
+		a.call(func() {
+			if kept = there(); kept {
+				keep(links)
+			}
+		})
+		if !kept {
+			a.closers.add(links)
+		}
+	}
 }
 
 // notAttached counts a failure to attach for a process that lives.

@@ -4,6 +4,10 @@
 // it, it is released and executes the command. So nothing of the command's life
 // is missed, and nothing of viv-probe is recorded: process id, terminal and
 // process group are the command's from the start.
+//
+// A command that loses root's privileges gets a session of its own: it has no
+// controlling terminal, whose keys therefore reach viv-probe alone, which passes
+// their signals on.
 package launch
 
 import (
@@ -20,6 +24,7 @@ import (
 // Command is a command that was started.
 type Command struct {
 	process *os.Process
+	session bool          // it leads a session of its own, without a terminal
 	report  *os.File      // read: see waitingReady
 	release *os.File      // written: one byte releases the process
 	done    chan struct{} // closed when the process has ended
@@ -41,7 +46,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // Start starts argv with the environment env up to the point where it waits for
 // Release. The command runs as the user of that name or id; "" is the caller,
 // and the caller of sudo if the program runs under sudo. Standard input and
-// standard error are those of this process. The caller calls Release or Close.
+// standard error are those of this process. A command that has no privileges of
+// root because of its user has no controlling terminal, and neither root's PATH
+// nor what else of the environment belongs to root's session. The caller calls
+// Release or Close.
 func Start(argv []string, user string, stdout *os.File, env []string) (*Command, error) {
 	report, reportW, err := os.Pipe()
 	if err != nil {
@@ -80,7 +88,11 @@ func Start(argv []string, user string, stdout *os.File, env []string) (*Command,
 		c.abandon()
 		return nil, fmt.Errorf("start %s: the waiting process ended early", argv[0])
 	}
-	if ready[0] != waitingReady {
+	switch ready[0] {
+	case waitingReady:
+	case waitingSession:
+		c.session = true
+	default:
 		err := c.failure(ready)
 		c.abandon()
 		return nil, err

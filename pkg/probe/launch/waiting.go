@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	waitingArg0    = "viv-probe: waiting to start"
-	waitingReady   = 'r' // reported when all but the exec is done; else "STATUS MESSAGE"
+	waitingArg0 = "viv-probe: waiting to start"
+	// What is reported when all but the exec is done; else it is "STATUS MESSAGE".
+	waitingReady   = 'r'
+	waitingSession = 's' // the same, of a command in a session of its own
 	waitingReport  = 3   // file descriptors of the waiting process
 	waitingRelease = 4
 )
@@ -34,8 +36,18 @@ func WaitToStart() {
 		fmt.Fprintf(report, "%d %v", status, err)
 		os.Exit(status)
 	}
-	if err := become(os.Args[1]); err != nil {
+	dropped, err := become(os.Args[1])
+	if err != nil {
 		fail(125, err)
+	}
+	ready := []byte{waitingReady}
+	if dropped {
+		// Whoever has a controlling terminal can put input into it (TIOCSTI, and on
+		// a console by TIOCLINUX), which the shell of the user who is left would run.
+		if _, err := unix.Setsid(); err != nil {
+			fail(125, fmt.Errorf("give up the terminal: setsid: %w", err))
+		}
+		ready[0] = waitingSession
 	}
 	path, err := exec.LookPath(argv[0])
 	if errors.Is(err, exec.ErrDot) { // the user's PATH says so
@@ -57,7 +69,7 @@ func WaitToStart() {
 		fail(status, fmt.Errorf("%s: %w", argv[0], err))
 	}
 	env := os.Environ()
-	if _, err := report.Write([]byte{waitingReady}); err != nil {
+	if _, err := report.Write(ready); err != nil {
 		os.Exit(125)
 	}
 	// Without a byte viv-probe has ended and does not watch: the command must not run.

@@ -142,6 +142,30 @@ static void names(void)
 	mark("fchmodat2");
 	((volatile char *)no_name)[0] = 0; /* in memory, where the kernel does not look at it */
 	tell_error("fchmodat2", syscall(SYS_fchmodat2, fd, no_name, 0644, AT_EMPTY_PATH));
+
+}
+
+static void truncates(void)
+{
+	int fd;
+
+	mark("truncate");
+	must(syscall(SYS_truncate, in_dir("f4"), 7));
+	mark("truncate, through a link");
+	must(syscall(SYS_truncate, in_dir("way/f5"), 0));
+	mark("truncate, ENOENT");
+	syscall(SYS_truncate, in_dir("none"), 7);
+	mark("truncate, EINVAL");
+	syscall(SYS_truncate, in_dir("f4"), -1L);
+	mark("ftruncate");
+	fd = must(open(in_dir("f4"), O_WRONLY));
+	must(ftruncate(fd, 5000000000));
+	mark("ftruncate, memfd");
+	must(ftruncate(must(syscall(SYS_memfd_create, "cut", 0)), 3));
+	mark("ftruncate, EBADF");
+	ftruncate(77, 3);
+	mark("open, O_TRUNC");
+	must(open(in_dir("f4"), O_WRONLY | O_TRUNC));
 }
 
 static void maps(void)
@@ -509,6 +533,7 @@ int main(int argc, char **argv)
 	names();
 	maps();
 	lists();
+	truncates();
 	signals();
 	traces();
 	ids();

@@ -1,0 +1,32 @@
+package filter
+
+import (
+	"hash/maphash"
+
+	"vivarium/pkg/event"
+)
+
+// repeated says whether an event of a kind that is shown once was there before.
+// Of each value it keeps 128 bits of hashes with secret seeds: no two of them
+// are equal by chance.
+func (f *Filter) repeated(ev *event.Event) bool {
+	if ev.Kind == nil {
+		return false
+	}
+	switch ev.Kind.ID {
+	case event.PathOpen, event.MmapExec, event.Dlopen, event.EnvCaccess:
+	default:
+		return false
+	}
+	text := f.textOf(ev)
+	key := [2]uint64{maphash.Bytes(f.seeds[0], text) + uint64(ev.Kind.ID), maphash.Bytes(f.seeds[1], text)}
+	if _, ok := f.seen[key]; ok {
+		return true
+	}
+	if len(f.seen) >= MaxValues {
+		f.Stats.Repeats++
+		return false
+	}
+	f.seen[key] = struct{}{}
+	return false
+}
