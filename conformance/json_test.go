@@ -18,6 +18,8 @@ type node struct {
 	ChildTID                                 uint32 `json:"child_tid"`
 	Text                                     *string
 	Payload                                  *struct{ Base64 []byte }
+	Raised                                   bool
+	Line                                     int
 	Children                                 []*node
 }
 
@@ -25,6 +27,7 @@ type document struct {
 	Session struct {
 		Type  string
 		Start uint64 `json:"start_ktime_ns"`
+		Unix  int64  `json:"start_unix_ns"`
 	}
 	End struct {
 		Type string
