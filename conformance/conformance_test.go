@@ -197,6 +197,9 @@ func times(lines []*line, start, stop uint64) (wrong []string) {
 		if want := duration(int64(at - from)); at < from || l.fields["offset"] != want {
 			wrong = append(wrong, fmt.Sprintf("it happened at @+%s: %s", want, l.text))
 		}
+		if h := l.host(); h != nil && h.node.TID == l.node.TID && at > min(h.node.End, stop) {
+			wrong = append(wrong, "it happened when what it stands in had ended: "+l.text)
+		}
 	}
 	return wrong
 }
