@@ -341,6 +341,9 @@ func TestCrashes(t *testing.T) {
 			if !good(codes) {
 				t.Fatalf("exit %v", codes)
 			}
+			if bytes.Contains(got, []byte("@+-")) || bytes.Contains(got, []byte("dur=-")) {
+				t.Errorf("a negative time in %s", got)
+			}
 			var crash struct {
 				Printed string `json:"partial_stdout"`
 			}

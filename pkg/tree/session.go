@@ -192,7 +192,7 @@ func (s *session) finish() {
 			end = stop
 		}
 		for _, n := range t.items {
-			s.endOpenSpans(n, max(end, n.start, n.lastEvent()), stop)
+			s.endOpenSpans(n, max(end, n.start, min(n.lastEvent(), stop)), stop)
 		}
 	}
 	if s.lastSpan == nil && len(s.pendingLosses) > 0 {
