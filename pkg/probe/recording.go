@@ -42,6 +42,7 @@ type recording struct {
 	targets []target
 	cmd     *launch.Command  // nil: processes that ran already
 	sites   *spans.Table     // nil: no probes in files are wanted
+	found   *spans.Found     // nil: nobody reports which methods there are
 	decided *ebpf.Map        // methods about which the list has decided
 	files   *attach.Attacher // nil: nothing is wanted in files
 	start   uint64           // of the recording, ns of the kernel's time
@@ -129,7 +130,7 @@ func (r *recording) drain() error {
 func (r *recording) message() error {
 	m := &r.m
 	if m.Lost > 0 {
-		if err := r.writeLost(m.Event.KtimeNS, m.Lost, "ring buffer full"); err != nil {
+		if err := r.writeLost(m.Event.KtimeNS, m.Lost, stream.CauseBufferFull); err != nil {
 			return err
 		}
 		r.tls.lost()
@@ -139,6 +140,10 @@ func (r *recording) message() error {
 		return r.event()
 	case wire.BadMarker:
 		r.badMarkers++
+	case wire.FoundMarker:
+		if r.found == nil || !r.found.See(m.Entry) {
+			r.badMarkers++
+		}
 	case wire.Blind:
 		r.unseen++
 		return r.writeLost(m.Event.KtimeNS, 1, m.Cause)
@@ -261,7 +266,7 @@ func (r *recording) end() error {
 		left += c.Lost
 	}
 	if left > 0 {
-		if err := r.writeLost(e.StopKtimeNS, left, "ring buffer full"); err != nil {
+		if err := r.writeLost(e.StopKtimeNS, left, stream.CauseBufferFull); err != nil {
 			return err
 		}
 	}
@@ -285,4 +290,25 @@ func (r *recording) end() error {
 		return err
 	}
 	return r.w.Flush()
+}
+
+// unfound says which methods of the user's list were not found; nil: all were, or
+// there is no such list.
+func (r *recording) unfound() error {
+	if r.found != nil {
+		return r.found.Missing()
+	}
+	if r.sites == nil || r.sites.List == nil {
+		return nil
+	}
+	err := r.sites.List.Missing()
+	if err == nil {
+		return nil
+	}
+	for _, p := range r.opt.Spans.Providers {
+		if p.Unfound != "" {
+			err = fmt.Errorf("%w; %s", err, p.Unfound)
+		}
+	}
+	return err
 }

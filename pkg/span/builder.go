@@ -224,17 +224,30 @@ func (b *Builder) event(rec *stream.Record) error {
 	return b.splice(rec, ev, span)
 }
 
-// lateEvent writes an event of a thread that has ended. It may be the stop of a method
-// that is still open after the exit of its thread.
+// lateEvent writes an event of a thread that has ended. In a capture, like in vivarium,
+// methods can be open after the exit of their thread: they contain later events until
+// their stop, and they can also start after the exit.
 func (b *Builder) lateEvent(rec *stream.Record, ev *event.Event, t *thread) error {
-	if ev.Is(event.SpanStop) && t.top != nil {
+	span := t.SpanID
+	switch {
+	case ev.Is(event.SpanStop) && t.top != nil:
 		if m := b.stoppedMethod(t, ev); m != nil {
 			return b.stopMethod(rec, ev, t, m)
 		}
-	} else {
+	case ev.Is(event.SpanStart) && b.policy.MethodsEndKtimeNS != 0:
+		var err error
+		if span, err = b.openMethod(t, ev); err != nil {
+			return err
+		}
+	case t.top != nil:
+		span = t.top.SpanID
+		if ev.Is(event.SpanRaise) && t.unopened == 0 {
+			t.top.Raised = true
+		}
+	default:
 		b.Stats.Late++
 	}
-	return b.splice(rec, ev, t.SpanID)
+	return b.splice(rec, ev, span)
 }
 
 // stopMethod writes the stop of a method and closes its span.
