@@ -2,16 +2,15 @@ package mask
 
 import "bytes"
 
-// command finds the secrets in the words of one command, the name of its program
-// first, which is shown as it is.
+// command finds the secrets in the words of one command. The first word is the name of the
+// program, which is never hidden.
 func (m *masker) command() {
 	if len(m.words) > 0 {
 		m.programs(0)
 	}
 }
 
-// line is command for a line of a shell, where the program's name may be
-// anything, and assignments stand before it.
+// line is command for a line of a shell, where assignments can precede the program.
 func (m *masker) line() {
 	for i, w := range m.words {
 		m.cur = i
@@ -23,17 +22,16 @@ func (m *masker) line() {
 	}
 }
 
-// programs looks at the command that begins at word i, and at those that it
-// starts: sudo timeout 5 mysql ...
+// programs checks the command that begins at word i, and the commands that it starts:
+// sudo timeout 5 mysql ...
 func (m *masker) programs(i int) {
 	for i < len(m.words) {
 		i = m.program(i)
 	}
 }
 
-// program looks at the options and operands of the program whose name is word i.
-// It returns where the command begins that this one starts, whose name it has
-// looked at, or the number of words.
+// program checks the options and operands of the program whose name is word i. It returns
+// the index of the command that this program starts, or the number of words.
 func (m *masker) program(i int) int {
 	t := toolOf(m.words[i])
 	operands, dashes := 0, false
@@ -99,9 +97,8 @@ func isAssignment(w []byte) bool {
 	return true
 }
 
-// option looks at word i as an option of the tool, with its value. It returns
-// the tool that the option may have made of this one, the last word that it has
-// looked at, and whether the word is an option at all.
+// option checks word i as an option of the tool, with its value. It returns the tool, which
+// the option can change, the last word that it checked, and whether the word is an option.
 func (m *masker) option(t *tool, i int) (*tool, int, bool) {
 	w := m.words[i]
 	if t != nil {
@@ -158,12 +155,12 @@ func (m *masker) option(t *tool, i int) (*tool, int, bool) {
 	return t, i, true
 }
 
-// isLongOption reports whether a word is a --option, which is no secret.
+// isLongOption reports whether a word is a --option, and so not a secret.
 func isLongOption(w []byte) bool {
 	return len(w) > 3 && w[0] == '-' && w[1] == '-' && 'a' <= w[2] && w[2] <= 'z'
 }
 
-// value hides what is secret in a value of that form, the current word from i on.
+// value hides the secrets in a value of a form: the current word from i on.
 func (m *masker) value(f form, w []byte, i int) {
 	sep := byte(0)
 	switch f {
