@@ -121,7 +121,7 @@ func keysOf[T any]() []string {
 }
 
 // Session decodes a session record. It returns an error if rec has another type, or a
-// *FormatError if its `format` is not `viv` or its `version` is not supported.
+// *FormatError if its `format` is not `viv`.
 func (rec *Record) Session() (Session, error) {
 	var s Session
 	if err := rec.is(TypeSession); err != nil {
