@@ -52,7 +52,7 @@ func pipeline() error {
 			}
 		}
 	}
-	fmt.Printf("\n| %d opens from a file | events a second of CPU time | memory |\n|---|--:|--:|\n", turns)
+	fmt.Printf("\n| %d opens from a file | events per second of CPU time | memory |\n|---|--:|--:|\n", turns)
 	for i, f := range filters {
 		fmt.Printf("| %s | %.0f | %d MiB |\n", strings.TrimPrefix(strings.Join(f, " "), "bin/"),
 			float64(turns)/best[i].cpu.Seconds(), best[i].rss>>20)
@@ -90,8 +90,8 @@ func runFilter(cmd *exec.Cmd, from, to string) error {
 	return nil
 }
 
-// recordLoop has the stages (the first is viv-probe, to which the loop's pid is
-// added) look on while a loop opens so many files.
+// recordLoop runs a pipeline (its first stage is viv-probe, to which the loop's pid is
+// added) while a loop opens that many files.
 func recordLoop(turns int, stages ...*exec.Cmd) (watchers []*observer, note string, err error) {
 	l, err := startLoop(onlyCPU, "open", turns)
 	if err != nil {

@@ -16,7 +16,7 @@ type loop struct {
 	out *bufio.Reader
 }
 
-// startLoop starts a loop that stays on the CPU of that number (or list).
+// startLoop starts a loop that stays on these CPUs (a list for taskset).
 func startLoop(cpu, what string, turns int) (*loop, error) {
 	cmd := command("taskset", "-c", cpu, loopBinary, what, strconv.Itoa(turns))
 	in, err := cmd.StdinPipe()

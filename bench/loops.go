@@ -15,7 +15,7 @@ type comparison struct {
 	watch func(loop, other int) ([]*observer, error) // nil: nobody
 	base  int                                        // the row that it is compared with
 
-	best  float64 // ns a turn
+	best  float64 // ns per turn
 	notes map[string]bool
 }
 
@@ -62,7 +62,7 @@ func compare() error {
 		}
 	}
 
-	fmt.Printf("\n| what looks on | ns a turn | over bare |  |\n|---|--:|--:|---|\n")
+	fmt.Printf("\n| observer | ns per turn | over bare |  |\n|---|--:|--:|---|\n")
 	for _, w := range rows {
 		over, notes := "", ""
 		if w.watch != nil {

@@ -1,10 +1,10 @@
-// Bench measures what viv-probe costs the program that it watches and all
-// others, beside strace and bpftrace doing the same, and what the stream costs
-// viv's own programs. It takes the programs from bin/, as `make bench` leaves
-// them there, and prints tables for the README.
+// Bench measures the cost of viv-probe for the watched program and for all other
+// programs, compared with strace and bpftrace, and the cost of the stream for viv's
+// own programs. It uses the programs in bin/, which `make bench` builds, and prints
+// tables for the README.
 //
-// Each round runs every way once, one after the other, so that what else the
-// machine does falls on all of them; the fastest of a way's rounds counts.
+// Each round measures every row once, one after the other, so that other load on the
+// machine affects all rows. The fastest round of a row counts.
 package main
 
 import (
@@ -17,13 +17,13 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 7, "rounds of which the fastest counts")
-	quick  = flag.Bool("quick", false, "a tenth of the turns, to try the benchmark itself")
-	only   = flag.String("only", "", "only this part: loops, ring, filters or methods")
+	rounds = flag.Int("rounds", 7, "number of rounds; the fastest counts")
+	quick  = flag.Bool("quick", false, "run a tenth of the turns, to test the benchmark itself")
+	only   = flag.String("only", "", "run only this part: loops, ring, filters or methods")
 )
 
-// The loop stays on this CPU, so that its rounds are alike; who looks on has
-// the others too.
+// The loop stays on this CPU, so that its rounds are comparable. Observers can use
+// all CPUs.
 const onlyCPU = "0"
 
 const (
@@ -42,7 +42,7 @@ func main() {
 
 func run() error {
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("loading BPF programs needs root")
+		return fmt.Errorf("run it as root: it loads BPF programs")
 	}
 	if err := os.MkdirAll("build", 0o755); err != nil {
 		return err
@@ -50,8 +50,7 @@ func run() error {
 	if out, err := exec.Command("gcc", "-O2", "-Wall", "-o", loopBinary, "bench/testdata/loop.c").CombinedOutput(); err != nil {
 		return fmt.Errorf("compile the loop: %w\n%s", err, out)
 	}
-	// strace and bpftrace would write what they see to a file or a terminal:
-	// here it goes nowhere, as viv's stream does.
+	// The output of strace and bpftrace is discarded, like viv's stream.
 	if err := mountTracefs(); err != nil {
 		return err
 	}
@@ -71,7 +70,7 @@ func run() error {
 	return nil
 }
 
-// scaled is the number of turns to make: a tenth of turns with -quick.
+// scaled returns the number of turns to run: a tenth of turns with -quick.
 func scaled(turns int) int {
 	if *quick {
 		return turns / 10
@@ -79,8 +78,7 @@ func scaled(turns int) int {
 	return turns
 }
 
-// mountTracefs gives bpftrace the trace file system where nobody mounted it.
-// It stays mounted until the machine ends.
+// mountTracefs mounts tracefs for bpftrace if it is not mounted. It stays mounted.
 func mountTracefs() error {
 	const dir = "/sys/kernel/tracing"
 	if _, err := os.Stat(dir + "/events"); err == nil {

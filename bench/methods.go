@@ -10,8 +10,8 @@ import (
 
 const spansBinary = "build/bench-spans"
 
-// methods measures what the providers of method spans cost the program: where it
-// has a span, and where it has none.
+// methods measures the cost of the providers of method spans for the program, with
+// and without a span.
 func methods() error {
 	if out, err := exec.Command("gcc", "-O2", "-Wall", "-o", spansBinary, "bench/testdata/spans.c").CombinedOutput(); err != nil {
 		return fmt.Errorf("compile the spans: %w\n%s", err, out)
@@ -25,7 +25,7 @@ func methods() error {
 		c          bool   // it is the C program
 		beside     string // what runs beside it, for a Ruby that does nothing
 
-		best float64 // ns a turn
+		best float64 // ns per turn
 	}{
 		{name: "stat", what: "stat", c: true, turns: 300_000},
 		{name: "`--spans none`", what: "stat", c: true, turns: 300_000, before: viv + "none --"},
@@ -87,7 +87,7 @@ func methods() error {
 			}
 		}
 	}
-	fmt.Printf("\n| method spans | ns a turn | over bare |\n|---|--:|--:|\n")
+	fmt.Printf("\n| method spans | ns per turn | over bare |\n|---|--:|--:|\n")
 	var bare float64
 	for _, r := range rows {
 		over := ""
@@ -102,8 +102,8 @@ func methods() error {
 	return nil
 }
 
-// idleRuby starts a Ruby that does nothing, with what watches it in front, and
-// returns when it is watched. end ends it.
+// idleRuby starts a Ruby process that does nothing, under the program that watches it,
+// and returns when it is watched. end stops it.
 func idleRuby(before []string) (end func() error, err error) {
 	argv := append(before, "ruby", "--disable-gems", "-e", "$stdout.puts; $stdout.flush; $stdin.read")
 	cmd := command(argv[0], argv[1:]...)

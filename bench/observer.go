@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// An observer is a process that looks on, or a later stage of its pipeline.
+// An observer is a process that watches the loop, or a later stage of its pipeline.
 type observer struct {
 	cmd    *exec.Cmd
 	stderr strings.Builder
@@ -23,9 +23,8 @@ func (o *observer) cpu() time.Duration {
 	return o.cmd.ProcessState.UserTime() + o.cmd.ProcessState.SystemTime()
 }
 
-// start starts a pipeline, throws away what its last stage prints, and comes
-// back when something was printed: viv's session record is written when
-// everything is attached.
+// start starts a pipeline, discards the output of its last stage, and returns at the
+// first output: viv-probe writes the session record when all probes are attached.
 func start(stages ...*exec.Cmd) ([]*observer, error) {
 	return startWhen(func(r *bufio.Reader) bool {
 		_, err := r.Peek(1)
@@ -33,7 +32,8 @@ func start(stages ...*exec.Cmd) ([]*observer, error) {
 	}, stages...)
 }
 
-// startWhen is start for a pipeline of which attached, given its output, reports that it is attached.
+// startWhen is start for a pipeline whose output is passed to attached, which reports
+// whether the pipeline is attached.
 func startWhen(attached func(*bufio.Reader) bool, stages ...*exec.Cmd) ([]*observer, error) {
 	var (
 		observers []*observer
@@ -92,18 +92,18 @@ func waitForFile(name string) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return fmt.Errorf("%s: nothing in it after 3 s", name)
+	return fmt.Errorf("%s: still empty after 3 s", name)
 }
 
-// stop ends an observer and says what is remarkable about its end.
+// stop stops an observer and returns a note about its end, if there is one.
 func (o *observer) stop() (note string, err error) {
 	if o.first {
 		o.cmd.Process.Signal(syscall.SIGINT)
 	}
-	// bpftrace has been seen not to end.
-	patience := time.AfterFunc(10*time.Second, func() { o.cmd.Process.Kill() })
+	// bpftrace sometimes does not end.
+	timeout := time.AfterFunc(10*time.Second, func() { o.cmd.Process.Kill() })
 	err = o.cmd.Wait()
-	patience.Stop()
+	timeout.Stop()
 	if ws, ok := o.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL {
 		return "had to be killed", nil
 	}

@@ -13,7 +13,7 @@ func command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// maxRSS is the most memory, in bytes, that a program had which has ended.
+// maxRSS returns the maximum memory of a program that has ended, in bytes.
 func maxRSS(cmd *exec.Cmd) int64 {
 	ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {

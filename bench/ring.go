@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// throughput measures how fast viv-probe brings records from the ring buffer
-// to its output while two loops fill it as fast as they can.
+// throughput measures how fast viv-probe copies records from the ring buffer to its
+// output while two loops fill it at full speed.
 func throughput() error {
 	turns := scaled(3_000_000)
 	const loops = 2
@@ -54,15 +54,15 @@ func throughput() error {
 		if wall == 0 || took < wall {
 			wall = took
 		}
-		// Loading the programs is in it, too.
+		// This includes loading the programs.
 		if c := watchers[0].cpu(); cpu == 0 || c < cpu {
 			cpu = c
 		}
 	}
 	n := float64(loops * turns)
 	fmt.Printf("\n| ring buffer to stdout, two loops at full speed |  |\n|---|--:|\n")
-	fmt.Printf("| opens recorded | %.0f a second |\n", n/wall.Seconds())
-	fmt.Printf("| viv-probe's own time, loading included | %.0f ns an event |\n", float64(cpu.Nanoseconds())/n)
+	fmt.Printf("| opens recorded | %.0f per second |\n", n/wall.Seconds())
+	fmt.Printf("| viv-probe's own time, loading included | %.0f ns per event |\n", float64(cpu.Nanoseconds())/n)
 	for note := range notes {
 		fmt.Printf("| | %s |\n", note)
 	}

@@ -11,8 +11,7 @@ import (
 
 // bpftrace prints the opens of the loop.
 func bpftrace(loop, _ int) ([]*observer, error) {
-	// It does not say when it has attached, so it is shown opens of ours until
-	// it prints one.
+	// It does not report when it is attached, so we open files until it prints one.
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {
@@ -43,9 +42,9 @@ func bpftrace(loop, _ int) ([]*observer, error) {
 
 // strace records all system calls of the loop.
 func strace(loop, _ int) ([]*observer, error) {
-	// It says on stderr that it has attached, which -o leaves there.
-	// It stays on the loop's CPU: waking another one twice a system call can
-	// cost it ten times as much.
+	// It reports on stderr that it is attached, also with -o.
+	// It runs on the loop's CPU: waking another CPU twice for each system call can cost
+	// ten times as much.
 	cmd := command("taskset", "-c", onlyCPU, "sh", "-c", `exec strace -f -o /dev/null -p "$0" 2>&1`, strconv.Itoa(loop))
 	return start(cmd)
 }

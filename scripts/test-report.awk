@@ -1,5 +1,5 @@
-# Reads `go test -v`; prints each package's closing line, under a failed one
-# what its failed tests said, and at the end what was skipped and the count.
+# Reads the output of `go test -v`. Prints the last line of each package, the
+# output of its failed tests, and at the end the skipped tests and the counts.
 
 function keep(line) { out[current] = out[current] line "\n"; all = all line "\n" }
 
@@ -47,7 +47,7 @@ function name_of(line) {
 	next
 }
 
-# What belongs to no test: a build that failed, say.
+# Output that belongs to no test, such as a failed build.
 current == "" { print; next }
 
 {

@@ -1,9 +1,10 @@
 # Reads one log of `go test -v` per kernel, KERNEL.log, and prints a row for
-# each test that has no subtests and a column for each kernel; below it why a
-# test was skipped, and what failed tests said. Then each event on each kernel
-# with each backend, as TestEvents/BACKEND/EVENT/ROW found it: pass, if all its
-# rows did; and the program that took its verifier most. Exit status 1 if any
-# failed, if a log has no end or if none passed.
+# each test without subtests and a column for each kernel; below it why tests
+# were skipped, and the output of failed tests. Then a table of each event on
+# each kernel with each backend, from TestEvents/BACKEND/EVENT/ROW: pass means
+# that all rows passed. Then the BPF program for which the verifier needed most
+# instructions. Exit status 1 if a test failed, a log is incomplete or no test
+# passed.
 
 function name_of(line) {
 	sub(/^ *--- [A-Z]*: /, "", line)
@@ -57,7 +58,7 @@ $0 == "@@ done" { ended[kernel] = 1; next }
 	next
 }
 
-# add counts what one row of an event's came to, for the event.
+# add counts the result of one row for its event.
 function add(event, column, what) {
 	if (!(event in event_row)) {
 		event_row[event] = ++nevents
@@ -68,8 +69,8 @@ function add(event, column, what) {
 		cell[event, column] = what
 }
 
-# matrix prints the events; on a backend that a kernel does not have, each is
-# skipped for the reason that the backend is.
+# matrix prints the table of events. If a kernel does not have a backend, all its
+# events are skipped, for the same reason.
 function matrix(    i, k, b, e, key, part, column, what, backends, n) {
 	n = split("lsm tracepoint", backends, " ")
 	for (i = 1; i <= rows; i++) {
@@ -155,7 +156,7 @@ END {
 			printf "%s%s: at most %d instructions of a program verified (%s), of 1000000\n",
 				k == 1 ? "\n" : "", kernels[k], verified[kernels[k]], verified_of[kernels[k]]
 	for (k = 1; k <= nkernels; k++) {
-		if (!ended[kernels[k]]) { print kernels[k] ": did not reach its end"; status = 1 }
+		if (!ended[kernels[k]]) { print kernels[k] ": the run is incomplete"; status = 1 }
 		if (bad[kernels[k]]) status = 1
 	}
 	printf "\n%d passed, %d failed, %d skipped\n", leaf["pass"], leaf["FAIL"], leaf["skip"]

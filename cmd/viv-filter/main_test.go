@@ -9,10 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
+	"vivarium/pkg/cli/clitest"
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 
@@ -51,25 +51,8 @@ func (p programs) scripts(t *testing.T) {
 			env.Setenv("CAPTURES", p.captures)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": cmdStatus},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": clitest.Status},
 	})
-}
-
-// cmdStatus runs a program that has to end with the given status.
-func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	err = ts.Exec(args[1], args[2:]...)
-	var exit *exec.ExitError
-	got := 0
-	if errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if got != want {
-		ts.Fatalf("exit status %d, want %d", got, want)
-	}
 }
 
 // stage is one program of a pipeline and what it did.
@@ -242,7 +225,7 @@ func (p programs) leftOut(t *testing.T) {
 	}
 	s := &stage{args: []string{"viv-filter", "--to", "vivraw"}}
 	out := p.pipe(t, in.Bytes(), s)
-	if want := "viv-filter: events left out, because a vivarium capture cannot hold them: 1 file_truncate, 1 of_tomorrow\n"; s.status != 3 || s.stderr != want {
+	if want := "viv-filter: events were left out, because a vivarium capture cannot hold them: 1 file_truncate, 1 of_tomorrow\n"; s.status != 3 || s.stderr != want {
 		t.Errorf("exit status %d, want 3; stderr %q, want %q", s.status, s.stderr, want)
 	}
 	header, records, _ := bytes.Cut(out, []byte("\n"))

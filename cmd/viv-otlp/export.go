@@ -16,7 +16,7 @@ import (
 // write exports into a file.
 func write(opt otlp.Options) error {
 	if flags.URL != "" || flags.Spool != "" {
-		return cli.Usagef("", "-o writes to a file: it goes with neither a URL nor --spool")
+		return cli.Usagef("", "-o writes to a file: it cannot be combined with a URL or --spool")
 	}
 	w := cli.Output()
 	if flags.Output != "-" {
@@ -38,17 +38,17 @@ func send(opt otlp.Options) error {
 		if _, err := endpoint(s); err != nil && (s == otlp.Traces || opt.EventsAsLogs) {
 			hint := ""
 			if err == otlp.ErrNoEndpoint {
-				hint = "viv-otlp http://localhost:4318, or set OTEL_EXPORTER_OTLP_ENDPOINT, or -o FILE"
+				hint = "run viv-otlp http://localhost:4318, set OTEL_EXPORTER_OTLP_ENDPOINT, or write to a file with -o FILE"
 			}
 			return cli.Usagef(hint, "%v", err)
 		}
 	}
 	d, err := otlp.NewDelivery(otlp.DeliveryOptions{
-		Endpoint: endpoint,
-		Spool:    flags.Spool,
-		Deadline: flags.Deadline,
-		Agent:    "viv-otlp/" + cli.Version,
-		Warn:     cli.Warn,
+		Endpoint:  endpoint,
+		Spool:     flags.Spool,
+		Deadline:  flags.Deadline,
+		UserAgent: "viv-otlp/" + cli.Version,
+		Warn:      cli.Warn,
 	})
 	if err != nil {
 		return err
@@ -59,24 +59,24 @@ func send(opt otlp.Options) error {
 	if undelivered == nil {
 		return err
 	}
-	// The last word is what was not delivered, but for input that is none.
+	// The last message is about undelivered items, unless the input is invalid.
 	var exit *cli.Exit
 	if errors.As(err, &exit) && exit.Err == nil {
-		// it was said
+		// it was reported already
 	} else if errors.As(err, &exit) && exit.Status == cli.Incomplete || errors.Is(err, stream.ErrIncomplete) {
 		cli.Warn("%v", err)
 	} else if err != nil {
 		cli.Warn("%v", undelivered)
 		return err
 	}
-	status := cli.Failed // it is in the spool, and will be sent the next time
+	status := cli.Failed // the items are in the spool for the next run
 	if err != nil || counts[otlp.Traces].Lost()+counts[otlp.Logs].Lost() > 0 {
 		status = cli.Incomplete
 	}
 	return &cli.Exit{Status: status, Err: undelivered}
 }
 
-// convert exports stdin by emit.
+// convert converts stdin and passes its batches to emit.
 func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 	stdin, err := cli.OpenInput("-")
 	if err != nil {
@@ -85,7 +85,7 @@ func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 	in := bufio.NewReader(stdin)
 	if flags.Spool != "" {
 		if _, err := in.Peek(1); err == io.EOF {
-			return nil // only to send what is in the spool
+			return nil // only send the spool
 		}
 	}
 	r := stream.NewReader(in, vivraw.Format)
@@ -97,7 +97,7 @@ func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 		}
 	}
 	if errors.Is(err, otlp.ErrNoSpans) {
-		return cli.Usagef("viv-probe ... | viv-spans | viv-otlp", "%v", err)
+		return cli.Usagef("put viv-spans in front: viv-probe ... | viv-spans | viv-otlp", "%v", err)
 	}
 	if err := c.Close(); err != nil {
 		return err
@@ -105,13 +105,13 @@ func convert(opt otlp.Options, emit func(otlp.Batch) error) error {
 	err = cli.Ended(r, err)
 	if d := c.Dropped(); d != (otlp.Dropped{}) {
 		if d.Events > 0 {
-			cli.Warn("%d events were dropped: their spans have too many (--events log exports all)", d.Events)
+			cli.Warn("%d events were dropped: too many waited for the end of their spans; --events log exports all", d.Events)
 		}
 		if d.NoID > 0 {
-			cli.Warn("%d spans have no id and were dropped", d.NoID)
+			cli.Warn("%d spans were dropped: they have no id", d.NoID)
 		}
 		if d.NoSpan > 0 {
-			cli.Warn("%d events are in no span and were dropped", d.NoSpan)
+			cli.Warn("%d events were dropped: they belong to no span", d.NoSpan)
 		}
 		if err == nil {
 			err = &cli.Exit{Status: cli.Incomplete}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -174,7 +173,7 @@ func startViv(t *testing.T, env []string, args ...string) *viv {
 	v := &viv{Cmd: exec.Command("viv-otlp", append([]string{"--deadline=10m"}, args...)...)}
 	v.Env = append(append(os.Environ(), quickExit, unhurried), env...)
 	v.Stderr = &v.msg
-	v.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	killWithParent(v.Cmd)
 	var err error
 	if v.in, err = v.StdinPipe(); err != nil {
 		t.Fatal(err)

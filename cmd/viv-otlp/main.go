@@ -20,9 +20,9 @@ The OTEL_EXPORTER_OTLP_* variables, HTTP_PROXY, HTTPS_PROXY and NO_PROXY are hon
 var flags struct {
 	Protocol string        `enum:"http/protobuf,http/json,grpc," default:"" placeholder:"NAME" help:"http/protobuf (the default), http/json or grpc."`
 	Events   string        `enum:"span,log" default:"span" placeholder:"span|log" help:"Export events as events of their spans, or as log records as they happen."`
-	Spool    string        `placeholder:"DIR" help:"Write every batch into this directory before it is sent, and send first what an earlier run left there."`
-	Deadline time.Duration `default:"30s" placeholder:"D" help:"How long to wait for a receiver that takes nothing, at the end of the input and when there is no more room (default 30s)."`
-	Output   string        `short:"o" placeholder:"FILE" help:"Write OTLP/JSON, a request per line, to FILE (- is stdout) instead of sending it."`
+	Spool    string        `placeholder:"DIR" help:"Write every batch to this directory before it is sent, and first send the batches of an earlier run."`
+	Deadline time.Duration `default:"30s" placeholder:"D" help:"How long to wait for a receiver that accepts nothing, at the end of the input and when the queue is full (default 30s)."`
+	Output   string        `short:"o" placeholder:"FILE" help:"Write OTLP/JSON, one request per line, to FILE (- is stdout) instead of sending it."`
 	URL      string        `arg:"" optional:"" help:"Receiver; for HTTP /v1/traces is appended."`
 }
 
@@ -31,8 +31,8 @@ func main() {
 }
 
 func run() error {
-	// Collect garbage seldom while little waits, and often rather than hold twice
-	// of it when a receiver is down.
+	// Collect garbage rarely while few batches wait. If a receiver is down, collect it
+	// often instead of using twice the memory.
 	if os.Getenv("GOMEMLIMIT") == "" && os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 		debug.SetMemoryLimit(72 << 20)

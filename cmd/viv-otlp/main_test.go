@@ -2,14 +2,12 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"strconv"
 	"testing"
 
+	"vivarium/pkg/cli/clitest"
 	"vivarium/pkg/event"
 	"vivarium/pkg/stream"
 
@@ -47,7 +45,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": cmdStatus,
+			"status": clitest.Status,
 			"mode":   cmdMode,
 		},
 	})
@@ -55,21 +53,6 @@ func TestScripts(t *testing.T) {
 
 // quickExit spares each run a second that the race detector sleeps at its end.
 const quickExit = "GORACE=atexit_sleep_ms=0"
-
-// cmdStatus runs a program that has to end with the given status.
-func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	err = ts.Exec(args[1], args[2:]...)
-	var exit *exec.ExitError
-	got := 0
-	if errors.As(err, &exit) {
-		got = exit.ExitCode()
-	}
-	if got != want {
-		ts.Fatalf("exit status %d, want %d", got, want)
-	}
-}
 
 func cmdMode(ts *testscript.TestScript, neg bool, args []string) {
 	st, err := os.Stat(ts.MkAbs(args[0]))

@@ -49,7 +49,7 @@ func init() { runtime.LockOSThread() }
 func main() {
 	launch.WaitToStart()
 	var f flags
-	cli.Program{Name: "viv-probe", Doc: doc, Flags: &f, Run: f.run, OwnSignals: true}.Main()
+	cli.Program{Name: "viv-probe", Doc: doc, Flags: &f, Run: f.run, HandlesSignals: true}.Main()
 }
 
 func (f *flags) run() error {

@@ -1,5 +1,4 @@
-// Command viv-spans gives each event of a viv stream its span, and adds the
-// spans.
+// Command viv-spans adds spans to a viv stream, and sets the span of each event.
 package main
 
 import (
@@ -11,12 +10,12 @@ import (
 
 func main() {
 	var flags struct {
-		TracePer string `name:"trace-per" enum:"session,method" default:"session" placeholder:"session|method" help:"What is a trace: the whole session, or each method that no other method called."`
+		TracePer string `name:"trace-per" enum:"session,method" default:"session" placeholder:"session|method" help:"Make the whole session one trace, or each outermost method a trace of its own."`
 		File     string `arg:"" optional:"" help:"Stream or capture to read; - is stdin."`
 	}
 	cli.Program{
 		Name: "viv-spans",
-		Doc: "Reads a viv stream and writes it with spans: each event gets the span of the method that it happened in.\n\n" +
+		Doc: "Reads a viv stream and adds spans: each event gets the span of the method in which it happened.\n\n" +
 			"    viv-probe -- ruby app.rb | viv-spans | viv-tree",
 		Flags: &flags,
 		Run: func() error {

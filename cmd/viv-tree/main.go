@@ -1,4 +1,4 @@
-// Command viv-tree draws a viv stream for people.
+// Command viv-tree draws a viv stream as a tree.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 
 func main() {
 	var flags struct {
-		Format string `enum:"tree,flat,json" default:"tree" placeholder:"tree|flat|json" help:"A tree, a table of events, or the tree as a JSON document per session."`
+		Format string `enum:"tree,flat,json" default:"tree" placeholder:"tree|flat|json" help:"Draw a tree, a table of events, or the tree as one JSON document for each session."`
 		File   string `arg:"" optional:"" help:"Stream or capture to read; - is stdin."`
 	}
 	cli.Program{
@@ -29,7 +29,7 @@ func main() {
 			r := stream.NewReader(in, vivraw.Format)
 			res, err := draw(cli.Output(), r, flags.Format)
 			if res.Unspanned > 0 {
-				cli.Warn("the stream has no spans: put viv-spans in front of viv-tree to see methods")
+				cli.Warn("the stream has no spans; put viv-spans in front of viv-tree to see methods")
 			}
 			return cli.Ended(r, err)
 		},

@@ -1,5 +1,5 @@
-// Package cli is what viv's programs do alike: their options, messages, exit
-// statuses, standard input and output. A program's main.go is then
+// Package cli holds what viv's programs have in common: options, messages, exit
+// statuses, standard input and output. The main.go of a program looks like this:
 //
 //	func main() {
 //		var flags struct {
@@ -21,7 +21,7 @@
 //					return err
 //				}
 //				r, w := stream.NewReader(in), stream.NewWriter(out)
-//				err = spans(r, w) // until r.Next returns an error, which it returns
+//				err = spans(r, w) // returns the error of r.Next at the end of the input
 //				if werr := w.Flush(); werr != nil {
 //					return werr
 //				}
@@ -49,23 +49,23 @@ import (
 	"golang.org/x/term"
 )
 
-// Version is viv's.
+// Version is the version of all of viv's programs.
 const Version = "0.1.0"
 
 // The exit statuses that all programs share.
 const (
 	OK         = 0
-	Failed     = 1 // the network or the disk refused; viv-filter -q matched nothing
-	Usage      = 2 // usage, or input that is no stream
+	Failed     = 1 // an error of the network or the disk; viv-filter -q matched nothing
+	Usage      = 2 // wrong usage, or the input is not a stream
 	Incomplete = 3 // done, but the input was cut short or events were lost
 )
 
-// Exit is an error that says how the program ends. Without Err nothing is
-// printed.
+// Exit is an error with the exit status of the program. If Err is nil, nothing
+// is printed.
 type Exit struct {
 	Status int
 	Err    error
-	Hint   string // what to do, for the line behind the message; may be empty
+	Hint   string // what to do, printed on the line after the message; may be empty
 }
 
 func (e *Exit) Error() string {
@@ -77,22 +77,23 @@ func (e *Exit) Error() string {
 
 func (e *Exit) Unwrap() error { return e.Err }
 
-// Usagef is a usage error. hint may be empty.
+// Usagef returns an error with exit status 2 (Usage) and a message as of
+// fmt.Errorf. hint may be empty.
 func Usagef(hint, format string, args ...any) error {
 	return &Exit{Usage, fmt.Errorf(format, args...), hint}
 }
 
-// Program is one of viv's.
+// Program describes one of viv's programs.
 type Program struct {
 	Name  string
-	Doc   string // for --help: what it is for, and an indented example
+	Doc   string // for --help: the purpose, and an indented example
 	Flags any    // pointer to kong's struct
 	Run   func() error
-	// OwnSignals leaves SIGINT and SIGTERM to Run. All other programs read on to
-	// the end of their input at the first, because a terminal's Ctrl-C reaches
-	// every stage of a pipeline and viv-probe then ends the stream in good order;
-	// a second one ends them at once.
-	OwnSignals bool
+	// HandlesSignals leaves SIGINT and SIGTERM to Run. All other programs ignore the
+	// first of them and read their input to the end, because Ctrl-C in a terminal
+	// reaches all programs of a pipeline, and viv-probe then completes the stream.
+	// A second signal ends them at once, with status 128 + its number.
+	HandlesSignals bool
 }
 
 // Main parses the command line, runs the program and exits with its status.
@@ -114,14 +115,14 @@ func (p Program) main(args []string, stdout, stderr io.Writer, exit func(int)) i
 	if _, err = k.Parse(args); err != nil {
 		return report(stderr, &Exit{Usage, err, p.Name + " --help shows the options"})
 	}
-	catchSignals(p.OwnSignals, exit)
+	catchSignals(p.HandlesSignals, exit)
 	return report(stderr, p.Run())
 }
 
-// prefix begins every message of the program.
+// prefix is the name of the program, at the beginning of every message.
 var prefix = "viv"
 
-// Warn prints a message as one line, behind the program's name.
+// Warn prints a message on stderr as one line, after the program's name.
 func Warn(format string, args ...any) { printLine(os.Stderr, fmt.Sprintf(format, args...), "") }
 
 func printLine(w io.Writer, msg, hint string) {
@@ -129,11 +130,11 @@ func printLine(w io.Writer, msg, hint string) {
 	if hint != "" {
 		msg += "hint: " + oneLine(hint) + "\n"
 	}
-	io.WriteString(w, msg) // there is nowhere to complain
+	io.WriteString(w, msg) // an error cannot be reported anywhere
 }
 
-// oneLine keeps what came from outside, such as file names, from breaking the
-// line or driving the terminal.
+// oneLine escapes characters that would break the line or control the terminal:
+// messages contain text from outside, such as file names.
 func oneLine(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
@@ -172,9 +173,9 @@ func report(stderr io.Writer, err error) int {
 	return Failed
 }
 
-// Ended turns the error that r.Next returned last into the program's: none at
-// a complete end where nothing was lost, else one for exit status 2 or 3. Call
-// it when everything read has been dealt with.
+// Ended turns the last error of r.Next into the error of the program: nil if the
+// stream was complete and nothing was lost, else an error for exit status 2 or 3,
+// or the error of reading. Call it when all records have been processed.
 func Ended(r *stream.Reader, err error) error {
 	lost := fmt.Sprintf("%d events were lost", r.Lost())
 	if r.Lost() == 1 {
@@ -191,7 +192,9 @@ func Ended(r *stream.Reader, err error) error {
 	return &Exit{Incomplete, fmt.Errorf("%w; %s", err, lost), ""}
 }
 
-// OpenInput opens the stream to read: a file, or stdin for `-` and no name.
+// OpenInput opens the stream to read: a file, or stdin if the name is empty or
+// `-`. If that is a terminal, a directory or cannot be opened, the error has exit
+// status 2.
 func OpenInput(file string) (io.ReadCloser, error) {
 	if file == "" || file == "-" {
 		if isTerminal(os.Stdin) {
@@ -214,11 +217,12 @@ func OpenInput(file string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// Output is stdout. When its reader is gone, Run's error may be whatever a
-// Write returned: the program then ends quietly and with status 0.
+// Output returns stdout. If the process that reads it has ended, Write returns
+// ErrClosed. If Run returns that, the program ends with status 0 and no message.
 func Output() io.Writer { return output{} }
 
-// BinaryOutput is Output for a stream, which a terminal must not get.
+// BinaryOutput returns Output for a binary stream. It returns an error with exit
+// status 2 if stdout is a terminal.
 func BinaryOutput() (io.Writer, error) {
 	if isTerminal(os.Stdout) {
 		return nil, Usagef("pipe it to viv-tree, or write it to a file with >", "the stream is binary and stdout is a terminal")
@@ -226,7 +230,7 @@ func BinaryOutput() (io.Writer, error) {
 	return Output(), nil
 }
 
-// ErrClosed is what a write to Output returns when nobody reads it any more.
+// ErrClosed is the error of a write to Output after its reader has ended.
 var ErrClosed = errors.New("stdout was closed")
 
 type output struct{}
@@ -239,7 +243,8 @@ func (output) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Color says whether stdout is a terminal that colours are welcome on.
+// Color reports whether to write colours: stdout is a terminal, NO_COLOR is not
+// set, and TERM is not dumb.
 func Color() bool {
 	return isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
@@ -247,15 +252,15 @@ func Color() bool {
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 func catchSignals(own bool, exit func(int)) {
-	// A write to a closed pipe shall return an error and not kill. Not Ignore:
-	// a command that viv-probe starts would inherit that.
+	// Writes to a closed pipe return an error instead of killing the process. Not
+	// signal.Ignore: a command that viv-probe starts would inherit it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if own {
 		return
 	}
 	c := make(chan os.Signal, 2)
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		if !signal.Ignored(s) { // as nohup and a shell's & want it
+		if !signal.Ignored(s) { // nohup and the & of a shell ignore them
 			signal.Notify(c, s)
 		}
 	}

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		File string `arg:"" optional:"" help:"Stream to read."`
 	}
 	Program{
-		Name: "viv-test", Doc: "Copies a stream.\n\n    viv-test x.viv | viv-test", Flags: &flags, OwnSignals: os.Getenv("CLI_TEST") == "own",
+		Name: "viv-test", Doc: "Copies a stream.\n\n    viv-test x.viv | viv-test", Flags: &flags, HandlesSignals: os.Getenv("CLI_TEST") == "own",
 		Run: func() error {
 			switch flags.Fail {
 			case "plain":
@@ -126,7 +126,7 @@ func TestStatus(t *testing.T) {
 		"lost one":        {session(true, 1), nil, 3, "viv-test: 1 event was lost\n"},
 		"cut and lost":    {session(false, 2), nil, 3, "viv-test: the stream has no end record: the capture was cut short; 2 events were lost\n"},
 		"empty":           {nil, nil, 2, "viv-test: the input is empty\n"},
-		"text":            {[]byte("hi"), nil, 2, "viv-test: this is no viv stream: \"hi\" where a record should begin\n"},
+		"text":            {[]byte("hi"), nil, 2, "viv-test: the input is not a viv stream: \"hi\" is not the beginning of a record\n"},
 		"v1":              {[]byte(`{"format":"vivarium-raw","version":1}` + "\n"), nil, 2, "viv-test: invalid vivarium-raw capture: version=1 (expected 2); vivarium 0.6.0 writes it\n"},
 		"no file":         {nil, []string{dir + "/a\nb"}, 2, "viv-test: open " + dir + `/a\nb: no such file or directory` + "\n"},
 		"directory":       {nil, []string{dir}, 2, "viv-test: open " + dir + ": it is a directory\n"},

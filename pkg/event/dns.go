@@ -7,15 +7,16 @@ import (
 	"strconv"
 )
 
-// What AppendDNSName can meet.
+// The errors of AppendDNSName.
 var (
-	ErrNameCut     = errors.New("the DNS name goes on behind the end of the message")
+	ErrNameCut     = errors.New("the DNS name extends beyond the end of the message")
 	ErrNameInvalid = errors.New("the DNS name is compressed or has a label of more than 63 bytes")
 )
 
-// AppendDNSName appends the name at the start of a DNS question to b, with
-// dots between its labels and none at the end, and returns what follows it.
-// With an error it appends the labels in front of it and returns no rest.
+// AppendDNSName appends the name at the beginning of a DNS question to b, with dots
+// between its labels and none at the end, and returns the bytes after the name. If the
+// name is invalid (ErrNameInvalid) or incomplete (ErrNameCut), it appends the labels
+// before the error and returns no rest.
 func AppendDNSName(b, question []byte) (_, rest []byte, err error) {
 	at := len(b)
 	for len(question) > 0 {
@@ -44,11 +45,10 @@ const (
 	sockStream = 1 // SOCK_STREAM
 )
 
-// deriveDNS fills qname and qtype from the message that was sent: a record's
-// text 0; its number 0 is the socket's type. A message that is no question, or
-// a cut one, leaves them out: it went to port 53 all the same, and that is
-// worth seeing. ev stays truncated only if the question does not end in what
-// is there of the message.
+// deriveDNS sets qname and qtype from the sent message: text 0 of a record; number 0 is
+// the type of the socket. If the message is not a question, or is cut, they stay absent:
+// data to port 53 is worth reporting anyway. ev stays truncated only if the question is
+// incomplete.
 func deriveDNS(ev *Event, raw *Raw) {
 	msg := raw.Text[0]
 	if len(msg) == 0 {
@@ -82,9 +82,9 @@ func deriveDNS(ev *Event, raw *Raw) {
 	ev.setText(DNSReqQType, raw.since(at))
 }
 
-// streamMessage returns the message in what was written to a TCP connection,
-// or nil. A message begins there with its length, unless that was written
-// before; and what is written may be any part of it.
+// streamMessage returns the DNS message in data that was written to a TCP connection;
+// nil: there is none. A message is preceded by its length, which may have been written
+// before, and the data can be any part of a message.
 func streamMessage(b []byte) []byte {
 	size := -1
 	if len(b) >= 2 {
@@ -99,15 +99,15 @@ func streamMessage(b []byte) []byte {
 	return nil
 }
 
-// startsQuestion says whether a question can begin like this: a standard query for
-// one name, with nothing else but, at its end, options and a signature.
+// startsQuestion reports whether msg can be the beginning of a question: a standard query
+// for one name, with nothing else except options and a signature at its end.
 func startsQuestion(msg []byte) bool {
 	return len(msg) >= dnsHeader && msg[2]&0xf8 == 0 && msg[3]&0x4f == 0 &&
 		string(msg[4:11]) == "\x00\x01\x00\x00\x00\x00\x00" && msg[11] <= 2
 }
 
-// qtypes are the names of the DNS types in IANA's registry "Resource Record
-// (RR) TYPEs", but for 255, which it calls *.
+// qtypes has the names of the DNS types in IANA's registry "Resource Record (RR) TYPEs",
+// except 255, which it calls *.
 var qtypes = map[uint16]string{
 	1: "A", 2: "NS", 3: "MD", 4: "MF", 5: "CNAME", 6: "SOA", 7: "MB", 8: "MG", 9: "MR", 10: "NULL", 11: "WKS",
 	12: "PTR", 13: "HINFO", 14: "MINFO", 15: "MX", 16: "TXT", 17: "RP", 18: "AFSDB", 19: "X25", 20: "ISDN", 21: "RT",
@@ -130,8 +130,8 @@ var qtypeNumbers = func() map[string]uint16 {
 	return m
 }()
 
-// AppendQType appends a DNS question type's name: A, AAAA, ..., or TYPEn as
-// RFC 3597 writes one without a name.
+// AppendQType appends the name of a DNS type: A, AAAA, ..., or TYPEn (RFC 3597) for one
+// without a name.
 func AppendQType(b []byte, t uint16) []byte {
 	if s := qtypes[t]; s != "" {
 		return append(b, s...)
@@ -139,7 +139,7 @@ func AppendQType(b []byte, t uint16) []byte {
 	return strconv.AppendUint(append(b, "TYPE"...), uint64(t), 10)
 }
 
-// ParseQType is the reverse of AppendQType; 0 for a text that names no type.
+// ParseQType is the reverse of AppendQType. It returns 0 if the text is not a type.
 func ParseQType(text []byte) uint16 {
 	if t, ok := qtypeNumbers[string(text)]; ok {
 		return t

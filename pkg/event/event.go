@@ -1,12 +1,12 @@
-// Package event is the catalogue of what viv can see a program do: one table,
-// one entry per kind. Everything else derives from it: which keys an event
-// carries in the stream, how a person reads it, and how severe it is.
+// Package event is the catalogue of the events that viv can record: one table with
+// one entry for each kind. The entry defines the keys of the event in the stream, its
+// text, and its severity.
 package event
 
-// Event is one thing that happened. The byte slices of an Event that came from
-// a reader alias that reader's buffer: they are valid until its next record.
+// Event is one action of a watched program. The byte slices of an Event from a reader
+// alias the reader's buffer: they are valid until its next record.
 type Event struct {
-	Kind *Kind  // nil for an event that this version does not know
+	Kind *Kind  // nil: not in the catalogue
 	Name []byte // the event's name in the stream
 
 	KtimeNS        uint64 // CLOCK_MONOTONIC, ns
@@ -14,24 +14,24 @@ type Event struct {
 	UID, GID       uint32 // of the root user namespace
 	Comm           []byte // at most 16 bytes
 	TraceID        [16]byte
-	SpanID         uint64 // before viv-spans the thread's, after it the effective span's
+	SpanID         uint64 // before viv-spans, of the thread; after it, of the innermost span around the event
 	ParentSpanID   uint64
-	ThreadSpanID   uint64 // only after viv-spans: the thread's own span id
-	Error          []byte // errno's name; empty: the call succeeded
+	ThreadSpanID   uint64 // after viv-spans: SpanID before it; else 0
+	Error          []byte // name of the errno; empty: the call succeeded
 	OutcomeUnknown bool   // the event was seen outside a watched system call
 	Truncated      bool   // a value was cut
-	Hidden         bool   // viv-filter refused it; kept because spans are rebuilt from it
-	Origin         []byte // what another format needs to write the event again (stream.Format); nil: viv's own
+	Hidden         bool   // not selected by viv-filter, but needed by later programs
+	Origin         []byte // what another format needs to write the event unchanged (stream.Format); nil: viv's own event
 
-	// Fields holds the kind's own values, at the same index as Kind.Fields.
+	// Fields has the values of the kind's fields, at the same index as Kind.Fields.
 	Fields [MaxFields]Value
 }
 
-// MaxFields bounds the number of own fields of a kind.
+// MaxFields is the maximum number of fields of a kind.
 const MaxFields = 12
 
-// Value is one own field's value. The zero Value means that the event does
-// not have the field.
+// Value is the value of a field. The zero Value means that the event does not have
+// the field.
 type Value struct {
 	Type Type
 	Num  uint64   // Uint, Int (two's complement), Bool (0 or 1)
@@ -52,10 +52,10 @@ const (
 	List // array of Text
 )
 
-// Severity is how much a reviewer should care.
+// Severity is the importance of an event in a security review.
 type Severity uint8
 
-// The severities that vivarium knows.
+// The severities, as in vivarium.
 const (
 	Medium Severity = iota
 	High
@@ -68,7 +68,7 @@ func (s Severity) String() string {
 	return "medium"
 }
 
-// Reset clears ev for reuse and keeps nothing of it but list storage.
+// Reset clears ev for reuse. It keeps only the memory of lists.
 func (ev *Event) Reset() {
 	f := ev.Fields
 	*ev = Event{}
@@ -77,7 +77,7 @@ func (ev *Event) Reset() {
 	}
 }
 
-// Get returns the own field of that name, or a zero Value.
+// Get returns the value of the kind's field with a name, or a zero Value.
 func (ev *Event) Get(name string) Value {
 	if ev.Kind != nil {
 		for i := range ev.Kind.Fields {
@@ -89,7 +89,10 @@ func (ev *Event) Get(name string) Value {
 	return Value{}
 }
 
-// Severity is the kind's, or Medium for an unknown kind.
+// Is reports whether ev is of a kind.
+func (ev *Event) Is(id ID) bool { return ev.Kind == &Kinds[id] }
+
+// Severity returns that of the kind, or Medium for an unknown kind.
 func (ev *Event) Severity() Severity {
 	if ev.Kind == nil {
 		return Medium
@@ -97,7 +100,7 @@ func (ev *Event) Severity() Severity {
 	return ev.Kind.Severity
 }
 
-// Label is the kind's, or EVT for an unknown kind.
+// Label returns that of the kind, or EVT for an unknown kind.
 func (ev *Event) Label() string {
 	if ev.Kind == nil {
 		return "EVT"

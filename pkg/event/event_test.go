@@ -269,7 +269,7 @@ func TestTextAllocates(t *testing.T) {
 	for id := range Kinds {
 		ev := Event{Kind: &Kinds[id]}
 		for i, f := range ev.Kind.Fields {
-			ev.Fields[i] = Value{Type: f.Type, Num: afInet6, Text: []byte("::1"), List: [][]byte{[]byte("a")}}
+			ev.Fields[i] = Value{Type: f.Type, Num: FamilyInet6, Text: []byte("::1"), List: [][]byte{[]byte("a")}}
 		}
 		if n := testing.AllocsPerRun(100, func() { buf = AppendText(buf[:0], &ev) }); n > 0 {
 			t.Errorf("%s: %v allocations", ev.Kind.Name, n)

@@ -1,26 +1,26 @@
 package event
 
-// Kind is one row of the catalogue: all that viv knows about one kind of
-// event. A file per family (files.go, network.go, ...) holds the rows.
+// Kind is one row of the catalogue: the definition of a kind of event. A file per family
+// (files.go, network.go, ...) has the rows.
 type Kind struct {
 	ID       ID
 	Name     string
-	Label    string // what viv-tree prints in front
+	Label    string // what viv-tree prints before the name
 	Severity Severity
-	Fields   []Field // own fields, in the order of the stream and of the tree's text
-	Doc      string  // one sentence for people
+	Fields   []Field // in the order of the stream and of the text
+	Doc      string  // one sentence for docs/events.md
 
-	text   func(b []byte, ev *Event) []byte // the tree's text, without the fields of extra
+	text   func(b []byte, ev *Event) []byte // appends the text, without the fields of extra
 	extra  []extra                          // fields that vivarium's text does not have, in catalogue order
-	derive func(ev *Event, raw *Raw)        // fills the Derived fields; nil: it has none, or the reader fills them
+	derive func(ev *Event, raw *Raw)        // sets the Derived fields; nil: there are none, or the reader sets them
 }
 
-// Field is an own field of a kind. Its index in Kind.Fields and Event.Fields
+// Field is a field of a kind. Its index in Kind.Fields and Event.Fields
 // has a constant: PathOpenFlags is the index of the flags of a path_open.
 type Field struct {
 	Name string
 	Type Type
-	// Wire says where the field lies in a record of the BPF programs.
+	// Wire is the place of the field in a record of the BPF programs.
 	Wire Wire
 	// Doc is the meaning, with the unit.
 	Doc string
@@ -47,25 +47,23 @@ const (
 	Addr1
 )
 
-// Raw is what Event.Derive needs beside the fields that an event has already:
-// parts of a record of the BPF programs that are no fields as they are. Only
-// Buf matters for an event from elsewhere.
+// Raw is the input of Event.Derive besides the event's fields: parts of a record of the
+// BPF programs that are not fields. For events from elsewhere, only Buf is used.
 type Raw struct {
 	Num  [4]uint64 // the record's numbers; 0 for an absent one
 	Text [2][]byte // the record's texts
 	Call string    // env_caccess: the name of the function that was called
 
-	// Buf is storage: Derive appends the texts that it composes, and the event's
-	// fields alias them. The owner empties it before each event, and keeps it so
-	// that no event allocates.
+	// Buf is memory for the texts that Derive appends; the event's fields alias it.
+	// The caller empties it before each event and reuses it, so that events do not
+	// allocate.
 	Buf []byte
 }
 
-// Derive computes the fields of ev that are derived from its other fields and
-// from raw: names of numbers, and texts that a record holds in another form.
-// What cannot be derived stays as it is. Some fields are sent with more than
-// belongs to them and lose it here: the class of a span_raise its message, the
-// path of a sock_connect what follows its NUL.
+// Derive computes the fields of ev that depend on its other fields and on raw: names of
+// numbers, and texts that a record has in another form. Fields that cannot be derived
+// stay unchanged. Derive also shortens fields that a record combines with other data: the
+// class of a span_raise, and the path of a sock_connect.
 func (ev *Event) Derive(raw *Raw) {
 	if ev.Kind != nil && ev.Kind.derive != nil {
 		ev.Kind.derive(ev, raw)

@@ -45,7 +45,7 @@ func textDlopen(b []byte, ev *Event) []byte { return ev.quote(b, "", DlopenPath)
 
 func textTLS(b []byte, ev *Event) []byte {
 	if s := ev.Fields[SSLWriteSummary].Text; len(s) > 0 {
-		return ev.bare(b, s)
+		return ev.unquoted(b, s)
 	}
 	if ev.Fields[SSLWriteLen].Num == 0 {
 		return append(b, "data_len=0"...)
@@ -57,7 +57,7 @@ func textEnv(b []byte, ev *Event) []byte {
 	op, key := ev.Fields[EnvCaccessOp].Text, ev.Fields[EnvCaccessKey]
 	b = append(b, "op="...)
 	at := len(b)
-	b = foldRuns(ev.bare(b, op), at)
+	b = foldRuns(ev.unquoted(b, op), at)
 	if n := len(b); n > at && b[n-1] == ' ' {
 		b = b[:n-1]
 	}

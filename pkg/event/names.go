@@ -34,8 +34,8 @@ var protocols = map[uint64]string{0: "IPPROTO_IP", 1: "IPPROTO_ICMP", 2: "IPPROT
 	137: "IPPROTO_MPLS", 143: "IPPROTO_ETHERNET", 144: "IPPROTO_AGGFRAG", 255: "IPPROTO_RAW",
 	256: "IPPROTO_SMC", 262: "IPPROTO_MPTCP"}
 
-// capabilities holds the names of capabilities(7) that vivarium knows; for the
-// others its text says UNKNOWN, and so does ours.
+// capabilities has the names of capabilities(7) that vivarium has. It shows the others as
+// UNKNOWN, and so does viv.
 var capabilities = [...]string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
 	"CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "",
 	"CAP_NET_ADMIN", "CAP_NET_RAW", "", "", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
@@ -43,8 +43,8 @@ var capabilities = [...]string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SE
 	"CAP_AUDIT_WRITE", "", "", "", "", "", "", "", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
 	"CAP_CHECKPOINT_RESTORE"}
 
-// CapName returns a capability's name, or "" for one that vivarium does not
-// name. It names every high-risk one.
+// CapName returns the name of a capability, or "" if vivarium has no name for it. Every
+// high-risk capability has one.
 func CapName(c uint64) string {
 	if c >= uint64(len(capabilities)) {
 		return ""

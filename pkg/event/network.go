@@ -44,23 +44,24 @@ var network = []Kind{
 	}, text: textDNS, extra: []extra{{field: DNSReqQType}, {field: DNSReqAddr}}, derive: deriveDNS},
 }
 
+// The address families (AF_*) whose events have an IP address.
 const (
-	afInet  = 2
-	afInet6 = 10
+	FamilyInet  = 2
+	FamilyInet6 = 10
 )
 
 func textConnect(b []byte, ev *Event) []byte {
 	family, addr, port := ev.Fields[SockConnectFamily].Num, ev.Fields[SockConnectAddr].Text, ev.Fields[SockConnectPort].Num
 	switch {
-	case family == afInet && len(addr) > 0:
-		b = append(ev.bare(b, addr), ':')
+	case family == FamilyInet && len(addr) > 0:
+		b = append(ev.unquoted(b, addr), ':')
 		b = strconv.AppendUint(b, port, 10)
 		return append(b, " (AF_INET)"...)
-	case family == afInet6 && len(addr) > 0:
+	case family == FamilyInet6 && len(addr) > 0:
 		b = append(b, '[')
 		if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
-			if a.Is4In6() && !ev.fromCapture() {
-				b = append(b, "::ffff:"...) // an IPv4 address has one spelling, also here
+			if a.Is4In6() && !ev.isCaptured() {
+				b = append(b, "::ffff:"...) // IPv4-mapped addresses always look like this
 				b = a.Unmap().AppendTo(b)
 				b = strconv.AppendUint(append(b, "]:"...), port, 10)
 				return append(b, " (AF_INET6)"...)
@@ -69,7 +70,7 @@ func textConnect(b []byte, ev *Event) []byte {
 			g := a.As16()
 			b = appendGroups(b, g[:])
 		} else {
-			b = ev.bare(b, addr)
+			b = ev.unquoted(b, addr)
 		}
 		b = strconv.AppendUint(append(b, "]:"...), port, 10)
 		return append(b, " (AF_INET6)"...)
@@ -94,8 +95,8 @@ func appendGroups(b, addr []byte) []byte {
 	return b
 }
 
-// deriveConnect makes a sun_path the text that people know: an abstract name
-// with @ in front (unix(7)), a path without what follows its NUL.
+// deriveConnect converts a sun_path to text: an abstract name (unix(7)) gets a leading @,
+// and a path ends before its NUL.
 func deriveConnect(ev *Event, _ *Raw) {
 	path := &ev.Fields[SockConnectPath]
 	switch {

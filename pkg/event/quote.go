@@ -8,7 +8,7 @@ import (
 
 const hexUpper = "0123456789ABCDEF"
 
-// plain holds the bytes that stand for themselves in quoted text.
+// plain holds the bytes that are not escaped in quoted text.
 var plain = func() (t [256]bool) {
 	for c := 0x20; c < 0x7f; c++ {
 		t[c] = c != '"' && c != '\\' && c != '#'
@@ -16,10 +16,9 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
-// AppendQuote appends s in double quotes, as Ruby's inspect shows a byte
-// string: control bytes, quotes and backslashes are escaped, and so is every
-// byte above 0x7e, so that the text is harmless on any terminal and every
-// byte of s can be told from it.
+// AppendQuote appends s in double quotes, like Ruby's inspect of a byte string: control
+// bytes, quotes, backslashes and all bytes above 0x7e are escaped. So the text is safe on
+// any terminal and shows every byte of s.
 func AppendQuote(b, s []byte) []byte {
 	b = append(b, '"')
 	start := 0
@@ -53,10 +52,10 @@ func appendControl(b []byte, c byte) []byte {
 	return append(b, '\\', 'x', hexUpper[c>>4], hexUpper[c&15])
 }
 
-// AppendSafe appends s for a person to read, without quotes: printable UTF-8
-// as it is, control bytes as in AppendQuote, other control, format and
-// line-separating characters as \u{X}, and bytes that are not UTF-8 as \xHH.
-// So no text can drive a terminal, hide itself or break a line.
+// AppendSafe appends s as readable text without quotes: printable UTF-8 is unchanged,
+// control bytes are as in AppendQuote, other control, format and line-separating
+// characters are \u{X}, and bytes that are not UTF-8 are \xHH. So no text can control a
+// terminal, hide itself or break a line.
 func AppendSafe(b, s []byte) []byte {
 	start := 0
 	for i := 0; i < len(s); {
@@ -91,8 +90,8 @@ func AppendSafe(b, s []byte) []byte {
 	return append(b, s[start:]...)
 }
 
-// appendFolded is AppendSafe with each run of blanks made one, and none at
-// the ends.
+// appendFolded is AppendSafe with runs of blanks reduced to one, and no blanks at the
+// ends.
 func appendFolded(b, s []byte) []byte {
 	at := len(b)
 	for len(s) > 0 && s[0] == ' ' {
@@ -105,7 +104,7 @@ func appendFolded(b, s []byte) []byte {
 	return b
 }
 
-// foldRuns makes each run of blanks in b[at:] one.
+// foldRuns reduces each run of blanks in b[at:] to one blank.
 func foldRuns(b []byte, at int) []byte {
 	w := at
 	for i := at; i < len(b); i++ {
@@ -118,8 +117,8 @@ func foldRuns(b []byte, at int) []byte {
 	return b[:w]
 }
 
-// appendWord appends s bare if it is harmless there as the value of key=value,
-// else quoted, so that no value can pass for another key.
+// appendWord appends s as the value of key=value. It quotes s unless it has only
+// unambiguous characters, so that a value cannot look like another key.
 func appendWord(b, s []byte) []byte {
 	for _, c := range s {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
@@ -146,10 +145,9 @@ func appendHex(b []byte, v uint64, digits string) []byte {
 	}
 }
 
-// Basename returns the last part of a path as Ruby's File.basename does:
-// trailing slashes do not count, and "/" stays. Ruby names evaluated code
-// "(eval at FILE:LINE)", where FILE may be such a name, too, and the end of it
-// all may be cut off; of that it is FILE's last part.
+// Basename returns the last part of a path like Ruby's File.basename: it ignores trailing
+// slashes, and "/" stays. Ruby names evaluated code "(eval at FILE:LINE)", where FILE can
+// be such a name too, and the end may be cut off; then it returns the last part of FILE.
 func Basename(path []byte) []byte {
 	for {
 		file, ok := bytes.CutPrefix(path, []byte("(eval at "))

@@ -6,43 +6,45 @@ import (
 	"unicode/utf8"
 )
 
-// context is where a text of a session of viv's stands, which decides what in it
-// could be taken for viv's own.
+// context is the place of a text in viv's output. It determines which characters could
+// look like viv's own.
 type context uint8
 
 const (
 	inQuotes   context = iota // in double quotes
-	inLine                    // bare, in the line of an event
-	inBrackets                // bare, between the brackets of a process or span
+	inLine                    // without quotes, in the line of an event
+	inBrackets                // without quotes, between the brackets of a process or span
 )
 
-// maxMarks is how many combining marks in a row are shown: Thai, Tibetan and the
-// scripts of India need no more, and more would cover the lines above.
+// maxMarks is the number of combining marks in a row that are shown. Thai, Tibetan and the
+// scripts of India do not need more, and more would cover the lines above.
 const maxMarks = 4
 
-// maxBlanks is how many blanks in a row are shown in quotes. More could push what
-// is behind them to the beginning of a terminal's next line.
+// maxBlanks is the number of blanks in a row that are shown in quotes. More could move the
+// text after them to the beginning of the terminal's next line.
 const maxBlanks = 4
 
-// calm holds the bytes that stand for themselves wherever they are.
-var calm = func() (t [256]bool) {
+// unescaped holds the bytes that are never escaped.
+var unescaped = func() (t [256]bool) {
 	for c := 0x21; c < 0x7f; c++ {
 		t[c] = plain[c] && c != '[' && c != ']'
 	}
 	return t
 }()
 
-// appendReadable appends s, of which letters, digits and common punctuation of
-// all scripts stand as they are. Escaped are, as \xHH, \u{X} or a letter: bytes
-// that are not UTF-8; characters that drive a terminal, turn the direction of
-// writing, break the line, or show nothing; combining marks that do not belong to
-// a letter of their script; and what imitates viv's lines: its box characters,
-// arrows and brackets, quotes, and long runs of blanks.
+// appendReadable appends s. Letters, digits and common punctuation of all scripts are
+// unchanged. These are escaped, as \xHH, \u{X} or a letter:
+//   - bytes that are not UTF-8;
+//   - characters that control a terminal, change the direction of writing, break the
+//     line, or are invisible;
+//   - combining marks that do not belong to a letter of their script;
+//   - what could look like viv's own lines: box characters, arrows, brackets, quotes,
+//     and long runs of blanks.
 func appendReadable(b, s []byte, where context) []byte {
-	blanks, marks := 0, maxMarks // marks: as many as would be too many, without a letter in front
+	blanks, marks := 0, maxMarks // marks: maxMarks means that no mark may follow
 	for i := 0; i < len(s); {
 		begin := i
-		for i < len(s) && calm[s[i]] {
+		for i < len(s) && unescaped[s[i]] {
 			i++
 		}
 		if i > begin {
@@ -88,9 +90,8 @@ func appendReadable(b, s []byte, where context) []byte {
 	return b
 }
 
-// appendRune appends the character r, whose bytes are s, or its escape. marks is
-// how many combining marks are in front of it, behind a letter; it returns the
-// number for the next character.
+// appendRune appends the character r, whose bytes are s, or its escape. marks is the number
+// of combining marks since the last letter. It returns that number for the next character.
 func appendRune(b, s []byte, r rune, marks int) ([]byte, int) {
 	switch {
 	case r == utf8.RuneError && len(s) == 1:
@@ -110,9 +111,8 @@ func appendRune(b, s []byte, r rune, marks int) ([]byte, int) {
 	return append(b, '}'), maxMarks
 }
 
-// combines says whether r is drawn into the letter in front of it: a mark of one
-// script, or a vowel or final consonant of Korean. Marks that go with any script
-// are no letters of a language written without them, and are not among these.
+// combines reports whether r is drawn into the letter before it: a mark of one script, or a
+// vowel or final consonant of Korean. Marks of no particular script are not among these.
 func combines(r rune) bool {
 	if unicode.In(r, unicode.Inherited, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
 		return false
@@ -120,22 +120,22 @@ func combines(r rune) bool {
 	return unicode.In(r, unicode.Mn, unicode.Mc) || 0x1160 <= r && r <= 0x11ff || 0xd7b0 <= r && r <= 0xd7ff
 }
 
-// isShown says whether r, above ASCII, stands as it is.
+// isShown reports whether r, above ASCII, is not escaped.
 func isShown(r rune) bool {
 	switch {
 	case unicode.IsLetter(r) || unicode.IsNumber(r):
-		return !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) && !imitations[r]
+		return !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) && !lookalikes[r]
 	case unicode.Is(unicode.Sc, r):
 		return true
 	}
 	return punctuation[r] || unicode.Is(unicode.So, r) && unicode.Is(pictures, r)
 }
 
-// imitations are the letters that look like a vertical line or a double quote.
-var imitations = runes("ǀǁǂʺˮㅣ丨ￜ׀।॥")
+// lookalikes are the letters that look like a vertical line or a double quote.
+var lookalikes = runes("ǀǁǂʺˮㅣ丨ￜ׀।॥")
 
-// punctuation is what is shown of punctuation and signs above ASCII. None of it
-// looks like a double quote, a square bracket, or a piece of a line.
+// punctuation has the punctuation and signs above ASCII that are shown. None of them looks
+// like a double quote, a square bracket, or a part of a line.
 var punctuation = runes("¡¿§¶·«»°©®™№×÷±‐‑–—‘’…،؛؟、。・「」『』《》〈〉（），．：；！？～")
 
 // pictures are the blocks of pictographs, without arrows, boxes and ornaments.
@@ -147,8 +147,9 @@ var pictures = &unicode.RangeTable{
 	},
 }
 
-// hidesBlank says whether the blank at s[i], the n-th of a run, is escaped: bare
-// if it cannot be seen to belong to the text, or begins what looks like a key.
+// hidesBlank reports whether the blank at s[i], the n-th of a run, is escaped. Without
+// quotes it is escaped if it would not visibly belong to the text, or if a key seems to
+// follow.
 func hidesBlank(s []byte, i, n int, where context) bool {
 	switch {
 	case where == inQuotes:
@@ -161,13 +162,13 @@ func hidesBlank(s []byte, i, n int, where context) bool {
 	return len(rest) < len(key) && len(rest) > 0 && rest[0] == '='
 }
 
-// interpolates says whether a # in front of s would, in Ruby's double quotes.
+// interpolates reports whether # before s begins an interpolation in Ruby's double quotes.
 func interpolates(s []byte) bool {
 	return len(s) > 0 && (s[0] == '{' || s[0] == '$' || s[0] == '@')
 }
 
-// bracketed is the length of a pair of brackets that s begins with and that
-// closes no other, as in Array#[] or f[abi:cxx11]; 0: there is none.
+// bracketed returns the length of a simple pair of brackets at the beginning of s, as in
+// Array#[] or f[abi:cxx11]; 0: there is none.
 func bracketed(s []byte) int {
 	for i := 1; i < len(s); i++ {
 		switch c := s[i]; {
@@ -180,7 +181,7 @@ func bracketed(s []byte) int {
 	return 0
 }
 
-// runes is the set of the characters in s.
+// runes returns the set of the characters in s.
 func runes(s string) map[rune]bool {
 	set := map[rune]bool{}
 	for _, r := range s {
@@ -194,7 +195,6 @@ func appendQuoted(b, s []byte) []byte {
 	return append(appendReadable(append(b, '"'), s, inQuotes), '"')
 }
 
-// AppendName appends the name of a program, a method or a file as it stands
-// between the brackets of a process or span of viv's own session: in a form that
-// cannot be taken for what viv itself draws.
+// AppendName appends the name of a program, a method or a file for the brackets of a
+// process or span of viv's own session. The result cannot look like viv's own output.
 func AppendName(b, s []byte) []byte { return appendReadable(b, s, inBrackets) }

@@ -20,6 +20,13 @@ const (
 	SpanRaiseSource
 )
 
+// The sources of spans: values of the field source.
+const (
+	SourceUSDT     = "usdt"   // a USDT probe
+	SourceMarker   = "marker" // a marker path
+	SourceFunction = "uprobe" // entry and return of a function
+)
+
 var spanFields = []Field{
 	SpanName:   {"name", Text, Text0, "method", "Order#save"},
 	SpanFile:   {"file", Text, Text1, "source file", "order.rb"},
@@ -40,20 +47,20 @@ var spans = []Kind{
 }
 
 func textSpan(b []byte, ev *Event) []byte {
-	return AppendPlace(ev.bare(b, ev.Fields[SpanName].Text), ev.Fields[SpanFile].Text, int64(ev.Fields[SpanLine].Num), ev.bare)
+	return AppendPlace(ev.unquoted(b, ev.Fields[SpanName].Text), ev.Fields[SpanFile].Text, int64(ev.Fields[SpanLine].Num), ev.unquoted)
 }
 
 func textRaise(b []byte, ev *Event) []byte {
 	b = append(b, "error="...)
 	if class := ev.Fields[SpanRaiseError].Text; len(class) > 0 {
-		b = ev.bare(b, class)
+		b = ev.unquoted(b, class)
 	} else {
 		b = append(b, '?')
 	}
 	if len(ev.Fields[SpanRaiseMessage].Text) > 0 {
 		b = ev.quote(b, " message=", SpanRaiseMessage)
 	}
-	return AppendPlace(b, ev.Fields[SpanRaiseFile].Text, int64(ev.Fields[SpanRaiseLine].Num), ev.bare)
+	return AppendPlace(b, ev.Fields[SpanRaiseFile].Text, int64(ev.Fields[SpanRaiseLine].Num), ev.unquoted)
 }
 
 // A record's text 0 is the class, a NUL and the message.

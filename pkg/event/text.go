@@ -4,11 +4,10 @@ import "strconv"
 
 const hexLower = "0123456789abcdef"
 
-// AppendText appends what ev says, as viv-tree shows it behind the arrow: its
-// base text, then the fields that this does not have as ` key=value` in
-// catalogue order, then ` outcome=unknown`, ` truncated=true` and ` error=E`
-// where they apply. The text is harmless on a terminal whatever the event holds,
-// and empty for an unknown event.
+// AppendText appends the text of ev, as viv-tree shows it after the arrow: the base text,
+// then the other fields as ` key=value` in catalogue order, then ` outcome=unknown`,
+// ` truncated=true` and ` error=E` if they apply. The text is safe on a terminal,
+// whatever the event contains, and empty for an unknown event.
 func AppendText(b []byte, ev *Event) []byte {
 	at := len(b)
 	b = AppendBaseText(b, ev)
@@ -38,7 +37,7 @@ func AppendText(b []byte, ev *Event) []byte {
 	return b
 }
 
-// AppendBaseText appends the part of AppendText that vivarium prints, too.
+// AppendBaseText appends the part of AppendText that vivarium also prints.
 func AppendBaseText(b []byte, ev *Event) []byte {
 	if ev.Kind == nil {
 		return b
@@ -46,10 +45,10 @@ func AppendBaseText(b []byte, ev *Event) []byte {
 	return ev.Kind.text(b, ev)
 }
 
-// extra is a field that vivarium's text does not have.
+// extra is a field that is not in vivarium's text.
 type extra struct {
 	field int                            // index in Kind.Fields
-	show  func(b []byte, v Value) []byte // nil: by the value's type
+	show  func(b []byte, v Value) []byte // nil: by the type of the value
 	cut   bool                           // shown only when a value was cut
 }
 
@@ -60,7 +59,7 @@ func appendKey(b []byte, at int, name string) []byte {
 	return append(b, name...)
 }
 
-// appendValue appends a field that vivarium does not have.
+// appendValue appends a field that is not in vivarium's text.
 func appendValue(b []byte, ev *Event, v Value) []byte {
 	switch v.Type {
 	case Uint:
@@ -90,35 +89,37 @@ func (ev *Event) list(b []byte, list [][]byte) []byte {
 
 func showQuoted(b []byte, v Value) []byte { return appendQuoted(b, v.Text) }
 
-func showSpanID(b []byte, v Value) []byte {
+func showSpanID(b []byte, v Value) []byte { return AppendSpanID(b, v.Num) }
+
+// AppendSpanID appends a span id as 16 lower-case hexadecimal digits.
+func AppendSpanID(b []byte, id uint64) []byte {
 	for i := 60; i >= 0; i -= 4 {
-		b = append(b, hexLower[v.Num>>i&15])
+		b = append(b, hexLower[id>>i&15])
 	}
 	return b
 }
 
-// What the texts of the kinds are made of. Those of a capture's events are escaped
-// as vivarium does.
+// The parts of the texts of kinds. Events of captures are escaped like in vivarium.
 
-func (ev *Event) fromCapture() bool { return len(ev.Origin) > 0 }
+func (ev *Event) isCaptured() bool { return len(ev.Origin) > 0 }
 
 func (ev *Event) quoted(b, s []byte) []byte {
-	if ev.fromCapture() {
+	if ev.isCaptured() {
 		return AppendQuote(b, s)
 	}
 	return appendQuoted(b, s)
 }
 
-func (ev *Event) bare(b, s []byte) []byte {
-	if ev.fromCapture() {
+func (ev *Event) unquoted(b, s []byte) []byte {
+	if ev.isCaptured() {
 		return AppendSafe(b, s)
 	}
 	return appendReadable(b, s, inLine)
 }
 
-// folded is bare with each run of blanks made one, and none at the ends.
+// folded is unquoted with runs of blanks reduced to one, and no blanks at the ends.
 func (ev *Event) folded(b, s []byte) []byte {
-	if !ev.fromCapture() {
+	if !ev.isCaptured() {
 		return appendReadable(b, s, inLine)
 	}
 	return appendFolded(b, s)

@@ -6,9 +6,9 @@ import (
 	"vivarium/pkg/event"
 )
 
-// repeated says whether an event of a kind that is shown once was there before.
-// Of each value it keeps 128 bits of hashes with secret seeds: no two of them
-// are equal by chance.
+// repeated reports whether an equal event of a kind that is shown once was shown
+// before. It remembers a hash of 128 bits with random seeds for each value, so that
+// different values practically never count as equal.
 func (f *Filter) repeated(ev *event.Event) bool {
 	if ev.Kind == nil {
 		return false

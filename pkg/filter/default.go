@@ -6,7 +6,7 @@ import (
 	"vivarium/pkg/event"
 )
 
-// Default is vivarium's default filter: what matters for a security review.
+// Default returns vivarium's default filter: what matters for a security review.
 func Default() *Rules {
 	of := func(ids ...event.ID) Names {
 		n := make(Names, len(ids))
@@ -26,9 +26,9 @@ func Default() *Rules {
 	}
 }
 
-// defaultPath keeps the opens that a reviewer looks at: by their text, in which
-// the path is quoted. It is \A"?/(?:home|root|etc|proc)(?:/|"|\z), by hand
-// because it is tested on most events of most streams.
+// defaultPath matches the text of an open, in which the path is quoted, like
+// \A"?/(?:home|root|etc|proc)(?:/|"|\z). It is written by hand because it is tested
+// on most events.
 func defaultPath(text []byte) bool {
 	text = bytes.TrimPrefix(text, []byte{'"'})
 	if len(text) == 0 || text[0] != '/' {

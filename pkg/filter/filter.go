@@ -1,5 +1,5 @@
-// Package filter thins a stream: it decides which events of it are shown,
-// which spans they are shown in, and copies the rest untouched.
+// Package filter selects the events of a stream that are shown, and the spans that
+// they are shown in. It copies all other records unchanged.
 package filter
 
 import (
@@ -10,45 +10,46 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// ErrNoSpans says that a rule depends on spans and the stream has none yet.
+// ErrNoSpans is the error for a rule about spans if the stream has no spans: it
+// did not go through viv-spans.
 var ErrNoSpans = errors.New("the stream has no spans yet")
 
-// Selection is what a Filter shows.
+// Selection describes which events a Filter shows.
 type Selection struct {
-	Rules []*Rules // an event is shown when all of them allow it; none: all events
-	Depth int      // deepest method span that stays, 1 is outermost in its thread; 0: all stay
-	Dedup bool     // of equal opens, mappings, dlopens and environment accesses show the first of a session
-	// Methods makes span_start and span_stop count as matches, which they do
-	// not otherwise, because nothing shows them as events.
+	Rules []*Rules // an event is shown if all of them allow it; empty: all events
+	Depth int      // greatest depth of method spans that are kept, 1 is outermost in its thread; 0: no limit
+	Dedup bool     // show only the first of equal opens, mappings, dlopens and environment accesses in a session
+	// Methods makes span_start and span_stop count as matches. Otherwise they do
+	// not, because no program shows them as events.
 	Methods bool
-	// Rebuild is for a target that has no spans: they are to be rebuilt from
-	// what is written, without those that were refused.
+	// Rebuild is for an output format without spans: spans will be rebuilt from
+	// the events that are kept, without the excluded spans.
 	Rebuild bool
 }
 
-// spans says whether something depends on the stream's spans.
-func (s *Selection) spans() bool {
+// needsSpans reports whether the selection depends on the stream's spans.
+func (s *Selection) needsSpans() bool {
 	for _, r := range s.Rules {
-		if r.spanRule() {
+		if r.needsSpans() {
 			return true
 		}
 	}
 	return s.Depth > 0
 }
 
-// Filter decides record by record what a stream keeps. It belongs to one
-// stream and to one goroutine.
+// Filter decides for each record of one stream whether it is kept. Use it in one
+// goroutine.
 //
-// An event that the selection refuses goes, but for those that later stages
-// need to draw what is left in its place: they stay and are marked hidden.
-// Before viv-spans these are the events that spans are rebuilt from; after it
-// forks and execs, and where a method that no other method called was refused,
-// its start and stop, which part the time outside methods. And always the event
-// behind a loss, which says on which thread it happened.
+// An event that is not selected is removed, unless later programs need it to draw
+// the rest correctly. Then it is kept and marked hidden:
+//   - before viv-spans, the events that spans are built from;
+//   - after viv-spans, forks and execs, and the start and stop of an outermost
+//     method whose span is removed: they divide the time outside methods;
+//   - the event after a lost record, because it shows the thread of the loss.
 //
-// A refused method span goes, and what hangs under it moves up to the nearest
-// span that stays; spans of threads and of the session stay. Everything that is
-// neither event nor span stays.
+// If a method span is removed, its children and events move to the nearest ancestor
+// that is kept. Spans of threads and of the session are kept, and so are all records
+// that are neither events nor spans.
 type Filter struct {
 	Stats Stats
 
@@ -61,28 +62,28 @@ type Filter struct {
 	seen      map[[2]uint64]struct{}
 	seeds     [2]maphash.Seed
 	spans     map[uint64]spanState
-	closed    []uint64 // ring of the closed spans in spans
-	oldest    int      // in closed, when it is full
-	forgotten bool     // closed spans were forgotten
-	root      uint64   // the session's span; 0: none seen
-	lost      bool     // the last record but spans was a loss
-	dropped   uint64   // events of the session that do not stay
+	closed    []uint64 // ring buffer of the closed spans in spans
+	oldest    int      // index in closed, when it is full
+	forgotten bool     // closed spans were removed from spans
+	root      uint64   // id of the session's span; 0: not read yet
+	lost      bool     // the last record that is no span was a loss
+	dropped   uint64   // events of the session that were removed
 	policy    stream.Policy
 }
 
-// place is where in the pipeline the session that is read stands.
+// place tells whether the session that is read has gone through viv-spans.
 type place uint8
 
 const (
-	undecided place = iota // neither event nor span was seen
+	undecided place = iota // neither event nor span was read yet
 	before                 // before viv-spans
 	after
 )
 
-// New returns a Filter.
+// New returns a Filter for one stream.
 func New(sel Selection) *Filter {
-	f := &Filter{sel: sel, useSpans: sel.spans()}
-	f.noSpan = f.spanShown([]byte(NoSpan))
+	f := &Filter{sel: sel, useSpans: sel.needsSpans()}
+	f.noSpan = f.spanShown([]byte(stream.NoSpan))
 	if sel.Dedup {
 		f.seen = make(map[[2]uint64]struct{})
 		f.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
@@ -93,8 +94,8 @@ func New(sel Selection) *Filter {
 	return f
 }
 
-// Apply says whether rec stays and which of its keys change. The changes are
-// valid until the next call. The only error is ErrNoSpans.
+// Apply returns whether rec is kept, and the changes to its keys, which are valid
+// until the next call. The only error is ErrNoSpans.
 func (f *Filter) Apply(rec *stream.Record) (keep bool, set []stream.Set, err error) {
 	switch rec.Type {
 	case stream.TypeEvent:
@@ -104,7 +105,7 @@ func (f *Filter) Apply(rec *stream.Record) (keep bool, set []stream.Set, err err
 		}
 		return keep, set, err
 	case stream.TypeEnd:
-		// What was wrong with the number stays so, for the next reader to see.
+		// A wrong number stays wrong, so that the next reader reports it.
 		if n, ok := rec.Uint("events"); ok && f.dropped > 0 && n >= f.dropped {
 			return true, append(f.set[:0], stream.SetShortUint("events", n-f.dropped)), nil
 		}
@@ -121,7 +122,7 @@ func (f *Filter) Apply(rec *stream.Record) (keep bool, set []stream.Set, err err
 		f.lost = false
 		f.dropped = 0
 		f.root = 0
-		s, _ := rec.Session() // the Reader has looked at it
+		s, _ := rec.Session() // the Reader has checked it
 		f.policy = s.Policy
 		f.forgotten = false
 		clear(f.seen)
@@ -133,7 +134,7 @@ func (f *Filter) Apply(rec *stream.Record) (keep bool, set []stream.Set, err err
 
 func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err error) {
 	ev, err := rec.Event()
-	if err != nil { // it is no event after all
+	if err != nil { // it cannot be decoded
 		return true, nil, nil
 	}
 	if f.place == undecided {
@@ -156,8 +157,8 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 		}
 	}
 	moved := host.anchor != ev.SpanID
-	if moved && f.sel.Rebuild && isMethod(ev.Kind) {
-		return false, nil, nil // or their span would be rebuilt
+	if moved && f.sel.Rebuild && isMethod(ev) {
+		return false, nil, nil // else their span would be rebuilt
 	}
 	if ev.Hidden || !host.shown || !f.shows(ev) {
 		if !lost && !f.needed(ev, host) {
@@ -166,7 +167,7 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 		if !ev.Hidden {
 			set = append(set, stream.SetBool("hidden", true))
 		}
-	} else if f.sel.Methods || !isMethod(ev.Kind) {
+	} else if f.sel.Methods || !isMethod(ev) {
 		f.Stats.Matched++
 	}
 	if moved {
@@ -175,7 +176,7 @@ func (f *Filter) event(rec *stream.Record) (keep bool, set []stream.Set, err err
 	return true, set, nil
 }
 
-// needed says whether later stages cannot do without an event that is not shown.
+// needed reports whether later programs need an event that is not shown.
 func (f *Filter) needed(ev *event.Event, host spanState) bool {
 	rebuild := f.place == before || f.sel.Rebuild
 	switch ev.Kind {
@@ -186,18 +187,16 @@ func (f *Filter) needed(ev *event.Event, host spanState) bool {
 	case &event.Kinds[event.ProcExit], &event.Kinds[event.SpanRaise]:
 		return rebuild
 	}
-	return isMethod(ev.Kind) && (rebuild || host.depth == 1 && host.anchor != ev.SpanID)
+	return isMethod(ev) && (rebuild || host.depth == 1 && host.anchor != ev.SpanID)
 }
 
-func isMethod(k *event.Kind) bool {
-	return k == &event.Kinds[event.SpanStart] || k == &event.Kinds[event.SpanStop]
-}
+func isMethod(ev *event.Event) bool { return ev.Is(event.SpanStart) || ev.Is(event.SpanStop) }
 
-// shows tests all but the span around the event.
+// shows tests all conditions except those about the span around the event.
 func (f *Filter) shows(ev *event.Event) bool {
 	f.text = f.text[:0]
 	for _, r := range f.sel.Rules {
-		if !r.head(ev.Name, ev.Severity().String(), ev.PID, ev.TID) {
+		if !r.matchesFields(ev.Name, ev.Severity().String(), ev.PID, ev.TID) {
 			return false
 		}
 		if ps := r.patterns(ev.Name); ps != nil && !ps.Match(f.textOf(ev)) {

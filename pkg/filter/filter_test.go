@@ -260,7 +260,7 @@ func TestBounds(t *testing.T) {
 	var said []string
 	f.Stats.Untraced = 1
 	f.Stats.Report(func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) })
-	if len(said) != 2 || !strings.HasPrefix(said[0], "4 events may be repeats") {
+	if len(said) != 2 || !strings.HasPrefix(said[0], "4 events are shown that may be repeats") {
 		t.Error(said)
 	}
 }

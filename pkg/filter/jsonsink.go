@@ -7,8 +7,8 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// jsonSink writes a record per line. A record that changes is written as msgpack
-// first and read again, so that there is one way only to change a record.
+// jsonSink writes a record per line. A changed record is first written as msgpack
+// and read again, so that only Splice changes records.
 type jsonSink struct {
 	w       io.Writer
 	b       []byte
@@ -17,7 +17,7 @@ type jsonSink struct {
 	again   *stream.Reader
 }
 
-// jsonSize is how much a JSON sink gathers before it writes.
+// jsonSize is the number of bytes that a JSON sink buffers.
 const jsonSize = 64 << 10
 
 // JSON returns a Sink that writes one JSON object per record and line.
@@ -29,7 +29,7 @@ func JSON(w io.Writer) Sink {
 }
 
 func (s *jsonSink) Write(rec *stream.Record, set []stream.Set) error {
-	if len(set) > 0 || rec.Type == stream.TypeSession { // without which a Reader takes nothing
+	if len(set) > 0 || rec.Type == stream.TypeSession { // a Reader needs the session record first
 		if err := s.splice.Splice(rec, set...); err != nil {
 			return err
 		}

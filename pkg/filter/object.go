@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// Object is what a vivarium filter object says.
+// Object is a decoded vivarium filter object.
 type Object struct {
 	Rules Rules
-	Depth int  // deepest method span that stays, 1 is outermost; 0: all stay
+	Depth int  // greatest depth of method spans that are kept, 1 is outermost; 0: no limit
 	Dedup bool // show a repeated value only once
 }
 
-// ParseJSON reads vivarium's filter object. Its errors are usage errors, one
-// line each, that name the key. As in vivarium unknown keys are ignored, of
-// several names for one rule the first that is there counts even when it is
-// null, and texts are looked for literally.
+// ParseJSON decodes vivarium's filter object. Its errors are usage errors of one
+// line that name the key. As in vivarium, unknown keys are ignored. If a rule has
+// several keys, the first one in the object counts, even if it is null. Texts are
+// searched literally.
 func ParseJSON(s string) (*Object, error) {
 	dec := json.NewDecoder(strings.NewReader(s))
 	dec.UseNumber()
@@ -30,7 +30,7 @@ func ParseJSON(s string) (*Object, error) {
 		return nil, fmt.Errorf("not valid JSON: %w", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("not valid JSON: something follows the object")
+		return nil, errors.New("not valid JSON: text follows the object")
 	}
 	obj, ok := v.(map[string]any)
 	if !ok {
@@ -92,7 +92,7 @@ func ParseJSON(s string) (*Object, error) {
 		j.Depth = d
 	}
 	dedup, _ := get("dedup_values", "dedup")
-	j.Dedup = truth(dedup)
+	j.Dedup = isTrue(dedup)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"vivarium/pkg/stream"
 )
 
 // differs are the filters of filter_cases.json that are errors here, by the
@@ -81,11 +82,11 @@ func TestCases(t *testing.T) {
 		}
 		a := c.Args
 		r := &o.Rules
-		span := r.span([]byte(a.Span))
+		span := r.allowsSpan([]byte(a.Span))
 		if span != c.AllowSpan {
 			t.Errorf("%s: span %s allowed: %v", text, a.Span, span)
 		}
-		got := span && r.head([]byte(a.Event), a.Severity, a.PID, a.TID)
+		got := span && r.matchesFields([]byte(a.Event), a.Severity, a.PID, a.TID)
 		if ps := r.patterns([]byte(a.Event)); got && ps != nil {
 			got = a.Payload != nil && ps.Match([]byte(*a.Payload))
 		}
@@ -103,19 +104,19 @@ func TestParseJSONErrors(t *testing.T) {
 		``:                             "ends too early",
 		`{`:                            "ends too early",
 		`{bad`:                         "not valid JSON",
-		`{} {}`:                        "something follows",
+		`{} {}`:                        "text follows the object",
 		`5`:                            "not a number",
 		`[]`:                           "not a list",
 		`null`:                         "not null",
 		`{"pid":"x"}`:                  `pid: "x" is not a whole number`,
-		`{"pid":[]}`:                   "pid: the list holds no number",
+		`{"pid":[]}`:                   "pid: must hold at least one whole number",
 		`{"pids":[100,"x"]}`:           "pids: ",
 		`{"tid":100.5}`:                "tid: 100.5 is not a whole number",
 		`{"tid":1e300}`:                "not a whole number",
-		`{"tid":true}`:                 "tid: wants whole numbers, not true or false",
+		`{"tid":true}`:                 "tid: must hold whole numbers, not true or false",
 		`{"max_depth":"0144"}`:         "max_depth: \"0144\" begins with 0",
 		`{"max_depth":1.5}`:            "max_depth: 1.5",
-		`{"pid":99999999999999999999}`: "not a whole number in range",
+		`{"pid":99999999999999999999}`: "not a whole number of at most 64 bits",
 	} {
 		_, err := ParseJSON(text)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
@@ -168,8 +169,8 @@ func FuzzParseJSON(f *testing.F) {
 			t.Errorf("depth %d", o.Depth)
 		}
 		r := &o.Rules
-		r.span([]byte(NoSpan))
-		r.head([]byte("path_open"), "medium", 1, 2)
+		r.allowsSpan([]byte(stream.NoSpan))
+		r.matchesFields([]byte("path_open"), "medium", 1, 2)
 		r.patterns([]byte("path_open")).Match([]byte(`"/etc/passwd"`))
 	})
 }

@@ -9,26 +9,27 @@ import (
 	"vivarium/pkg/event"
 )
 
-// Options is what a command line says. The zero Options are the default filter.
+// Options are the options of the command line. The zero value selects the default
+// filter.
 type Options struct {
-	All        bool     // no default filter, nor Events, nor JSON
-	Events     []string // each a list with commas; blank ones are as if not given
-	Exclude    []string // as Events
-	Severities []string // as Events
-	PIDs, TIDs []string // as Events, numbers
+	All        bool     // all events: ignore the default filter, Events and JSON
+	Events     []string // each is a comma-separated list; blank lists are ignored
+	Exclude    []string // comma-separated lists
+	Severities []string // comma-separated lists
+	PIDs, TIDs []string // comma-separated lists of numbers
 	Span       []string // regular expressions; one must match
-	Payload    []string // regular expressions, or NAME=EXPRESSION for the events of a known name
-	Depth      *int64   // overrules JSON's
-	JSON       *string  // a vivarium filter object; wins over Events
+	Payload    []string // regular expressions, or EVENT=EXPRESSION for one kind of event
+	Depth      *int64   // overrides the depth in JSON; nil: not given
+	JSON       *string  // a vivarium filter object; overrides Events; nil: not given
 	Dedup      bool
-	Encoding   bool // an encoding was asked for: no default filter
-	NoSpans    bool // and it is one that has no spans
+	Encoding   bool // an output encoding was requested: no default filter
+	NoSpans    bool // that encoding has no spans
 }
 
-// Selection is what the options select. JSON wins over Events, and All over
-// both; all else narrows what they leave. What it warns of are names that this
-// version does not know and that may be misspelt. Its error is a usage error of
-// one line.
+// Selection returns the selection that the options describe. JSON overrides Events,
+// and All overrides both. The other options restrict the result further. The
+// warnings are about unknown event names, which may be misspelt. The error is a
+// usage error of one line.
 func (o *Options) Selection() (sel Selection, warnings []string, err error) {
 	var narrow Rules
 	if narrow.Exclude, err = split("--exclude", o.Exclude); err != nil {
@@ -39,7 +40,7 @@ func (o *Options) Selection() (sel Selection, warnings []string, err error) {
 	}
 	for s := range narrow.Severities {
 		if s != event.Medium.String() && s != event.High.String() {
-			return sel, nil, fmt.Errorf("--severity: there is medium and high, no %q", s)
+			return sel, nil, fmt.Errorf("--severity %q: must be medium or high", s)
 		}
 	}
 	if narrow.PIDs, err = splitNumbers("--pid", o.PIDs); err != nil {
@@ -114,7 +115,7 @@ func (o *Options) Selection() (sel Selection, warnings []string, err error) {
 	return sel, warnings, nil
 }
 
-// splitAll splits lists with commas, and drops blanks around and between.
+// splitAll splits comma-separated lists, and drops blanks and empty elements.
 func splitAll(lists []string) []string {
 	var out []string
 	for _, l := range lists {
@@ -127,8 +128,8 @@ func splitAll(lists []string) []string {
 	return out
 }
 
-// split is for options where nothing would mean everything: there, a list
-// without an entry is an error.
+// split is splitAll for options where an empty list would select everything: it
+// returns an error for a list without elements.
 func split(option string, lists []string) (Names, error) {
 	if len(lists) == 0 {
 		return nil, nil
@@ -156,12 +157,12 @@ func splitNumbers(option string, lists []string) (Numbers, error) {
 	return n, nil
 }
 
-// unknown warns of names of events that this version does not know.
+// unknown returns warnings about event names that are not in the catalogue.
 func unknown(option string, set Names) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if event.Lookup([]byte(name)) == nil {
-			out = append(out, fmt.Sprintf("%s: this version knows no event %q", option, name))
+			out = append(out, fmt.Sprintf("%s: unknown event %q; viv-probe --check lists the events", option, name))
 		}
 	}
 	return out

@@ -8,13 +8,13 @@ import (
 func TestOptionsErrors(t *testing.T) {
 	bad := `[[]]`
 	for want, o := range map[string]Options{
-		"--severity: there is":      {Severities: []string{"low"}},
-		"--severity: the list":      {Severities: []string{","}},
-		"--pid: \"x\"":              {PIDs: []string{"1,x"}},
-		"--tid: the list":           {TIDs: []string{""}},
-		"--span: error parsing":     {Span: []string{"("}},
-		"--payload: error parsing":  {Payload: []string{"path_open=("}},
-		"--filter: must be a JSON ": {JSON: &bad},
+		"--severity \"low\": must be medium or high": {Severities: []string{"low"}},
+		"--severity: the list":                       {Severities: []string{","}},
+		"--pid: \"x\"":                               {PIDs: []string{"1,x"}},
+		"--tid: the list":                            {TIDs: []string{""}},
+		"--span: error parsing":                      {Span: []string{"("}},
+		"--payload: error parsing":                   {Payload: []string{"path_open=("}},
+		"--filter: must be a JSON ":                  {JSON: &bad},
 	} {
 		if _, _, err := o.Selection(); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)

@@ -6,19 +6,19 @@ import (
 	"regexp/syntax"
 )
 
-// Pattern is a text to look for, or a regular expression.
+// Pattern is a text to search for, or a regular expression.
 type Pattern struct {
 	literal []byte
 	match   func([]byte) bool // nil: literal
 }
 
-// Literal matches what contains s.
+// Literal returns a Pattern that matches every text that contains s.
 func Literal(s string) Pattern { return Pattern{literal: []byte(s)} }
 
-// Expression compiles a regular expression (RE2). One that is nothing but a
-// text is searched for as one, which is much faster.
+// Expression compiles a regular expression (RE2 syntax). An expression without
+// operators becomes a Literal, which is much faster.
 func Expression(s string) (Pattern, error) {
-	// Not by LiteralPrefix: that one says of ^x as well that x is all of it.
+	// Not regexp.LiteralPrefix: it reports ^x as the complete literal x.
 	if p, err := syntax.Parse(s, syntax.Perl); err == nil && p.Op == syntax.OpLiteral && p.Flags&syntax.FoldCase == 0 {
 		return Literal(string(p.Rune)), nil
 	}
@@ -29,7 +29,7 @@ func Expression(s string) (Pattern, error) {
 	return Pattern{match: re.Match}, nil
 }
 
-// Match says whether b holds what the pattern describes.
+// Match reports whether b contains a match of the pattern.
 func (p Pattern) Match(b []byte) bool {
 	if p.match != nil {
 		return p.match(b)
@@ -37,10 +37,10 @@ func (p Pattern) Match(b []byte) bool {
 	return bytes.Contains(b, p.literal)
 }
 
-// Patterns match what one of them matches.
+// Patterns is a list of which one must match.
 type Patterns []Pattern
 
-// Match says whether one of the patterns matches b.
+// Match reports whether one of the patterns matches b.
 func (ps Patterns) Match(b []byte) bool {
 	for _, p := range ps {
 		if p.Match(b) {

@@ -1,22 +1,16 @@
 package filter
 
-// NoSpan is the name that an event outside every method is filtered by.
-const NoSpan = "<no-span>"
-
-// Anonymous is the name that a method without a name is filtered by.
-const Anonymous = "<anonymous>"
-
-// Rules is one set of conditions. An event is shown when it meets all of them;
-// a condition that is not set is met by every event. The zero Rules show all.
+// Rules is a set of conditions. An event is shown if it meets all of them. A
+// condition that is not set allows every event, so the zero Rules show all.
 type Rules struct {
 	Include    Names // event names; empty: all
-	Exclude    Names // event names; wins over Include
+	Exclude    Names // event names; overrides Include
 	Severities Names // empty: all
 	PIDs, TIDs Numbers
-	SpanNames  Names    // names of the span around the event; either this
+	SpanNames  Names    // names of the span around the event; either these
 	Spans      Patterns // or these must allow it
-	// Payload are patterns of an event's text, by event name. An event that
-	// is not named here is tested with Payloads.
+	// Payload are patterns for the text of an event, by event name. Events of
+	// other names are tested with Payloads.
 	Payload  map[string]Patterns
 	Payloads Patterns
 }
@@ -39,16 +33,16 @@ type Numbers map[int64]struct{}
 
 func (n Numbers) has(v uint32) bool { _, ok := n[int64(v)]; return ok }
 
-// spanRule says whether anything depends on the span around an event.
-func (r *Rules) spanRule() bool { return len(r.SpanNames) > 0 || len(r.Spans) > 0 }
+// needsSpans reports whether a condition depends on the span around an event.
+func (r *Rules) needsSpans() bool { return len(r.SpanNames) > 0 || len(r.Spans) > 0 }
 
-// span says whether events inside a span of this name may be shown.
-func (r *Rules) span(name []byte) bool {
-	return !r.spanRule() || r.SpanNames.has(name) || r.Spans.Match(name)
+// allowsSpan reports whether events inside a span of this name may be shown.
+func (r *Rules) allowsSpan(name []byte) bool {
+	return !r.needsSpans() || r.SpanNames.has(name) || r.Spans.Match(name)
 }
 
-// head tests what needs no text.
-func (r *Rules) head(name []byte, severity string, pid, tid uint32) bool {
+// matchesFields tests the conditions that do not need the text of the event.
+func (r *Rules) matchesFields(name []byte, severity string, pid, tid uint32) bool {
 	if r.Exclude.has(name) {
 		return false
 	}
@@ -63,7 +57,7 @@ func (r *Rules) head(name []byte, severity string, pid, tid uint32) bool {
 	return (len(r.PIDs) == 0 || r.PIDs.has(pid)) && (len(r.TIDs) == 0 || r.TIDs.has(tid))
 }
 
-// patterns returns those that an event of this name must meet, nil for none.
+// patterns returns the patterns for events of this name; nil: none.
 func (r *Rules) patterns(name []byte) Patterns {
 	if p, ok := r.Payload[string(name)]; ok {
 		return p

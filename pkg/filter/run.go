@@ -2,8 +2,9 @@ package filter
 
 import "vivarium/pkg/stream"
 
-// Run filters what r reads into out. Its error is one of out, ErrNoSpans, or
-// else the one that r.Next returned last.
+// Run filters the records of r into out. It flushes out whenever r would block, and
+// closes it at the end. Its error is one of out, ErrNoSpans, or the last one of
+// r.Next, which is io.EOF at a complete end.
 func Run(r *stream.Reader, f *Filter, out Sink) error {
 	for {
 		rec, err := r.Next()

@@ -6,13 +6,13 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// Sink takes the records that stay.
+// Sink writes the records that are kept.
 type Sink interface {
-	// Write takes rec with the changes of set.
+	// Write writes rec with the changes of set.
 	Write(rec *stream.Record, set []stream.Set) error
-	// Flush writes out what it can: nothing else is to be had for now.
+	// Flush writes buffered records, because the input has no more for now.
 	Flush() error
-	// Close is for the end of the input, also where it is cut short.
+	// Close writes the rest at the end of the input, also if that was cut short.
 	Close() error
 }
 
@@ -30,8 +30,8 @@ func (Discard) Close() error { return nil }
 
 type msgpackSink struct{ w *stream.Writer }
 
-// Msgpack returns a Sink that writes the stream itself: records that do not
-// change byte for byte, of others only what changes anew.
+// Msgpack returns a Sink that writes a stream. Unchanged keys and records are
+// copied byte for byte.
 func Msgpack(w io.Writer) Sink { return msgpackSink{stream.NewWriter(w)} }
 
 func (s msgpackSink) Write(rec *stream.Record, set []stream.Set) error {

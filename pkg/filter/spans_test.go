@@ -71,7 +71,7 @@ func TestSpans(t *testing.T) {
 			"proc_fork in 11 hidden",
 			"span_open 20 child in 11", "span_open d D in 20", "/d in d", "span d D in 20", "span 20 child in 11",
 			"lost", "clock")},
-		"outside methods": {Options{Span: []string{NoSpan}}, frame(
+		"outside methods": {Options{Span: []string{stream.NoSpan}}, frame(
 			"/t in 11", "proc_fork in 11 hidden",
 			"span_open 20 child in 11", "span 20 child in 11",
 			"lost", "clock")},

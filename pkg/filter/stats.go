@@ -1,30 +1,31 @@
 package filter
 
-// What a Filter remembers at most. It says in its Stats when that was not enough.
+// The bounds of a Filter's memory. Stats counts what did not fit.
 const (
-	// MaxSpans is how many open spans it follows, only where a rule depends on
-	// spans. viv-spans never has more than half as many open.
+	// MaxSpans is the number of open spans that a Filter follows, if a rule
+	// depends on spans. viv-spans never opens more than half as many.
 	MaxSpans = 1 << 17
-	// maxClosed is how many closed spans it still knows: a child's first event
-	// can come long after the method that made the child has ended.
+	// maxClosed is the number of closed spans that are kept: the first event of a
+	// child can come long after the end of the method that created it.
 	maxClosed = 1 << 16
-	// MaxValues is how many distinct values of a session deduplication knows.
+	// MaxValues is the number of distinct values of a session that deduplication
+	// remembers.
 	MaxValues = 1 << 20
 )
 
-// Stats is what a Filter has counted.
+// Stats holds the counters of a Filter.
 type Stats struct {
 	Matched  uint64 // events that are shown
-	Repeats  uint64 // events that may be repeats and are shown, because MaxValues values were known
-	Untraced uint64 // spans that are shown, because MaxSpans spans were open
+	Repeats  uint64 // events that may be repeats and are shown, because MaxValues was reached
+	Untraced uint64 // spans that are shown, because MaxSpans was reached
 }
 
-// Report says with warn, in one line each, where memory was not enough.
+// Report calls warn, once for each bound that was reached.
 func (s *Stats) Report(warn func(format string, args ...any)) {
 	if s.Repeats > 0 {
-		warn("%d events may be repeats and are shown: more than %d distinct values", s.Repeats, MaxValues)
+		warn("%d events are shown that may be repeats: viv-filter remembers at most %d distinct values", s.Repeats, MaxValues)
 	}
 	if s.Untraced > 0 {
-		warn("%d spans are shown although the selection may refuse them: more than %d were open", s.Untraced, MaxSpans)
+		warn("%d spans are shown that the options may exclude: viv-filter follows at most %d open spans", s.Untraced, MaxSpans)
 	}
 }

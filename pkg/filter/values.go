@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// This file reads the values of a filter object as vivarium, a Ruby program, does.
+// This file decodes the values of a filter object like vivarium, a Ruby program.
 
-// trim takes off what Ruby's strip does.
+// trim removes the same characters as Ruby's strip.
 func trim(s string) string { return strings.Trim(s, "\x00\t\n\v\f\r ") }
 
-// list is v as Ruby's Array() sees it.
+// list converts v like Ruby's Array().
 func list(v any) []any {
 	switch v := v.(type) {
 	case nil:
@@ -30,8 +30,8 @@ func list(v any) []any {
 	return []any{v}
 }
 
-// texts is v as a list of trimmed texts without empty ones. What is neither a
-// text nor a plain value stays as JSON: it matches nothing, but it is a rule.
+// texts returns v as a list of trimmed texts, without empty ones. A list or object
+// in it becomes JSON text: it matches nothing, but it counts as a rule.
 func texts(v any) []string {
 	var out []string
 	for _, e := range list(v) {
@@ -45,7 +45,7 @@ func texts(v any) []string {
 		case bool:
 			s = strconv.FormatBool(e)
 		default:
-			b, _ := json.Marshal(e) // of what Unmarshal made: cannot fail
+			b, _ := json.Marshal(e) // cannot fail: Unmarshal made it
 			s = string(b)
 		}
 		if s = trim(s); s != "" {
@@ -55,9 +55,9 @@ func texts(v any) []string {
 	return out
 }
 
-// numbers is v as a set of integers, nil when there is no rule. vivarium drops
-// what it cannot read, and so shows everything where a list holds nothing
-// else; here that is an error.
+// numbers returns v as a set of integers; nil: no rule. vivarium ignores elements
+// that are no integers, and shows everything if a list has only such elements.
+// Here they are an error.
 func numbers(v any) (Numbers, error) {
 	if v == nil {
 		return nil, nil
@@ -77,22 +77,23 @@ func numbers(v any) (Numbers, error) {
 			}
 			n[i] = struct{}{}
 		case json.Number:
-			i, err := whole(e)
+			i, err := integer(e)
 			if err != nil {
 				return nil, err
 			}
 			n[i] = struct{}{}
 		default:
-			return nil, fmt.Errorf("wants whole numbers, not %s", typeName(e))
+			return nil, fmt.Errorf("must hold whole numbers, not %s", typeName(e))
 		}
 	}
 	if len(n) == 0 {
-		return nil, errors.New("the list holds no number")
+		return nil, errors.New("must hold at least one whole number")
 	}
 	return n, nil
 }
 
-// depthOf is the deepest span that stays; 0, for all, also where v is no number.
+// depthOf returns the greatest depth of spans that are kept; 0: no limit, also if
+// v is not a number.
 func depthOf(v any) (int, error) {
 	var i int64
 	var err error
@@ -102,12 +103,12 @@ func depthOf(v any) (int, error) {
 			i, err = ParseInt(v)
 		}
 	case json.Number:
-		i, err = whole(v)
+		i, err = integer(v)
 	}
 	return Depth(i), err
 }
 
-// literal is v as a text to look for, nil for none.
+// literal returns v as a text to search for; nil: none.
 func literal(v any) Patterns {
 	if s, ok := v.(string); ok && s != "" {
 		return Patterns{Literal(s)}
@@ -115,13 +116,13 @@ func literal(v any) Patterns {
 	return nil
 }
 
-// truth is v as vivarium reads a switch.
-func truth(v any) bool {
+// isTrue returns v as vivarium interprets a switch.
+func isTrue(v any) bool {
 	switch v := v.(type) {
 	case bool:
 		return v
 	case json.Number:
-		f, _ := v.Float64() // what is out of range is infinite, so not 0
+		f, _ := v.Float64() // infinite if out of range
 		return f != 0
 	case string:
 		switch strings.ToLower(trim(v)) {

@@ -1,5 +1,4 @@
-// Package httpsummary makes the summaries of what programs write into TLS
-// connections: HTTP/1 first lines, and HTTP/2 frames with their requests.
+// Package httpsummary summarises the data that programs write to TLS connections.
 package httpsummary
 
 import (
@@ -10,23 +9,22 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// Decoder makes the summaries of what programs write into TLS connections:
-// HTTP/1 first lines, HTTP/2 frames with their requests. HTTP/2 compresses
-// headers with a table that both ends build as they go, so it must see the
-// writes of a connection in order. It keeps the tables of a bounded number of
-// connections, those written to last. The zero Decoder is ready for use; it
-// is not safe for concurrent use.
+// Decoder summarises writes to TLS connections: the first line of HTTP/1, or the frames
+// of HTTP/2 with their requests. HTTP/2 compresses headers with a table that depends on
+// all earlier headers, so a Decoder must get the writes of a connection in order. It
+// keeps the tables of the most recently used connections, up to a bound. The zero
+// Decoder is ready for use. It is not safe for concurrent use.
 type Decoder struct {
-	// Live says that all writes of a connection come here, from some point of
-	// its life on, each whole or cut at its end. What cannot be known because it
-	// was before that point, or was lost, is shown as <unknown>.
+	// Live means that the Decoder gets all writes of a connection from some moment
+	// on, each complete or cut at its end. Headers that depend on earlier or lost
+	// writes are shown as <unknown>.
 	Live bool
-	// Target, if not nil, appends the target of a request as it is to be shown.
+	// Target, if not nil, appends the target of a request, for example masked.
 	Target func(b, target []byte) []byte
 
 	recent, older map[connKey]*conn   // at most maxConns each
-	fields        []hpack.HeaderField // of the header block at hand; at most maxFields
-	more          int                 // frames that the summary at hand has no room for
+	fields        []hpack.HeaderField // of the current header block; at most maxFields
+	more          int                 // frames that do not fit into the current summary
 }
 
 type connKey struct {
@@ -34,25 +32,25 @@ type connKey struct {
 	conn uint64
 }
 
-// conn is a connection that speaks HTTP/2.
+// conn is an HTTP/2 connection.
 type conn struct {
 	d       *Decoder
 	headers *hpack.Decoder
-	blocks  map[uint32][]byte // header blocks that wait for their end, by stream
+	blocks  map[uint32][]byte // incomplete header blocks, by stream
 
 	live
-	part partWritten
+	part partialWrite
 }
 
-// The bounds of what a Decoder keeps.
+// The bounds of a Decoder's memory.
 const (
 	maxConns      = 512
-	maxTable      = 64 << 10 // bytes of a header table; as much as browsers allow
+	maxTable      = 64 << 10 // bytes of a header table, as browsers allow
 	firstTable    = 4096     // bytes, before any size update
 	maxBlocks     = 64       // of a connection
 	maxBlock      = 64 << 10 // bytes of a header block, and of all that a connection keeps
 	maxFieldBytes = 64 << 10 // of a name or value
-	maxFields     = 1024     // of a header block; pseudo headers are its first
+	maxFields     = 1024     // of a header block; pseudo headers come first
 )
 
 // The bounds of a summary: a few bytes can refer to a long header many times.
@@ -61,16 +59,16 @@ const (
 	maxShown   = 8 << 10  // bytes of a pseudo header
 )
 
-// AppendSummary appends the summary of one write: length bytes, of which data
-// was captured. conn tells the connections of a process apart; 0 stands for all
-// those that cannot be told. The summary is harmless on a terminal.
+// AppendSummary appends the summary of one write of length bytes, of which data was
+// captured. conn identifies a connection of the process; 0 if it is unknown. The summary
+// has no control characters.
 func (d *Decoder) AppendSummary(b []byte, pid uint32, conn, length uint64, data []byte) []byte {
 	if length == 0 {
 		return append(b, "data_len=0"...)
 	}
 	if len(data) == 0 {
 		if c := d.get(connKey{pid, conn}); c != nil && d.Live {
-			c.lose()
+			c.forget()
 		}
 		b = strconv.AppendUint(append(b, "len="...), length, 10)
 		return append(b, " <no-capture>"...)
@@ -154,8 +152,8 @@ func (d *Decoder) add(key connKey) *conn {
 	return c
 }
 
-// put keeps c among the recent ones. When these are too many they become the
-// older ones, and what was older is forgotten.
+// put adds c to the recent connections. If these are too many they replace the older
+// ones.
 func (d *Decoder) put(key connKey, c *conn) {
 	if len(d.recent) >= maxConns || d.recent == nil {
 		d.older, d.recent = d.recent, make(map[connKey]*conn)
@@ -163,12 +161,12 @@ func (d *Decoder) put(key connKey, c *conn) {
 	d.recent[key] = c
 }
 
-// Lost says that writes may have been lost: of all connections nothing is
-// known but what comes now.
+// Lost tells the Decoder that writes may have been lost: it resets the state of all
+// connections.
 func (d *Decoder) Lost() {
 	for _, conns := range []map[connKey]*conn{d.recent, d.older} {
 		for _, c := range conns {
-			c.lose()
+			c.forget()
 		}
 	}
 }

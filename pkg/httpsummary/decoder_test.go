@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"unicode"
-	"unicode/utf8"
+	"vivarium/pkg/event/eventtest"
 
 	"golang.org/x/net/http2/hpack"
 )
@@ -168,7 +167,7 @@ func FuzzSummary(f *testing.F) {
 	f.Fuzz(func(t *testing.T, one, two []byte, lost uint16) {
 		var d Decoder
 		for _, data := range [][]byte{one, two, one} {
-			checkText(t, d.AppendSummary(nil, 1, 0, uint64(len(data))+uint64(lost), data))
+			eventtest.CheckText(t, d.AppendSummary(nil, 1, 0, uint64(len(data))+uint64(lost), data))
 		}
 	})
 }
@@ -180,19 +179,5 @@ func BenchmarkSummary(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		buf = d.AppendSummary(buf[:0], 1, 1, uint64(len(frame)), frame)
-	}
-}
-
-// checkText holds that a text is one line of printable UTF-8.
-func checkText(t *testing.T, text []byte) {
-	t.Helper()
-	if !utf8.Valid(text) {
-		t.Errorf("not UTF-8: %q", text)
-	}
-	for _, r := range string(text) {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			t.Errorf("%U in %q", r, text)
-			return
-		}
 	}
 }

@@ -31,15 +31,15 @@ const (
 var frameNames = [...]string{"DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING",
 	"GOAWAY", "WINDOW_UPDATE", "CONTINUATION"}
 
-// frame is an HTTP/2 frame as far as it was captured.
+// frame is an HTTP/2 frame, or the captured part of it.
 type frame struct {
 	typ, flags byte
 	stream     uint32
-	length     int    // as the frame says
+	length     int    // of the payload, from the frame header
 	payload    []byte // at most length
 }
 
-// nextFrame cuts the first frame, of 9 bytes at least, off data.
+// nextFrame returns the first frame of data, which has at least 9 bytes, and the rest.
 func nextFrame(data []byte) (f frame, rest []byte) {
 	f = frame{
 		typ:    data[3],
@@ -52,8 +52,8 @@ func nextFrame(data []byte) (f frame, rest []byte) {
 	return f, data[9+n:]
 }
 
-// validFrame reports whether data begins with a whole frame as RFC 9113 allows
-// it, so that bytes that merely look like one do not make a connection HTTP/2.
+// validFrame reports whether data begins with a complete frame that is valid by RFC 9113.
+// It is strict, so that other protocols are not taken for HTTP/2.
 func validFrame(data []byte) bool {
 	if len(data) < 9 || data[5]&0x80 != 0 {
 		return false
@@ -126,7 +126,7 @@ func (f *frame) headerBlock() ([]byte, error) {
 		}
 		p = p[5:]
 	}
-	pad -= f.length - len(f.payload) // that much of it was not captured
+	pad -= f.length - len(f.payload) // that part of the padding was not captured
 	if pad > len(p) {
 		return nil, errPadding
 	}
@@ -136,8 +136,7 @@ func (f *frame) headerBlock() ([]byte, error) {
 	return p, nil
 }
 
-// appendNext appends a frame to those that b has from start on, if there is
-// room for it.
+// appendNext appends a frame to the summary that begins at start, if it fits.
 func (c *conn) appendNext(b []byte, start int, first bool, f *frame) []byte {
 	end := len(b)
 	if end-start > maxSummary {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// collect keeps a part of a header block until its end comes.
+// collect keeps a part of a header block until the block is complete.
 func (c *conn) collect(b []byte, stream uint32, block, part []byte) []byte {
 	size := len(part)
 	for _, kept := range c.blocks {
@@ -27,7 +27,7 @@ func (c *conn) collect(b []byte, stream uint32, block, part []byte) []byte {
 	return append(b, " <collecting>"...)
 }
 
-// fail appends an error that leaves the header table unknown, and drops it.
+// fail appends an error after which the header table is unknown, and drops the table.
 func (c *conn) fail(b []byte, err error) []byte {
 	c.headers = nil
 	c.unknown = c.d.Live
@@ -64,7 +64,7 @@ func (c *conn) appendHeaders(b, block []byte) []byte {
 	if e := c.headers.Close(); err == nil {
 		err = e
 	}
-	if err != nil && c.unknown { // perhaps an entry older than those that we make room for
+	if err != nil && c.unknown { // it may refer to an entry that is older than fillUnknown's
 		c.headers = nil
 		return append(append(b, ' '), unknown...)
 	}
@@ -72,7 +72,7 @@ func (c *conn) appendHeaders(b, block []byte) []byte {
 		return c.fail(b, errors.New("CompressionError: "+err.Error()))
 	}
 	if err := malformed(c.d.fields); err != nil {
-		// The table is as good as before: such a request concerns its stream only.
+		// The table is still valid: only this stream is affected.
 		return appendError(b, err)
 	}
 	if c.d.more > 0 {
@@ -93,9 +93,9 @@ func (c *conn) appendHeaders(b, block []byte) []byte {
 	return b
 }
 
-// resize obeys the table size updates that block begins with, as far as
-// maxTable, and cuts them off: the peer's limit is not known here, and the
-// program must not decide how much memory we use.
+// resize applies and removes the table size updates at the beginning of block. The size
+// is limited to maxTable: the peer's limit is unknown here, and a watched program must
+// not control our memory.
 func (c *conn) resize(block []byte) ([]byte, error) {
 	for len(block) > 0 && block[0]&0xe0 == 0x20 {
 		size := uint64(block[0] & 0x1f)
@@ -107,15 +107,15 @@ func (c *conn) resize(block []byte) ([]byte, error) {
 			}
 			size, block = size+n, block[used:]
 		}
-		if !c.unknown { // what is unknown stays so, and takes its place
+		if !c.unknown { // unknown entries must keep their places
 			c.headers.SetMaxDynamicTableSize(uint32(min(size, maxTable)))
 		}
 	}
 	return block, nil
 }
 
-// malformed returns what makes a request or response malformed by RFC 9113,
-// section 8, in its names; the values are shown as they are.
+// malformed returns an error if the names of a request or response are malformed by
+// RFC 9113, section 8. It does not check values.
 func malformed(fields []hpack.HeaderField) error {
 	regular := false
 	for _, f := range fields {
@@ -167,9 +167,9 @@ const (
 	unknown     = "<unknown>"
 )
 
-// fillUnknown fills the header table with entries of which nothing is known. A
-// reference to what was put there before we looked finds one of them, one to
-// what came after finds what it should: entries are counted from the newest.
+// fillUnknown fills the header table with unknown entries. References to entries from
+// before the first write that was seen then find one of these. Later references are
+// right, because entries are counted from the newest.
 func (c *conn) fillUnknown() {
 	c.headers.SetMaxDynamicTableSize(maxTable)
 	c.headers.SetEmitEnabled(false)
@@ -178,16 +178,16 @@ func (c *conn) fillUnknown() {
 	c.headers.SetEmitEnabled(true)
 }
 
-// maxUnknown is twice as many entries as the usual table of 4096 bytes holds.
+// maxUnknown is twice the number of entries in the usual table of 4096 bytes.
 const maxUnknown = 256
 
 // unknowns is a header block of unknown entries.
 var unknowns = bytes.Repeat(append(append(append([]byte{
-	0x40, byte(len(unknownName))}, // a literal, to be kept
+	0x40, byte(len(unknownName))}, // a literal with incremental indexing
 	unknownName...), byte(len(unknown))), unknown...), maxUnknown)
 
-// appendUnknown appends what is missing from a header block in which there
-// were unknown entries.
+// appendUnknown appends the pseudo headers that may be among the unknown entries of a
+// header block.
 func (c *conn) appendUnknown(b []byte) []byte {
 	missing, request := false, false
 	has := map[string]bool{}

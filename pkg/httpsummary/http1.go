@@ -6,7 +6,7 @@ import (
 	"vivarium/pkg/event"
 )
 
-// http1 returns how the summary of an HTTP/1 first line begins, or "".
+// http1 returns the beginning of the summary of an HTTP/1 first line; "": it is none.
 func http1(line []byte) string {
 	method, _, ok := bytes.Cut(line, []byte{' '})
 	if !ok {

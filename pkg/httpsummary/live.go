@@ -8,49 +8,48 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// live is what is known beyond single writes of an HTTP/2 connection all of
-// whose writes are seen from some point on.
+// live is the state between the writes of an HTTP/2 connection in a live Decoder.
 type live struct {
-	unknown bool   // the header table holds entries that were not seen
-	astray  bool   // it is not known where the next frame begins
-	skip    uint64 // bytes of a frame that are still to come
-	skipped frame  // that frame
-	partial []byte // the beginning of a frame that must be whole
+	unknown  bool   // the header table may have entries from unseen writes
+	desynced bool   // the position of the next frame is unknown
+	skip     uint64 // remaining bytes of the current frame
+	skipped  frame  // that frame
+	partial  []byte // beginning of a frame that must be complete to be decoded
 
-	// The last write that had headers: the same once more is its repetition,
-	// which a library that could not write at once asks for.
+	// The last write with headers. If the same data are written again, it is a retry
+	// of the program, because the library could not write before.
 	last        uint64 // hash; 0: none
 	lastLength  uint64
 	lastSummary []byte
 }
 
-// partWritten is what a connection is like if only what was captured of its
-// last write was written: some libraries write one TLS record, as much as is
-// captured, and let the program write the rest again.
-type partWritten struct {
+// partialWrite is the state of a connection if only the captured part of its last write
+// was written: some libraries write one TLS record, which is as much as is captured, and
+// the program then writes the rest again.
+type partialWrite struct {
 	rest    uint64 // bytes that were not captured; 0: all were
 	headers *hpack.Decoder
 	blocks  map[uint32][]byte
 	live    live
 }
 
-// partly notes that only what was captured may have been written, and not the
-// rest bytes behind it.
-func (c *conn) partly(rest uint64) {
+// savePartialWrite saves the state for the case that only the captured part was written,
+// and not the rest bytes after it.
+func (c *conn) savePartialWrite(rest uint64) {
 	if rest > 0 {
-		c.part = partWritten{rest, c.headers, c.blocks, c.live}
+		c.part = partialWrite{rest, c.headers, c.blocks, c.live}
 	}
 }
 
 var writeSeed = maphash.MakeSeed()
 
-func (c *conn) lose() {
+func (c *conn) forget() {
 	c.headers, c.blocks = nil, nil
-	c.live = live{unknown: true, astray: true}
+	c.live = live{unknown: true, desynced: true}
 }
 
-// appendLive appends the summary of a write of length bytes into an HTTP/2
-// connection; frames may go on from write to write.
+// appendLive appends the summary of a write of length bytes to an HTTP/2 connection. A
+// frame can span several writes.
 func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	hash := maphash.Bytes(writeSeed, data)
 	if c.last == hash && c.lastLength == length && c.lastSummary != nil {
@@ -58,8 +57,8 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	}
 	c.lastSummary = nil
 	part := c.part
-	c.part = partWritten{}
-	if part.rest == length && (c.astray || c.skip > 0 || !validFrame(data)) {
+	c.part = partialWrite{}
+	if part.rest == length && (c.desynced || c.skip > 0 || !validFrame(data)) {
 		c.headers, c.blocks, c.live = part.headers, part.blocks, part.live
 		c.lastSummary = nil
 	}
@@ -68,10 +67,10 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	if begins {
 		c.headers, c.blocks, c.live = nil, nil, live{} // as at its start
 	}
-	if c.astray && !validFrame(frames) {
+	if c.desynced && !validFrame(frames) {
 		return appendBinary(b, length)
 	}
-	c.astray = false
+	c.desynced = false
 	b = append(b, "h2 "...)
 	if begins {
 		b = append(b, "preface "...)
@@ -92,9 +91,9 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 		b = strconv.AppendUint(append(appendName(b, &c.skipped), " rest="...), n, 10)
 		frames, c.skip = frames[n:], c.skip-n
 		if len(frames) == 0 {
-			c.partly(cut)
+			c.savePartialWrite(cut)
 			if cut > c.skip {
-				c.lose()
+				c.forget()
 				return b
 			}
 			c.skip -= cut
@@ -108,8 +107,8 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	for len(frames) >= 9 {
 		f, rest := nextFrame(frames)
 		if !plausible(&f) {
-			// No frame: something was not seen.
-			c.lose()
+			// Not a frame: a write was lost.
+			c.forget()
 			next()
 			return append(b, unknown...)
 		}
@@ -133,9 +132,9 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 			c.headers, c.blocks, c.unknown = nil, nil, true
 		}
 		c.skip, c.skipped = missing, frame{typ: f.typ, stream: f.stream}
-		c.partly(cut)
+		c.savePartialWrite(cut)
 		if cut > missing {
-			c.lose()
+			c.forget()
 			return b
 		}
 		c.skip -= cut
@@ -144,8 +143,8 @@ func (c *conn) appendLive(b []byte, length uint64, data []byte) []byte {
 	switch {
 	case cut > 0:
 		c.partial = bytes.Clone(frames)
-		c.partly(cut)
-		c.lose()
+		c.savePartialWrite(cut)
+		c.forget()
 	case len(frames) > 0:
 		c.partial = bytes.Clone(frames)
 		if first {

@@ -2,38 +2,36 @@ package mask
 
 import "bytes"
 
-// command finds the secrets in the words of one command, the name of its program
-// first, which is shown as it is.
+// command finds the secrets in the words of one command. The first word is the name of the
+// program, which is never hidden.
 func (m *masker) command() {
 	if len(m.words) > 0 {
 		m.programs(0)
 	}
 }
 
-// line is command for a line of a shell, where the program's name may be
-// anything, and assignments stand before it.
+// line is command for a line of a shell, where assignments can precede the program.
 func (m *masker) line() {
 	for i, w := range m.words {
 		m.cur = i
 		m.word(w, 0)
-		if !assignment(w) {
+		if !isAssignment(w) {
 			m.programs(i)
 			return
 		}
 	}
 }
 
-// programs looks at the command that begins at word i, and at those that it
-// starts: sudo timeout 5 mysql ...
+// programs checks the command that begins at word i, and the commands that it starts:
+// sudo timeout 5 mysql ...
 func (m *masker) programs(i int) {
 	for i < len(m.words) {
 		i = m.program(i)
 	}
 }
 
-// program looks at the options and operands of the program whose name is word i.
-// It returns where the command begins that this one starts, whose name it has
-// looked at, or the number of words.
+// program checks the options and operands of the program whose name is word i. It returns
+// the index of the command that this program starts, or the number of words.
 func (m *masker) program(i int) int {
 	t := toolOf(m.words[i])
 	operands, dashes := 0, false
@@ -58,7 +56,7 @@ func (m *masker) program(i int) int {
 		switch {
 		case t != nil && t.wraps:
 			m.word(w, 0)
-			if assignment(w) {
+			if isAssignment(w) {
 				continue
 			}
 			if operands >= t.before && len(w) > 0 {
@@ -85,8 +83,8 @@ func (m *masker) program(i int) int {
 	return i
 }
 
-// assignment reports whether a word is NAME=VALUE.
-func assignment(w []byte) bool {
+// isAssignment reports whether a word is NAME=VALUE.
+func isAssignment(w []byte) bool {
 	n := bytes.IndexByte(w, '=')
 	if n <= 0 || w[0] == '-' {
 		return false
@@ -99,9 +97,8 @@ func assignment(w []byte) bool {
 	return true
 }
 
-// option looks at word i as an option of the tool, with its value. It returns
-// the tool that the option may have made of this one, the last word that it has
-// looked at, and whether the word is an option at all.
+// option checks word i as an option of the tool, with its value. It returns the tool, which
+// the option can change, the last word that it checked, and whether the word is an option.
 func (m *masker) option(t *tool, i int) (*tool, int, bool) {
 	w := m.words[i]
 	if t != nil {
@@ -146,7 +143,7 @@ func (m *masker) option(t *tool, i int) (*tool, int, bool) {
 	}
 	if len(w) > 2 && bytes.IndexAny(w, "= \t\n:/?") < 0 {
 		name := bytes.TrimLeft(w, "-")
-		if kind := takesSecret(name); kind != public && i+1 < len(m.words) && !longOption(m.words[i+1]) {
+		if kind := takesSecret(name); kind != public && i+1 < len(m.words) && !isLongOption(m.words[i+1]) {
 			if value := m.words[i+1]; secretValue(kind, name, value) && (kind != weak || !uuid(value) && (len(value) > 15 || among(name, weakNames))) {
 				m.cur = i + 1
 				m.hide(0, len(value))
@@ -158,12 +155,12 @@ func (m *masker) option(t *tool, i int) (*tool, int, bool) {
 	return t, i, true
 }
 
-// longOption reports whether a word is a --option, which is no secret.
-func longOption(w []byte) bool {
+// isLongOption reports whether a word is a --option, and so not a secret.
+func isLongOption(w []byte) bool {
 	return len(w) > 3 && w[0] == '-' && w[1] == '-' && 'a' <= w[2] && w[2] <= 'z'
 }
 
-// value hides what is secret in a value of that form, the current word from i on.
+// value hides the secrets in a value of a form: the current word from i on.
 func (m *masker) value(f form, w []byte, i int) {
 	sep := byte(0)
 	switch f {
@@ -171,7 +168,7 @@ func (m *masker) value(f form, w []byte, i int) {
 		m.hide(i, len(w))
 		return
 	case wholeOrPair:
-		if !assignment(w[i:]) {
+		if !isAssignment(w[i:]) {
 			m.hide(i, len(w))
 			return
 		}

@@ -1,11 +1,10 @@
-// Package mask hides secrets in what viv shows of other programs: passwords,
-// tokens and the like in URLs, in headers and in arguments. It goes by names
-// (token=, --password, Authorization:), by the places where well-known programs
-// take a secret (also behind wrappers such as sudo, and in the text of a shell),
-// and by the shape of a few kinds of token. It cannot know every secret; where
-// it is in doubt it hides.
+// Package mask hides secrets of other programs: passwords, tokens and similar values in
+// URLs, headers and arguments. It recognises them by names (token=, --password,
+// Authorization:), by the places where well-known programs take a secret (also behind
+// wrappers such as sudo, and in shell commands), and by the format of some kinds of
+// tokens. It cannot recognise every secret. In doubt it hides the value.
 //
-// The work is linear in the length of the text, times maxDepth at most.
+// The time is linear in the length of the text, times maxDepth at most.
 package mask
 
 import (
@@ -13,17 +12,17 @@ import (
 	"slices"
 )
 
-// Hidden stands for what was hidden.
+// Hidden replaces a secret.
 const Hidden = "***"
 
-// maxDepth is how deep texts lie in each other: a command line in a word of a
-// command line, an escaped URL in a URL. What lies deeper is hidden as a whole.
+// maxDepth is the maximum nesting of texts: a command line in a word of a command line, an
+// escaped URL in a URL. Deeper text is hidden completely.
 const maxDepth = 6
 
 // A span is a part of a word that is a secret.
 type span struct{ word, from, to int }
 
-// A masker looks for the secrets in the words of one command.
+// A masker finds the secrets in the words of one command.
 type masker struct {
 	words  [][]byte
 	cur    int // the word that is looked at
@@ -31,15 +30,15 @@ type masker struct {
 	depth  int // of the texts that may still lie in these words
 }
 
-// hide notes bytes of the current word as a secret.
+// hide marks bytes of the current word as a secret.
 func (m *masker) hide(from, to int) {
 	if from < to {
 		m.hidden = append(m.hidden, span{m.cur, from, to})
 	}
 }
 
-// Args hides the secrets of a command's arguments, argv[0] first. Elements that
-// have one are replaced in argv itself; their bytes are left alone.
+// Args hides the secrets in the arguments of a command; argv[0] is the program. It replaces
+// elements of argv that have secrets, and does not change the bytes of the old elements.
 func Args(argv [][]byte) {
 	m := masker{words: argv, depth: maxDepth}
 	m.command()
@@ -67,7 +66,7 @@ func AppendTarget(b, target []byte) []byte {
 	return appendMasked(b, target, m.hidden)
 }
 
-// sort puts the secrets into the order in which they stand.
+// sort sorts the secrets by position.
 func (m *masker) sort() {
 	slices.SortFunc(m.hidden, func(a, b span) int {
 		if a.word != b.word {
@@ -77,8 +76,8 @@ func (m *masker) sort() {
 	})
 }
 
-// appendMasked appends text with Hidden in the place of the spans, which are in
-// order and may overlap.
+// appendMasked appends text with Hidden instead of the spans, which are sorted and can
+// overlap.
 func appendMasked(b, text []byte, spans []span) []byte {
 	shown := 0 // text before it has been appended
 	for i := 0; i < len(spans); {
@@ -92,5 +91,5 @@ func appendMasked(b, text []byte, spans []span) []byte {
 	return append(b, text[shown:]...)
 }
 
-// base is the last part of a path.
+// base returns the last part of a path.
 func base(path []byte) []byte { return path[bytes.LastIndexByte(path, '/')+1:] }

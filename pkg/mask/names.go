@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A nameKind is what a name says about its value.
+// A nameKind is the meaning of a name for its value.
 type nameKind int
 
 const (
@@ -15,27 +15,27 @@ const (
 	strong          // password=
 )
 
-// secretParts are parts of a name that make its value a secret, in lower case,
-// without what separates words.
+// secretParts has parts of names whose value is a secret, in lower case, without separators
+// of words.
 var secretParts = []string{"passw", "passphrase", "passcode", "pwd", "token", "secret", "apikey", "appkey", "applicationkey",
 	"accesskey", "privatekey", "privkey", "signingkey", "encryptionkey", "masterkey", "sharedkey", "storagekey", "accountkey",
 	"subscriptionkey", "functionskey", "licensekey", "deploykey", "servicekey", "adminkey", "seckey", "keybase64",
 	"credential", "creds", "signature", "cookie", "jwt", "bearer", "csrf", "xsrf", "webhookurl",
 	"samlresponse", "codeverifier", "devicecode", "connectionstring", "connstr", "mnemonic", "otpauth"}
 
-// looseParts are the same, but only in the last part of a dotted name.
+// looseParts is like secretParts, but only for the last part of a dotted name.
 var looseParts = []string{"auth", "session", "sessid"}
 
-// secretNames are names whose value is a secret only when they are the whole name.
+// secretNames has complete names whose value is a secret.
 var secretNames = []string{"pw", "pass", "otp", "totp", "psk", "pin", "authz", "assertion", "sas"}
 
-// weakNames are such names that often have another meaning outside of URLs.
+// weakNames has such names that often have another meaning outside of URLs.
 var weakNames = []string{"key", "code", "sig", "sid", "ticket", "pat"}
 
-// secretEnds are ends of a name that make its value a secret.
+// secretEnds has suffixes of names whose value is a secret.
 var secretEnds = []string{"pass", "pw", "psk", "passkey"}
 
-// publicEnds are ends of names that describe a secret and are none.
+// publicEnds has suffixes of names that describe a secret, but whose value is none.
 var publicEnds = []string{"file", "files", "path", "dir", "folder", "stdin", "fd", "env", "prompt", "url", "uri", "type", "method",
 	"name", "names", "ttl", "timeout", "length", "len", "size", "policy", "mode", "expiry", "expires", "expiration", "expire",
 	"lifetime", "enabled", "enable", "required", "disabled", "count", "limit", "max", "min", "age", "format", "version",
@@ -44,7 +44,7 @@ var publicEnds = []string{"file", "files", "path", "dir", "folder", "stdin", "fd
 	"flags", "bypass", "compass", "trespass", "twopass", "interval", "retries", "index", "position",
 	"maxtokens", "numtokens", "mintokens", "newtokens", "outputtokens", "inputtokens", "ntokens"}
 
-// loosePublicEnds are such ends for the names that looseParts finds.
+// loosePublicEnds has such suffixes for the names of looseParts.
 var loosePublicEnds = []string{"database", "db", "source", "mechanism", "mechanisms", "plugin", "server", "host", "port", "scheme",
 	"schema", "realm", "domain", "service", "level", "config", "module", "zone", "user", "username", "users", "group", "role",
 	"noauth", "authentications", "desktopsession", "backend", "protocol", "profile", "region", "retry", "opts", "options", "flags", "class", "storage"}
@@ -70,7 +70,7 @@ func (s *nameSet) prefixOf(text []byte) bool {
 
 var secretSet, looseSet = newNameSet(secretParts), newNameSet(looseParts)
 
-// kindOf tells what a name says about its value.
+// kindOf returns the meaning of a name for its value.
 func kindOf(name []byte) nameKind {
 	var buf [64]byte
 	n := fold(buf[:0], name)
@@ -88,7 +88,7 @@ func kindOf(name []byte) nameKind {
 			kind = loose
 		}
 	}
-	// Of a dotted name the last part decides what auth and session mean: auth.database=x.
+	// In a dotted name, only the last part counts for auth and session: auth.database=x.
 	if i := bytes.LastIndexByte(name, '.'); i >= 0 && i+1 < len(name) && kind == loose {
 		return kindOf(name[i+1:])
 	}
@@ -130,8 +130,7 @@ func endsIn(n []byte, ends []string) bool {
 	return false
 }
 
-// fold appends a name in lower case, unescaped, without what only separates its
-// words.
+// fold appends a name in lower case, unescaped, without separators of words.
 func fold(b, name []byte) []byte {
 	for i := 0; i < len(name); i++ {
 		c, n := unescape(name[i:])
@@ -147,8 +146,7 @@ func fold(b, name []byte) []byte {
 	return b
 }
 
-// takesSecret tells what an option of that name (--password) says about the next
-// argument.
+// takesSecret returns the meaning of an option's name (--password) for the next argument.
 func takesSecret(name []byte) nameKind {
 	if len(name) < 2 || bytes.EqualFold(name, []byte("session")) || bytes.HasPrefix(name, []byte("no-")) ||
 		len(name) > 3 && bytes.EqualFold(name[len(name)-3:], []byte("-id")) {
@@ -157,12 +155,12 @@ func takesSecret(name []byte) nameKind {
 	return kindOf(name)
 }
 
-// harmless are values of secret names that are no secrets.
+// harmless has values of secret names that are not secrets.
 var harmless = []string{"true", "false", "yes", "no", "on", "off", "none", "null", "nil", "auto", "always", "never", "required",
 	"optional", "enabled", "disabled", "default", "ask", "prompt", "interactive", "basic", "digest", "ntlm", "negotiate",
 	"pam", "ldap", "saml", "sso", "kerberos", "oauth", "oauth2", "publickey", "$"}
 
-// secretValue reports whether a value is to be hidden, behind a name of that kind.
+// secretValue reports whether the value of a name of this kind is to be hidden.
 func secretValue(kind nameKind, name, value []byte) bool {
 	switch {
 	case kind == public || len(value) == 0 || among(value, harmless):
@@ -185,8 +183,8 @@ func namesPassword(name []byte) bool {
 // number reports whether text is made of digits only.
 func number(text []byte) bool { return len(bytes.Trim(text, "0123456789")) == 0 }
 
-// namesPath reports whether a value is the name of a file in which the secret
-// lies, as with --private-key. Passwords and tokens may begin with a slash.
+// namesPath reports whether a value is the name of a file that contains the secret, as for
+// --private-key. Passwords and tokens can begin with a slash.
 func namesPath(kind nameKind, name, value []byte) bool {
 	if bytes.ContainsAny(value, "=+ \t\r\n") || len(value) < 2 {
 		return false
@@ -203,8 +201,8 @@ func namesPath(kind nameKind, name, value []byte) bool {
 	return endsIn(n, []string{"key", "keys", "credential", "credentials", "creds", "pwd", "cookies"})
 }
 
-// random reports whether text looks like a key: at least so many letters and
-// digits, of both kinds, and nothing else but - _ + / = in between.
+// random reports whether text looks like a key: at least this many letters and digits, of
+// both kinds, and otherwise only - _ + / =.
 func random(text []byte, least int) bool {
 	if len(text) < least || text[0] == '/' {
 		return false

@@ -2,8 +2,8 @@ package mask
 
 import "bytes"
 
-// shell finds the secrets of the commands in b[i:end], the text of a shell. It
-// reads words as a shell does, without its expansions.
+// shell finds the secrets of the commands in b[i:end], a shell command. It splits words like
+// a shell, without expansions.
 func (m *masker) shell(b []byte, i, end int) {
 	if m.depth <= 1 {
 		m.hide(i, end)
@@ -50,7 +50,7 @@ func (m *masker) shell(b []byte, i, end int) {
 	s.endCommand(false)
 }
 
-// commands are the commands of a shell's text while they are read.
+// commands is the state of reading the commands of a shell command.
 type commands struct {
 	outer *masker
 	inner masker // of the command that is read
@@ -78,8 +78,7 @@ func (s *commands) endWord() {
 	s.begin, s.inWord = len(s.plain), false
 }
 
-// endCommand looks at the command that has been read. piped: what it prints goes
-// to the next one.
+// endCommand checks the command that has been read. piped: its output goes to the next one.
 func (s *commands) endCommand(piped bool) {
 	s.endWord()
 	if len(s.begins) == 0 {

@@ -6,8 +6,8 @@ const dockerRun = "-e --env --env-file -u --user -w --workdir --detach-keys -p -
 	"--security-opt --log-driver --log-opt --pull --ip --dns --gpus --shm-size --tmpfs --ulimit --userns --pid --ipc --link --expose " +
 	"--network-alias --health-cmd --stop-signal --stop-timeout --cidfile --runtime -a --attach --index --secret --tty-size --profile"
 
-// table are the tools. What is not in it is known by the names of its options,
-// and may start any of these.
+// table has the tools. Other programs are masked by the names of their options, and may
+// start one of these tools.
 var table = []tool{
 	// Programs that start another one.
 	{names: "sh,bash,dash,zsh,ksh,mksh,ash,fish,rbash", wraps: true, flags: "abefhiklmnpqrstuvxBCEHPlo",

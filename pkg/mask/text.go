@@ -2,8 +2,7 @@ package mask
 
 import "bytes"
 
-// word finds the secrets in the current word, or in the rest of it from i on:
-// NAME=VALUE, with everything behind it, or a text.
+// word finds the secrets in the current word from i on: NAME=VALUE up to its end, or a text.
 func (m *masker) word(b []byte, i int) {
 	n := i
 	for n < len(b) && nameByte(b[n]) {
@@ -27,8 +26,8 @@ func (m *masker) text(b []byte, i int) {
 	}
 }
 
-// find finds the secrets in b[i:end] which can be told without the command that
-// they belong to: pairs, headers, members of JSON, URLs, SQL, tokens.
+// find finds the secrets in b[i:end] that do not depend on a command: pairs, headers,
+// members of JSON, URLs, SQL, tokens.
 func (m *masker) find(b []byte, i, end int) {
 	start := i       // what stands before is none of find's business
 	word := i        // where the word begins
@@ -87,12 +86,12 @@ func (m *masker) find(b []byte, i, end int) {
 			if colon < 0 {
 				colon = i
 			}
-		case c == '@' && i-word < maxShown && bytes.Contains(b[word:i], []byte("thin:")): // of Oracle
+		case c == '@' && i-word < maxPlain && bytes.Contains(b[word:i], []byte("thin:")): // of Oracle
 			if slash := bytes.LastIndexByte(b[word:i], '/'); slash >= 0 {
 				m.hide(word+slash+1, i)
 			}
 		case c == '@' && colon > word:
-			if login(b[word:colon], b[i+1:end]) && i > colon+1 {
+			if isLogin(b[word:colon], b[i+1:end]) && i > colon+1 {
 				m.hide(colon+1, i)
 			}
 		case c == '>' && word > start && b[word-1] == '<' && kindOf(b[word:i]) > weak: // <password>...
@@ -125,8 +124,8 @@ func (m *masker) find(b []byte, i, end int) {
 	}
 }
 
-// pair looks at the NAME=VALUE whose = stands at i, hides a secret, and returns
-// where it ends; or i. NAME may be quoted from VALUE by blanks and >.
+// pair checks the NAME=VALUE whose = is at i, hides a secret, and returns its end, or i if
+// there is none. Blanks and > can be between NAME and VALUE.
 func (m *masker) pair(b []byte, start, i, end int, forUser bool) int {
 	n := i
 	for n > start && b[n-1] == ' ' && i-n < 2 {
@@ -162,7 +161,7 @@ func (m *masker) pair(b []byte, start, i, end int, forUser bool) int {
 		value++
 		valueEnd = func(end int) int { return quoteEnd(b, value, end) }
 	}
-	to := valueEnd(min(end, value+maxShown))
+	to := valueEnd(min(end, value+maxPlain))
 	if !secretValue(kind, b[name:n], b[value:to]) {
 		return i
 	}
@@ -171,17 +170,18 @@ func (m *masker) pair(b []byte, start, i, end int, forUser bool) int {
 	return to
 }
 
-// pragmaKey reports whether text ends in what sets the key of an SQLite database.
+// pragmaKey reports whether text ends with the PRAGMA that sets the key of an SQLite
+// database.
 func pragmaKey(text []byte) bool {
 	const pragma = "pragma key"
 	return len(text) >= len(pragma) && bytes.EqualFold(text[len(text)-len(pragma):], []byte(pragma))
 }
 
-// maxShown is how much is read of a value behind a secret name to see that it is
-// none, such as the name of a file.
-const maxShown = 128
+// maxPlain is the maximum length, in bytes, of a value with a secret name that can be
+// recognised as no secret, such as the name of a file.
+const maxPlain = 128
 
-// wordEnd is where the word ends that begins at i.
+// wordEnd returns the end of the word that begins at i.
 func wordEnd(b []byte, i, end int) int {
 	for i < end && classes[b[i]]&ends == 0 {
 		i++
@@ -189,7 +189,7 @@ func wordEnd(b []byte, i, end int) int {
 	return i
 }
 
-// quoteEnd is where the quoted text ends that begins at i, behind its quote.
+// quoteEnd returns the end of the quoted text that begins at i, after its quote.
 func quoteEnd(b []byte, i, end int) int {
 	for quote := b[i-1]; i < end && b[i] != quote; i++ {
 		if b[i] == '\\' {
@@ -199,9 +199,8 @@ func quoteEnd(b []byte, i, end int) int {
 	return min(i, end)
 }
 
-// pairEnd is where a value ends that begins at i: where another NAME=VALUE
-// follows behind a separator, or nothing. What else looks like a separator may
-// be part of a password.
+// pairEnd returns the end of the value that begins at i: a separator that is followed by
+// another NAME=VALUE or by nothing. Other separators can be part of a password.
 func pairEnd(b []byte, i, end int) int {
 	for ; i < end; i++ {
 		if b[i] != '&' && b[i] != ';' && b[i] != ',' {
@@ -219,8 +218,8 @@ func pairEnd(b []byte, i, end int) int {
 	return end
 }
 
-// header looks at the NAME: VALUE whose colon stands at i, hides a secret, and
-// returns where it ends; or i.
+// header checks the NAME: VALUE whose colon is at i, hides a secret, and returns its end,
+// or i if there is none.
 func (m *masker) header(b []byte, start, i, end int) int {
 	name := i
 	for name > start && wordByte(b[name-1]) {
@@ -263,8 +262,8 @@ func (m *masker) header(b []byte, start, i, end int) int {
 			return to
 		}
 	}
-	to := valueEnd(min(end, value+maxShown))
-	if !secretValue(kind, b[name:i], bytes.TrimSpace(b[value:to])) || port(b[value:to]) {
+	to := valueEnd(min(end, value+maxPlain))
+	if !secretValue(kind, b[name:i], bytes.TrimSpace(b[value:to])) || isPort(b[value:to]) {
 		return i
 	}
 	to = valueEnd(end)
@@ -272,19 +271,19 @@ func (m *masker) header(b []byte, start, i, end int) int {
 	return to
 }
 
-// authHeader reports whether a name that says auth or session is that of a header.
+// authHeader reports whether a name with auth or session in it is the name of a header.
 func authHeader(name []byte) bool {
 	var buf [64]byte
 	n := fold(buf[:0], bytes.TrimLeft(name, "-"))
 	return bytes.Contains(n, []byte("authori")) || n[0] == 'x' || bytes.HasSuffix(n, []byte("authkey"))
 }
 
-// port reports whether text is a port, as in token-service:8080.
-func port(text []byte) bool {
+// isPort reports whether text is a port, as in token-service:8080.
+func isPort(text []byte) bool {
 	return len(text) < 6 && len(bytes.Trim(text, "0123456789")) == 0
 }
 
-// lineEnd is where a line ends, or what is in these quotes.
+// lineEnd returns the end of the line, or of the text in these quotes.
 func lineEnd(b []byte, i, end int, quote byte) int {
 	for i < end && b[i] != '\r' && b[i] != '\n' && (quote == 0 || b[i] != quote) {
 		i++
@@ -292,9 +291,9 @@ func lineEnd(b []byte, i, end int, quote byte) int {
 	return i
 }
 
-// member is the length of the "NAME": that text begins with, a name of JSON
-// whose value is a secret, and of that value, if it has no members of its own;
-// or 0. The quotes may be escaped.
+// member returns the length of the "NAME": at the beginning of text, if it is a name in JSON
+// whose value is a secret, and the length of the value, if that has no members of its own;
+// else 0. The quotes can be escaped.
 func member(text []byte) (name, value int) {
 	quote := text[:1]
 	if text[0] == '\\' {
@@ -346,8 +345,8 @@ func member(text []byte) (name, value int) {
 	return name, value
 }
 
-// stringMember is what stands in the quotes of the "NAME": "..." of JSON that text
-// begins with, if it has one of these names.
+// stringMember returns the position of the value in the "NAME": "..." of JSON at the
+// beginning of text, if it has one of these names.
 func stringMember(text []byte, names ...string) (from, to int) {
 	rest, ok := bytes.CutPrefix(text, []byte{'"'})
 	n := bytes.IndexByte(rest[:min(len(rest), 8)], '"')
@@ -365,9 +364,9 @@ func stringMember(text []byte, names ...string) (from, to int) {
 	return from, quoteEnd(text, from, len(text))
 }
 
-// keyword is the secret behind the word that begins at i, if that is one which
-// a secret follows: SQL's PASSWORD '...' and IDENTIFIED BY '...', Bearer. forUser
-// reports PASSWORD FOR, behind which it comes later.
+// keyword returns the secret after the word that begins at i, if a secret follows such a
+// word: SQL's PASSWORD '...' and IDENTIFIED BY '...', Bearer. forUser reports PASSWORD FOR,
+// after which the secret comes later.
 func keyword(b []byte, start, i, end int) (from, to int, forUser bool) {
 	var buf [8]byte
 	n := i
@@ -415,12 +414,12 @@ func keyword(b []byte, start, i, end int) (from, to int, forUser bool) {
 	return from, to, false
 }
 
-// secondArgument is what is in quotes behind something else in quotes and a comma.
+// secondArgument returns the quoted text after another quoted text and a comma.
 func secondArgument(b []byte, i, end int) (from, to int, forUser bool) {
 	if b[i] != '"' && b[i] != '\'' {
 		return 0, 0, false
 	}
-	i = quoteEnd(b, i+1, min(end, i+maxShown)) + 1
+	i = quoteEnd(b, i+1, min(end, i+maxPlain)) + 1
 	comma := i
 	for i < end && (b[i] == ' ' || b[i] == ',') {
 		i++
@@ -431,9 +430,9 @@ func secondArgument(b []byte, i, end int) (from, to int, forUser bool) {
 	return i + 1, quoteEnd(b, i+1, end), false
 }
 
-// login reports whether a word is USER:PASSWORD@HOST, given USER and what begins
-// with HOST. Many other things have a colon and an @.
-func login(user, host []byte) bool {
+// isLogin reports whether a word is USER:PASSWORD@HOST, given USER and the text from HOST on.
+// Many other texts have a colon and an @.
+func isLogin(user, host []byte) bool {
 	if among(user, []string{"mailto", "to", "from", "cc", "bcc", "reply-to", "sip", "sips", "xmpp", "acct", "npm", "jsr", "git", "file", "by"}) {
 		return false
 	}

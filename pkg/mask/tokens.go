@@ -2,8 +2,8 @@ package mask
 
 import "bytes"
 
-// tokens are how some kinds of token begin; at least this many letters, digits,
-// - and _ follow, and points where dots says so.
+// tokens has the prefixes of some kinds of tokens, and the minimum number of letters,
+// digits, - and _ (and of dots, if dots is set) that follow.
 var tokens = []struct {
 	prefix string
 	follow int
@@ -36,7 +36,7 @@ var tokens = []struct {
 	{"ops_eyJ", 20, false}, {"AGE-SECRET-KEY-1", 40, false}, {"key-", 32, false}, {"CFPAT-", 30, false}, {"pat-na1-", 32, false}, {"xkeysib-", 32, false},
 }
 
-// tokenSet finds them by their first byte.
+// tokenSet is an index of tokens by their first byte.
 var tokenSet = func() (s [256][]int) {
 	for i, t := range tokens {
 		s[t.prefix[0]] = append(s[t.prefix[0]], i)
@@ -44,7 +44,7 @@ var tokenSet = func() (s [256][]int) {
 	return s
 }()
 
-// token is the length of the token that text begins with, or 0.
+// token returns the length of the token at the beginning of text, or 0.
 func token(text []byte) int {
 	for _, i := range tokenSet[text[0]] {
 		t := &tokens[i]
@@ -68,8 +68,8 @@ func token(text []byte) int {
 	return botToken(text)
 }
 
-// botToken is the length of a token of a Telegram bot that text begins with: a
-// number, a colon, and 30 letters or more.
+// botToken returns the length of a Telegram bot's token at the beginning of text: a number,
+// a colon, and at least 30 letters.
 func botToken(text []byte) int {
 	n := 0
 	for n < len(text) && n < 13 && '0' <= text[n] && text[n] <= '9' {
@@ -88,8 +88,8 @@ func botToken(text []byte) int {
 	return n
 }
 
-// privateKey is where the key begins in text that begins with a private key in
-// PEM, and where it ends; or 0.
+// privateKey returns the position of the key in a private key in PEM at the beginning of
+// text, or 0.
 func privateKey(text []byte) (from, to int) {
 	line := text[:min(len(text), 80)]
 	i := bytes.Index(line, []byte("PRIVATE KEY"))
@@ -107,7 +107,7 @@ func privateKey(text []byte) (from, to int) {
 	return from, len(text)
 }
 
-// findTokens hides what has a token's shape.
+// findTokens hides texts that look like tokens.
 func (m *masker) findTokens(b []byte, i, end int) {
 	for start := i; i < end; i++ {
 		if wordByte(b[i]) && (i == start || !wordByte(b[i-1])) {

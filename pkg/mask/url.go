@@ -18,8 +18,7 @@ func (m *masker) target(b []byte, i, end int) {
 	m.pathAndQuery(b, i+n, end, false)
 }
 
-// url finds the secrets in a URL whose scheme begins at i and whose host does
-// at host.
+// url finds the secrets in a URL whose scheme begins at i and whose host begins at host.
 func (m *masker) url(b []byte, i, host, end int) {
 	n := host + len(authority(b[host:end]))
 	scheme := b[i : host-3]
@@ -27,8 +26,8 @@ func (m *masker) url(b []byte, i, host, end int) {
 	m.pathAndQuery(b, n, end, bytes.Contains(b[host:n], []byte("hook")))
 }
 
-// authority is the HOST or USER:PASSWORD@HOST that text begins with. A password
-// may hold what should have been escaped; a port is a number.
+// authority returns the HOST or USER:PASSWORD@HOST at the beginning of text. A password can
+// have characters that should have been escaped; a port is a number.
 func authority(text []byte) []byte {
 	i := bytes.IndexAny(text, "/?#;")
 	if i < 0 {
@@ -46,8 +45,8 @@ func authority(text []byte) []byte {
 	return text[:i]
 }
 
-// userinfo finds the password of USER:PASSWORD@HOST. Over HTTP a user without
-// one may be a token.
+// userinfo finds the password of USER:PASSWORD@HOST. In HTTP, a user without a password can
+// be a token.
 func (m *masker) userinfo(b []byte, i, end int, http bool) {
 	at := bytes.LastIndexByte(b[i:end], '@')
 	if at < 0 {
@@ -69,9 +68,9 @@ func (m *masker) userinfo(b []byte, i, end int, http bool) {
 	}
 }
 
-// hooks are paths of URLs which are secrets themselves: who knows the rest may
-// write. So many segments are shown behind the beginning; digit says that the
-// next byte is one.
+// hooks has the beginnings of URL paths that are secrets: whoever knows the path can write.
+// This many segments are shown after the beginning; digit means that the next byte is a
+// digit.
 var hooks = []struct {
 	begin string
 	shown int
@@ -84,11 +83,11 @@ var hooks = []struct {
 	{"/generic/20131114/alert/", 0, false}, // VictorOps
 }
 
-// hookBegins holds the first byte behind the slash of each.
+// hookBegins has the first byte after the slash of each.
 const hookBegins = "swthbg"
 
-// path finds the secrets in the path of a URL: webhooks, and long keys behind a
-// segment, or a host, that is named for a hook.
+// path finds the secrets in the path of a URL: webhooks, and long keys after a segment or a
+// host whose name is that of a hook.
 func (m *masker) path(b []byte, i, end int, hook bool) {
 	first := true
 	for i < end {
@@ -130,7 +129,7 @@ func (m *masker) path(b []byte, i, end int, hook bool) {
 	}
 }
 
-// webhook is the secret in text, the rest of a path, if that begins with one.
+// webhook returns the secret in text, the rest of a path, if it begins with a hook.
 func webhook(text []byte) (from, to int) {
 	if len(text) < 2 || bytes.IndexByte([]byte(hookBegins), text[1]) < 0 {
 		return 0, 0
@@ -169,8 +168,8 @@ func webhook(text []byte) (from, to int) {
 	return 0, 0
 }
 
-// pathAndQuery finds the secrets in what follows the host of a URL, whose name
-// may be that of a hook.
+// pathAndQuery finds the secrets after the host of a URL. hook: the host has the name of a
+// hook.
 func (m *masker) pathAndQuery(b []byte, i, end int, hook bool) {
 	n := bytes.IndexAny(b[i:end], "?#;")
 	if n < 0 {
@@ -214,8 +213,8 @@ func secretParam(name, value []byte) bool {
 	return secretValue(kind, name, value)
 }
 
-// param finds the secrets in the value of a parameter. One that is a URL of its
-// own, escaped, may carry secrets of its own: its query goes, or all of it.
+// param finds the secrets in the value of a parameter. If it is an escaped URL with secrets,
+// its query or all of it is hidden.
 func (m *masker) param(b []byte, i, end int) {
 	value := b[i:end]
 	if bytes.IndexByte(value, '%') < 0 {
@@ -243,7 +242,7 @@ func (m *masker) param(b []byte, i, end int) {
 	m.findTokens(b, i, end)
 }
 
-// escaped is where the first escaped c stands in text, or -1.
+// escaped returns the index of the first escaped c in text, or -1.
 func escaped(text []byte, c byte) int {
 	for i := range text {
 		if text[i] == '%' {
@@ -255,7 +254,8 @@ func escaped(text []byte, c byte) int {
 	return -1
 }
 
-// unescape is the first byte of text, of which %XX is one, and its length there.
+// unescape returns the first byte of text, which may be written as %XX, and its length in
+// text.
 func unescape(text []byte) (c byte, n int) {
 	if text[0] == '%' && len(text) > 2 {
 		if h, l := hex(text[1]), hex(text[2]); h >= 0 && l >= 0 {

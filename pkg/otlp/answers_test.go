@@ -122,22 +122,22 @@ func TestOddAnswers(t *testing.T) {
 		tries int32
 		said  string
 	}{
-		"gzip":                       {body(zipped.Bytes(), "Content-Encoding: gzip"), Counts{Delivered: 1, Rejected: 2}, 1, "it took a part only: why"},
+		"gzip":                       {body(zipped.Bytes(), "Content-Encoding: gzip"), Counts{Delivered: 1, Rejected: 2}, 1, "the receiver rejected a part of the batch: why"},
 		"gzip that is none":          {body([]byte("no gzip"), "Content-Encoding: gzip"), all, 1, ""},
 		"half of a gzip":             {body(zipped.Bytes()[:12], "Content-Encoding: gzip"), all, 1, ""},
 		"gzip of nothing":            {body(nil, "Content-Encoding: gzip"), all, 1, ""},
 		"a bomb":                     {body(bomb.Bytes(), "Content-Encoding: gzip"), all, 1, ""},
-		"deflate":                    {body(deflated.Bytes(), "Content-Encoding: deflate"), all, 1, `what it says cannot be read: Content-Encoding is "deflate"`},
-		"gzip as transfer encoding":  {text("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), none, 3, `its answer cannot be read: `},
-		"two lengths":                {text("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), none, 3, "its answer cannot be read: "},
-		"a length that is none":      {text("HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"), none, 3, "its answer cannot be read: "},
-		"no HTTP":                    {text("SSH-2.0-OpenSSH_9.9\r\n\r\n"), none, 3, "its answer cannot be read: "},
+		"deflate":                    {body(deflated.Bytes(), "Content-Encoding: deflate"), all, 1, `with a body that cannot be read: its Content-Encoding is "deflate"`},
+		"gzip as transfer encoding":  {text("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), none, 3, `the answer cannot be read: `},
+		"two lengths":                {text("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), none, 3, "the answer cannot be read: "},
+		"a length that is none":      {text("HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"), none, 3, "the answer cannot be read: "},
+		"no HTTP":                    {text("SSH-2.0-OpenSSH_9.9\r\n\r\n"), none, 3, "the answer cannot be read: "},
 		"a broken chunk":             {text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), all, 1, ""},
 		"huge":                       {endless("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", strings.Repeat("x", 4096)), all, 1, ""},
 		"chunks without end":         {endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1000\r\n"+strings.Repeat("x", 4096)+"\r\n"), all, 1, ""},
 		"a slow body":                {slow("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "x"), all, 1, ""},
 		"slow chunks, refused":       {slow("HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"), none, 1, "400 Bad Request"},
-		"headers without end":        {endless("HTTP/1.1 200 OK\r\n", "X-A: "+strings.Repeat("x", 4096)+"\r\n"), none, 3, "its answer cannot be read: "},
+		"headers without end":        {endless("HTTP/1.1 200 OK\r\n", "X-A: "+strings.Repeat("x", 4096)+"\r\n"), none, 3, "the answer cannot be read: "},
 		"slow headers":               {later(slow("HTTP/1.1 200 OK\r\n", "X")), all, 2, "no answer within 2s: trying again"},
 		"half a header":              {later(text("HTTP/1.1 200 OK\r\nContent-")), all, 2, "trying again"},
 		"nothing":                    {later(text("")), all, 2, "EOF: trying again"},
@@ -147,15 +147,15 @@ func TestOddAnswers(t *testing.T) {
 		"no content":                 {text("HTTP/1.1 204 No Content\r\n\r\n"), all, 1, ""},
 		"a status without a reason":  {text("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"), all, 1, ""},
 		"a redirect elsewhere":       {text("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"), none, 1, "302 Found"},
-		"rejects more than there is": {body(partialAnswer(t, 1<<40, false)), none, 1, "it took a part only: why"},
-		"rejects less than none":     {body(partialAnswer(t, -5, false)), all, 1, "it says: why"},
+		"rejects more than there is": {body(partialAnswer(t, 1<<40, false)), none, 1, "the receiver rejected a part of the batch: why"},
+		"rejects less than none":     {body(partialAnswer(t, -5, false)), all, 1, "the receiver warns: why"},
 		"JSON in capitals": {text(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: Application/JSON; charset=utf-8\r\nConnection: close\r\n\r\n%s", partialAnswer(t, 1, true))),
-			Counts{Delivered: 2, Rejected: 1}, 1, "it took a part only: why"},
+			Counts{Delivered: 2, Rejected: 1}, 1, "the receiver rejected a part of the batch: why"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url, tries := rawReceiver(t, test.write)
-			d := deliver(t, url, func(o *DeliveryOptions, _ *bounds) {
+			d := startDelivery(t, url, func(o *DeliveryOptions, _ *bounds) {
 				old := o.Endpoint
 				o.Endpoint = func(s Signal) (*Endpoint, error) {
 					e, err := old(s)
@@ -164,10 +164,10 @@ func TestOddAnswers(t *testing.T) {
 				}
 			})
 			begun := time.Now()
-			d.Put(batch(t, "a", "b", "c"))
+			d.Put(testBatch(t, "a", "b", "c"))
 			same(t, "counts", [2]Counts{test.want}, d.Close())
 			same(t, "requests", test.tries, tries.Load())
-			if s := d.saidAll(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
+			if s := d.warnings(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
 				t.Errorf("said %q, want %q", s, test.said)
 			}
 			if took := time.Since(begun); took > time.Minute {

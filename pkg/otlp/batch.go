@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Signal is what a batch holds, and with it the kind of endpoint that takes it.
+// Signal is the OTLP signal of a batch. Each has its own endpoint.
 type Signal uint8
 
 // The signals.
@@ -21,8 +21,8 @@ func (s Signal) String() string {
 	return "traces"
 }
 
-// items is what a signal's batches hold.
-func (s Signal) items() string {
+// itemName returns what the items of a signal are called in messages.
+func (s Signal) itemName() string {
 	if s == Logs {
 		return "log records"
 	}
@@ -36,8 +36,8 @@ type Batch struct {
 	Body   []byte // ExportTraceServiceRequest or ExportLogsServiceRequest, protobuf
 }
 
-// The bounds of a batch. Its bytes stay below what common proxies take (nginx:
-// 1 MiB) and far below what receivers do (4 MiB by gRPC, 20 MiB by HTTP).
+// The bounds of a batch. Its size is below the limit of common proxies (nginx: 1 MiB)
+// and far below that of receivers (4 MiB by gRPC, 20 MiB by HTTP).
 const (
 	maxItems = 8192
 	maxBytes = 512 << 10
@@ -56,7 +56,7 @@ type batcher struct {
 	items  int
 	size   int
 	timer  *time.Timer // closes the open batch when it is maxAge old
-	err    error       // of an emit by the timer
+	err    error       // of a batch that the timer emitted
 }
 
 // group is a resource and its items, each already a field of ScopeSpans.
@@ -72,8 +72,8 @@ func newBatcher(signal Signal, scope []byte, emit func(Batch) error) *batcher {
 	return b
 }
 
-// add puts an item into the open batch and closes that when it is full.
-func (b *batcher) add(of *resource, item []byte) error {
+// append adds an item to the open batch, and closes that if it is full.
+func (b *batcher) append(of *resource, item []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err != nil {
@@ -92,7 +92,7 @@ func (b *batcher) add(of *resource, item []byte) error {
 		i = len(b.groups)
 		b.place[of] = i
 		if i < cap(b.groups) {
-			b.groups = b.groups[:i+1] // with the memory of an earlier batch
+			b.groups = b.groups[:i+1] // reuse the memory of an earlier batch
 		} else {
 			b.groups = append(b.groups, group{})
 		}
@@ -147,7 +147,7 @@ func (b *batcher) close() error {
 		body = appendText(body, 3, schemaURL)
 		body = end(body, resource)
 		g.of = nil
-		// One process often fills a batch alone; many do not need as much each.
+		// Often one process fills a batch alone. Many processes need less memory each.
 		if keep := maxBytes; i == 0 && cap(g.items) > 2*keep || i > 0 && cap(g.items) > keep/16 {
 			g.items = nil
 		}

@@ -7,10 +7,10 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// message is what check has to know of a protobuf message.
+// message describes a type of protobuf message for check.
 type message struct {
 	messages map[field]*message       // its fields that are messages
-	scalars  map[field]protowire.Type // fields by which it is told from another
+	scalars  map[field]protowire.Type // fields that distinguish it from other messages
 	item     bool                     // a span or a log record
 }
 
@@ -30,9 +30,10 @@ var (
 	requests = [...]*message{Traces: request(spanMessage), Logs: request(logMessage)}
 )
 
-// request has its items where both signals have them.
+// request returns the message of a request. Its structure is the same for both
+// signals.
 func request(item *message) *message {
-	// AnyValue's ArrayValue and KeyValueList have it in them again.
+	// AnyValue is recursive: by ArrayValue and KeyValueList.
 	anyValue.messages = map[field]*message{5: {messages: map[field]*message{1: anyValue}}, 6: {messages: map[field]*message{1: keyValue}}}
 	attributes := func(f field) *message { return &message{messages: map[field]*message{f: keyValue}} }
 	scope := &message{messages: map[field]*message{1: attributes(3), 2: item}}
@@ -40,26 +41,26 @@ func request(item *message) *message {
 	return &message{messages: map[field]*message{1: resource}}
 }
 
-// check says why the body is not a request that has as many items. It takes no
-// memory, whatever the body is.
+// check returns an error if the body is not a request with Items items. It allocates
+// nothing that depends on the body.
 func (b Batch) check() error {
-	n, err := requests[b.Signal].items(b.Body, 0)
+	n, err := requests[b.Signal].countItems(b.Body, 0)
 	if err != nil {
 		return err
 	}
 	if n != b.Items {
-		return fmt.Errorf("it has %d", n)
+		return fmt.Errorf("it holds %d", n)
 	}
 	return nil
 }
 
-// maxDepth is how deep messages may be in each other. A converter's are 8 deep.
+// maxDepth is the maximum nesting of messages. Those of a Converter have 8 levels.
 const maxDepth = 32
 
-var errDamaged = errors.New("it is damaged")
+var errDamaged = errors.New("it is not a valid OTLP request")
 
-// items checks a message and counts the items in it.
-func (m *message) items(b []byte, depth int) (n int, err error) {
+// countItems checks a message and returns the number of items in it.
+func (m *message) countItems(b []byte, depth int) (n int, err error) {
 	if m.item {
 		n = 1
 	}
@@ -83,7 +84,7 @@ func (m *message) items(b []byte, depth int) (n int, err error) {
 				return 0, errDamaged
 			}
 			text, _ := protowire.ConsumeBytes(b)
-			k, err := inner.items(text, depth+1)
+			k, err := inner.countItems(text, depth+1)
 			if err != nil {
 				return 0, err
 			}

@@ -9,15 +9,15 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 )
 
-// client sends a batch once, and says what came of it.
+// client sends a batch once, and returns the result.
 //
-// The clients are our own, and small: a POST with net/http, a unary gRPC call,
-// of bytes that are already OTLP. OpenTelemetry's otlptracehttp does not send
-// again when a connection is refused, follows redirects and so loses data as a
-// success, hides the status, and knows neither JSON nor logs. The Collector's
-// exporterhelper can all that and spools, but brings 78 modules and 20 MB, and
-// keeps its queue in one file that never shrinks; a file per batch is written in
-// less time and says by its name what is still to be sent.
+// Our clients are small: they send encoded OTLP with a POST of net/http or a unary
+// gRPC call. We do not use OpenTelemetry's otlptracehttp: it does not retry when a
+// connection is refused, follows redirects and so reports lost data as a success,
+// hides the status, and supports neither JSON nor logs. The Collector's
+// exporterhelper supports all this and a spool, but it adds 78 modules and 20 MB,
+// and its queue is one file that never shrinks. Writing one file per batch is
+// faster, and the file names show what is still to be sent.
 type client interface {
 	send(ctx context.Context, b Batch) answer
 	close()
@@ -30,31 +30,31 @@ func newClient(e *Endpoint, agent string) (client, error) {
 	return newHTTPClient(e, agent), nil
 }
 
-// verdict is what shall become of a batch.
+// verdict tells what to do with a batch after an attempt.
 type verdict uint8
 
 const (
-	delivered verdict = iota // perhaps not all of it
-	again                    // it shall be sent again, later
-	refused                  // it must not be sent again
-	tooLarge                 // it may be sent in smaller parts
+	delivered verdict = iota // perhaps except some rejected items
+	retryable                // send it again later
+	refused                  // do not send it again
+	tooLarge                 // send it in smaller parts
 )
 
-// answer is what came of an attempt.
+// answer is the result of an attempt.
 type answer struct {
 	verdict  verdict
-	after    time.Duration // again: the receiver wants this wait; 0: it does not say
-	rejected int           // delivered: items that the receiver did not take
-	// again: what it answered is not HTTP. A connection that was cut may look so,
-	// but one that always answers so perhaps takes the batch each time.
+	after    time.Duration // retryable: wait that the receiver requested; 0: none
+	rejected int           // delivered: number of items that the receiver rejected
+	// retryable: the answer is not valid HTTP. A broken connection can cause this,
+	// but a server that always answers like this may accept the batch each time.
 	unreadable bool
 	why        error
 }
 
 const maxRetryAfter = 24 * time.Hour
 
-// partialSuccess reads the response to a request that was taken. One that
-// cannot be read says nothing.
+// partialSuccess decodes the response to an accepted request. A response that cannot
+// be decoded counts as full success.
 func (s Signal) partialSuccess(text []byte, json bool) answer {
 	var rejected int64
 	var message string
@@ -71,9 +71,9 @@ func (s Signal) partialSuccess(text []byte, json bool) answer {
 	}
 	a := answer{rejected: int(max(rejected, 0))}
 	if a.rejected > 0 || message != "" {
-		a.why = fmt.Errorf("it took a part only: %s", message)
+		a.why = fmt.Errorf("the receiver rejected a part of the batch: %s", message)
 		if a.rejected == 0 {
-			a.why = fmt.Errorf("it says: %s", message)
+			a.why = fmt.Errorf("the receiver warns: %s", message)
 		}
 	}
 	return a

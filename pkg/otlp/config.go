@@ -19,40 +19,41 @@ const (
 	GRPC         = "grpc"
 )
 
-// Endpoint is a receiver of one signal and how it is spoken to. It holds what
-// is secret in headers, and nothing of it in the URL.
+// Endpoint is a receiver of one signal, with the parameters of its protocol. A
+// user and password are in Headers, not in URL; the query may hold a key.
 type Endpoint struct {
 	Protocol string
 	URL      *url.URL          // grpc: only scheme and host
 	Headers  map[string]string // no two names differ in case only
 	Gzip     bool
-	Timeout  time.Duration // of an attempt
-	TLS      *tls.Config   // nil: the connection is plain
-	Proxy    *url.URL      // nil: there is none
+	Timeout  time.Duration // of one attempt
+	TLS      *tls.Config   // nil: no TLS
+	Proxy    *url.URL      // nil: no proxy
 }
 
-// String is the URL without its query, which may hold a key.
+// String returns the URL without its query, which may hold a key.
 func (e *Endpoint) String() string {
 	return (&url.URL{Scheme: e.URL.Scheme, Host: e.URL.Host, Path: e.URL.Path, RawPath: e.URL.RawPath}).String()
 }
 
 const defaultTimeout = 10 * time.Second
 
-// ErrNoEndpoint says that no receiver is named.
-var ErrNoEndpoint = errors.New("no receiver is named")
+// ErrNoEndpoint is the error of NewEndpoint if neither the argument nor a variable
+// has a URL.
+var ErrNoEndpoint = errors.New("no receiver is given")
 
-// setting is the value of a variable, or of the command line.
+// setting is a value from a variable or from the command line.
 type setting struct {
 	value string
 	from  string // for messages: the variable's name
-	rank  int    // which of two settings that contradict each other wins: the higher
+	rank  int    // if two settings conflict, the one with the higher rank is used
 }
 
 // ranks of settings
 const (
-	general  = iota // OTEL_EXPORTER_OTLP_*
-	own             // OTEL_EXPORTER_OTLP_TRACES_*, OTEL_EXPORTER_OTLP_LOGS_*
-	argument        // given on the command line
+	general   = iota // OTEL_EXPORTER_OTLP_*
+	perSignal        // OTEL_EXPORTER_OTLP_TRACES_*, OTEL_EXPORTER_OTLP_LOGS_*
+	argument         // given on the command line
 )
 
 // settings reads a signal's variables.
@@ -61,10 +62,10 @@ type settings struct {
 	getenv func(string) string
 }
 
-// get is the value of the signal's own variable, else of the general one.
-func (s settings) get(name string) setting {
+// lookup returns the value of the signal's own variable, else of the general one.
+func (s settings) lookup(name string) setting {
 	const prefix = "OTEL_EXPORTER_OTLP_"
-	variable, rank := prefix+strings.ToUpper(s.signal.String())+"_"+name, own
+	variable, rank := prefix+strings.ToUpper(s.signal.String())+"_"+name, perSignal
 	v := strings.TrimSpace(s.getenv(variable))
 	if v == "" {
 		variable, rank = prefix+name, general
@@ -76,48 +77,48 @@ func (s settings) get(name string) setting {
 	return setting{v, variable, rank}
 }
 
-// NewEndpoint is the receiver of a signal: base and protocol where they are
-// not empty, and for all else the environment's OTEL_EXPORTER_OTLP_TRACES_*
-// or _LOGS_* variables before the OTEL_EXPORTER_OTLP_* ones, and the proxy
-// variables. The path of the signal is appended to a base URL as vivarium does
-// it. No error repeats what may be secret.
+// NewEndpoint returns the receiver of a signal. base (a URL) and protocol are used
+// if they are not empty. All other settings are from the environment: the variables
+// OTEL_EXPORTER_OTLP_TRACES_* or _LOGS_*, else OTEL_EXPORTER_OTLP_*, and the proxy
+// variables. The path of the signal is appended to a base URL as in vivarium. No
+// error contains a value that may be secret.
 func NewEndpoint(s Signal, base, protocol string, getenv func(string) string) (*Endpoint, error) {
 	env := settings{s, getenv}
 	e := &Endpoint{Protocol: protocol, Timeout: defaultTimeout}
 	if e.Protocol == "" {
-		p := env.get("PROTOCOL")
+		p := env.lookup("PROTOCOL")
 		if e.Protocol = p.value; e.Protocol == "" {
 			e.Protocol = HTTPProtobuf
 		}
 		if e.Protocol != HTTPProtobuf && e.Protocol != HTTPJSON && e.Protocol != GRPC {
-			return nil, fmt.Errorf("%s=%q: the protocols are %s, %s and %s", p.from, e.Protocol, HTTPProtobuf, HTTPJSON, GRPC)
+			return nil, fmt.Errorf("%s=%q: must be %s, %s or %s", p.from, e.Protocol, HTTPProtobuf, HTTPJSON, GRPC)
 		}
 	}
 	insecure := false
-	if v := env.get("INSECURE"); v.value != "" {
+	if v := env.lookup("INSECURE"); v.value != "" {
 		var err error
 		if insecure, err = strconv.ParseBool(strings.ToLower(v.value)); err != nil {
-			return nil, fmt.Errorf("%s=%q: want true or false", v.from, v.value)
+			return nil, fmt.Errorf("%s=%q: must be true or false", v.from, v.value)
 		}
 	}
-	switch v := env.get("COMPRESSION"); v.value {
+	switch v := env.lookup("COMPRESSION"); v.value {
 	case "", "none":
 	case "gzip":
 		e.Gzip = true
 	default:
-		return nil, fmt.Errorf("%s=%q: want gzip or none", v.from, v.value)
+		return nil, fmt.Errorf("%s=%q: must be gzip or none", v.from, v.value)
 	}
-	if v := env.get("TIMEOUT"); v.value != "" {
+	if v := env.lookup("TIMEOUT"); v.value != "" {
 		ms, err := strconv.ParseInt(v.value, 10, 32)
 		if err != nil || ms <= 0 {
-			return nil, fmt.Errorf("%s=%q: want milliseconds above 0", v.from, v.value)
+			return nil, fmt.Errorf("%s=%q: must be a number of milliseconds above 0", v.from, v.value)
 		}
 		e.Timeout = time.Duration(ms) * time.Millisecond
 	}
 
 	at := setting{strings.TrimSpace(base), "the argument", argument}
 	if base == "" {
-		at = env.get("ENDPOINT")
+		at = env.lookup("ENDPOINT")
 	}
 	if at.value == "" {
 		return nil, ErrNoEndpoint
@@ -126,7 +127,7 @@ func NewEndpoint(s Signal, base, protocol string, getenv func(string) string) (*
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", at.from, err)
 	}
-	if err := e.setHeaders(env.get("HEADERS"), user, at); err != nil {
+	if err := e.setHeaders(env.lookup("HEADERS"), user, at); err != nil {
 		return nil, err
 	}
 	if err := e.setProxy(getenv); err != nil {
@@ -140,10 +141,10 @@ func NewEndpoint(s Signal, base, protocol string, getenv func(string) string) (*
 	return e, nil
 }
 
-// tlsConfig is how an https receiver is spoken to.
+// tlsConfig returns the TLS configuration for an https receiver.
 func tlsConfig(env settings) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca := env.get("CERTIFICATE"); ca.value != "" {
+	if ca := env.lookup("CERTIFICATE"); ca.value != "" {
 		pem, err := os.ReadFile(ca.value)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", ca.from, err)
@@ -153,11 +154,11 @@ func tlsConfig(env settings) (*tls.Config, error) {
 			return nil, fmt.Errorf("%s: no certificate in %s", ca.from, ca.value)
 		}
 	}
-	cert, key := env.get("CLIENT_CERTIFICATE"), env.get("CLIENT_KEY")
+	cert, key := env.lookup("CLIENT_CERTIFICATE"), env.lookup("CLIENT_KEY")
 	if cert.value != "" || key.value != "" {
 		pair, err := tls.LoadX509KeyPair(cert.value, key.value)
 		if err != nil {
-			return nil, fmt.Errorf("%s, %s: %w", either(cert.from, "CLIENT_CERTIFICATE"), either(key.from, "CLIENT_KEY"), err)
+			return nil, fmt.Errorf("%s and %s: %w", either(cert.from, "CLIENT_CERTIFICATE"), either(key.from, "CLIENT_KEY"), err)
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
@@ -171,8 +172,8 @@ func either(variable, name string) string {
 	return variable
 }
 
-// ResourceFromEnv returns the attributes that OTEL_RESOURCE_ATTRIBUTES and,
-// before it, OTEL_SERVICE_NAME give.
+// ResourceFromEnv returns the attributes in OTEL_RESOURCE_ATTRIBUTES.
+// OTEL_SERVICE_NAME overrides service.name.
 func ResourceFromEnv(getenv func(string) string) map[string]string {
 	attrs := map[string]string{}
 	for _, pair := range strings.Split(getenv("OTEL_RESOURCE_ATTRIBUTES"), ",") {

@@ -159,12 +159,12 @@ func TestEndpoints(t *testing.T) {
 		{Traces, "http://h/ignored", GRPC, nil, "http://h:4317"},
 		{Traces, "h:1", GRPC, nil, "https://h:1"},
 		{Traces, "[::1]:1", GRPC, nil, "https://[::1]:1"},
-		{Traces, "", "", nil, "no receiver is named"},
-		{Logs, "", "", env{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://own:2"}, "no receiver is named"},
-		{Traces, "127.0.0.1:4318", "", nil, "the argument: the endpoint is no URL like http://localhost:4318"},
-		{Traces, "localhost:4318", "", nil, "the argument: the endpoint is no URL like http://localhost:4318"},
-		{Traces, "http://", "", nil, "the argument: the endpoint is no URL like http://localhost:4318"},
-		{Traces, "http://u:secret@h:x", "", nil, "the argument: the endpoint is no URL like http://localhost:4318"},
+		{Traces, "", "", nil, "no receiver is given"},
+		{Logs, "", "", env{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://own:2"}, "no receiver is given"},
+		{Traces, "127.0.0.1:4318", "", nil, "the argument: the endpoint is not a URL like http://localhost:4318"},
+		{Traces, "localhost:4318", "", nil, "the argument: the endpoint is not a URL like http://localhost:4318"},
+		{Traces, "http://", "", nil, "the argument: the endpoint is not a URL like http://localhost:4318"},
+		{Traces, "http://u:secret@h:x", "", nil, "the argument: the endpoint is not a URL like http://localhost:4318"},
 	} {
 		e, err := NewEndpoint(test.signal, test.base, test.protocol, test.env.get)
 		got := ""

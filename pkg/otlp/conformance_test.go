@@ -57,7 +57,7 @@ func exportCapture(t *testing.T, name string) []byte {
 	if err := b.Run(stream.NewReader(bytes.NewReader(maybeGzip(t, captures+"/"+name+".vivraw")), vivraw.Format)); err != io.EOF && !isIncomplete(err) {
 		t.Fatal(err)
 	}
-	export(t, spans.Bytes(), Options{Version: "test"}, func(b Batch) error { return WriteJSON(&out, b) })
+	convertAll(t, spans.Bytes(), Options{Version: "test"}, func(b Batch) error { return WriteJSON(&out, b) })
 	return out.Bytes()
 }
 

@@ -1,4 +1,4 @@
-// Package otlp turns a stream of spans and events into OTLP and delivers it.
+// Package otlp converts a stream of spans and events to OTLP and delivers it.
 package otlp
 
 import (
@@ -12,40 +12,40 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// ErrNoSpans says that a stream has events but no spans to put them into: it
-// did not go through viv-spans.
+// ErrNoSpans is the error for a stream with events but without spans: it did not go
+// through viv-spans.
 var ErrNoSpans = errors.New("the stream has no spans")
 
-// The bounds of what waits for its span to end. What is over is counted in the
-// span's dropped_events_count and by Dropped.
+// The bounds of the events that wait for the end of their span. Events beyond a
+// bound are counted in the span's dropped_events_count and by Dropped.
 const (
 	maxEvents     = 1024      // events of a span
 	maxEventBytes = 256 << 10 // of a span, encoded
 	maxPending    = 16 << 20  // bytes of memory for the events of all open spans
 	maxOpen       = 65536 + 8192
-	maxText       = 2048    // bytes of a text that is kept with an open span
-	keepBuffer    = 8 << 10 // a finished span's buffer up to this size is used again
+	maxText       = 2048    // bytes of each text that is kept with an open span
+	keepBuffer    = 8 << 10 // buffers of finished spans up to this size are reused
 )
 
-// Options say how a stream is converted.
+// Options are the options of a Converter.
 type Options struct {
 	// Version is that of the instrumentation scope.
 	Version string
-	// Resource are attributes that every resource has; they win over what is
-	// found out.
+	// Resource has attributes of all resources. They override those of the
+	// session and the host.
 	Resource map[string]string
-	// Events that happen in a span are its span events, or log records.
+	// EventsAsLogs exports events as log records instead of span events.
 	EventsAsLogs bool
 }
 
-// Converter turns the records of a stream into batches.
+// Converter converts the records of a stream to batches.
 type Converter struct {
 	opt   Options
 	spans *batcher
 	logs  *batcher
 
 	session stream.Session
-	in      bool // a session has begun and not ended
+	in      bool // inside a session
 	root    *openSpan
 	final   *stream.Span // the session's span, kept until its end record
 	procs   processes
@@ -58,7 +58,7 @@ type Converter struct {
 	lost    uint64 // events, in this session
 	late    uint64 // events whose span had ended, in this session
 
-	clock, before stream.Clock // the newest anchor and the one that it replaced
+	clock, before stream.Clock // the newest clock record and the one before it
 
 	buf, target []byte
 	dropped     Dropped
@@ -66,7 +66,7 @@ type Converter struct {
 
 // Dropped counts what a Converter could not export.
 type Dropped struct {
-	Events uint64 // over the bounds of their span or of all spans
+	Events uint64 // beyond the bounds of their span or of all spans
 	NoID   uint64 // spans whose id is zero, which OTLP forbids
 	NoSpan uint64 // events outside any session that has spans
 }
@@ -84,14 +84,14 @@ type openSpan struct {
 	exit      []byte // attributes from the thread's proc_exit, encoded
 }
 
-// NewConverter returns a Converter whose batches go to emit, one at a time. A
-// batch that is a second old is emitted by another goroutine than Record's.
+// NewConverter returns a Converter that passes batches to emit, one at a time. It
+// emits a batch that is one second old from a goroutine of its own.
 func NewConverter(opt Options, emit func(Batch) error) *Converter {
 	scope, body := begin(nil, 1)
 	scope = appendText(scope, 1, "vivarium")
 	scope = appendText(scope, 2, opt.Version)
 	scope = end(scope, body)
-	var mu sync.Mutex // one signal's batch may be old when another's is full
+	var mu sync.Mutex // timers and Record may emit at the same time
 	one := func(b Batch) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -105,10 +105,10 @@ func NewConverter(opt Options, emit func(Batch) error) *Converter {
 	}
 }
 
-// Dropped returns what could not be exported so far.
+// Dropped returns the counts of what could not be exported so far.
 func (c *Converter) Dropped() Dropped { return c.dropped }
 
-// Record converts a record. Its error is emit's, or ErrNoSpans.
+// Record converts a record. It returns an error of emit or ErrNoSpans.
 func (c *Converter) Record(rec *stream.Record) error {
 	switch rec.Type {
 	case stream.TypeEvent:
@@ -122,7 +122,7 @@ func (c *Converter) Record(rec *stream.Record) error {
 		if err != nil {
 			return err
 		}
-		c.begin(&s)
+		c.openSpan(&s)
 	case stream.TypeSpan:
 		s, err := rec.Span()
 		if err != nil {
@@ -134,7 +134,7 @@ func (c *Converter) Record(rec *stream.Record) error {
 		if err != nil {
 			return err
 		}
-		if err := c.finish(nil); err != nil { // one that was cut
+		if err := c.finish(nil); err != nil { // a session without an end record
 			return err
 		}
 		c.session, c.in = s, true
@@ -164,7 +164,8 @@ func (c *Converter) Record(rec *stream.Record) error {
 	return nil
 }
 
-// Close ends the spans that are still open and emits what is left.
+// Close ends the spans that are still open and emits the last batches. It returns an
+// error of emit.
 func (c *Converter) Close() error {
 	if err := c.finish(nil); err != nil {
 		return err
@@ -175,9 +176,9 @@ func (c *Converter) Close() error {
 	return c.logs.flush()
 }
 
-// wall is the time in ns since 1970 of a ktime. Each moment is taken from the
-// newest anchor when it is seen, so that a clock that was set, or a machine
-// that slept, is right on both sides.
+// wall converts a ktime to ns since 1970. It uses the newest clock record at or before
+// the moment, so that times are right before and after the clock was set or the
+// machine slept.
 func (c *Converter) wall(ktime uint64) uint64 {
 	a := c.clock
 	if ktime < a.KtimeNS {
@@ -186,7 +187,7 @@ func (c *Converter) wall(ktime uint64) uint64 {
 	return uint64(max(0, a.UnixNS+int64(ktime-a.KtimeNS)))
 }
 
-func (c *Converter) begin(s *stream.Span) {
+func (c *Converter) openSpan(s *stream.Span) {
 	c.last = max(c.last, s.StartKtimeNS)
 	if c.open[s.SpanID] != nil || len(c.open) >= maxOpen {
 		return
@@ -199,7 +200,7 @@ func (c *Converter) begin(s *stream.Span) {
 	}
 	c.seq++
 	o.Span, o.seq, o.start = *s, c.seq, c.wall(s.StartKtimeNS)
-	if len(o.Name)+len(o.File)+len(o.Source) > maxText { // only for a span that is cut
+	if len(o.Name)+len(o.File)+len(o.Source) > maxText { // only used if the span record is missing
 		o.Name, o.File, o.Source = cut(o.Name, maxText/2), cut(o.File, maxText/2), ""
 	}
 	c.pending += cap(o.events)
@@ -207,18 +208,18 @@ func (c *Converter) begin(s *stream.Span) {
 	switch s.Kind {
 	case stream.SpanSession:
 		c.root = o
-	case stream.SpanMethod: // of a capture, it may outlive its thread
-		c.procs.opened(s.PID)
+	case stream.SpanMethod: // in a capture it may end after its thread
+		c.procs.spanOpened(s.PID)
 	case stream.SpanThread:
-		c.procs.opened(s.PID)
+		c.procs.spanOpened(s.PID)
 		c.threads[s.TID] = o
 	}
 }
 
-// threadOf returns the open span of an event's thread, nil if there is none. The
-// thread's id in the event does not always name it: it may be zero, or also that
-// of another process's span, and then viv-spans has given the thread another. So
-// the span that the event is in counts first.
+// threadOf returns the open span of an event's thread; nil: there is none. It first
+// uses the span that the event belongs to, because the thread's own span id in the
+// event can be zero, or can be used by another process; viv-spans then creates
+// another id for the thread.
 func (c *Converter) threadOf(ev *event.Event) *openSpan {
 	o := c.open[ev.SpanID]
 	if o != nil && o.Kind == stream.SpanMethod {
@@ -227,7 +228,7 @@ func (c *Converter) threadOf(ev *event.Event) *openSpan {
 	if o == nil || o.Kind != stream.SpanThread {
 		o = c.open[ev.ThreadSpanID]
 	}
-	if o != nil && o.PID != ev.PID { // another process's, which has the same id
+	if o != nil && o.PID != ev.PID { // the id is used by another process
 		o = c.threads[ev.TID]
 	}
 	if o == nil || o.PID != ev.PID {
@@ -239,7 +240,7 @@ func (c *Converter) threadOf(ev *event.Event) *openSpan {
 func (c *Converter) span(s *stream.Span) error {
 	o := c.open[s.SpanID]
 	if o == nil { // its span_open is not in the stream
-		c.begin(s)
+		c.openSpan(s)
 		if o = c.open[s.SpanID]; o == nil {
 			o = &openSpan{Span: *s, start: c.wall(s.StartKtimeNS)}
 		}
@@ -252,7 +253,7 @@ func (c *Converter) span(s *stream.Span) error {
 	return c.export(o, s)
 }
 
-// finish ends a session: e is nil when it was cut.
+// finish ends a session. e is nil if it has no end record.
 func (c *Converter) finish(e *stream.End) error {
 	if !c.in {
 		return nil
@@ -311,14 +312,14 @@ func (c *Converter) finish(e *stream.End) error {
 	return c.export(root, s)
 }
 
-// dangling is how a span ends whose span record is not in the stream.
+// dangling returns the end of a span whose span record is not in the stream.
 func (c *Converter) dangling(o *openSpan) *stream.Span {
 	s := o.Span
 	s.EndKtimeNS, s.Dangling = c.last, true
 	return &s
 }
 
-// export emits a span and forgets it.
+// export emits a span and removes it.
 func (c *Converter) export(o *openSpan, s *stream.Span) error {
 	of := c.procs.resource(s.PID)
 	if s.Kind == stream.SpanSession {
@@ -362,15 +363,15 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 			b = appendVarint(b, 3, 2) // STATUS_CODE_ERROR
 			b = end(b, status)
 		}
-		if err := c.add(c.spans, of, end(b, body)); err != nil {
+		if err := c.addItem(c.spans, of, end(b, body)); err != nil {
 			return err
 		}
 	}
 	if s.Kind == stream.SpanMethod && c.open[s.SpanID] == o {
-		c.procs.closed(s.PID)
+		c.procs.spanClosed(s.PID)
 	}
 	if s.Kind == stream.SpanThread {
-		c.procs.closed(s.PID)
+		c.procs.spanClosed(s.PID)
 		if c.threads[o.TID] == o {
 			delete(c.threads, o.TID)
 		}
@@ -386,12 +387,12 @@ func (c *Converter) export(o *openSpan, s *stream.Span) error {
 	return nil
 }
 
-// add puts an item, which was made in c.buf, into a batch.
-func (c *Converter) add(to *batcher, of *resource, item []byte) error {
-	if c.buf = item; cap(item) > maxBytes { // a giant came by
+// addItem adds an item that was encoded in c.buf to a batch.
+func (c *Converter) addItem(to *batcher, of *resource, item []byte) error {
+	if c.buf = item; cap(item) > maxBytes { // free the memory of a very large item
 		c.buf = nil
 	}
-	return to.add(of, item)
+	return to.append(of, item)
 }
 
 func appendSpanAttrs(b []byte, o *openSpan, s *stream.Span) []byte {
@@ -441,13 +442,12 @@ func appendPlaceAttrs(b []byte, f field, file string, line int64) []byte {
 	return b
 }
 
-// cut copies the first n bytes of a text, or less, so that no character is
-// divided.
-func cut[T string | []byte](v T, n int) string { return string(v[:whole(v, n)]) }
+// cut copies at most the first n bytes of a text, without dividing a character.
+func cut[T string | []byte](v T, n int) string { return string(v[:cutLen(v, n)]) }
 
-// whole is how long a text may be at most n bytes long and end with a whole
-// character.
-func whole[T string | []byte](v T, n int) int {
+// cutLen returns the length of the longest prefix of at most n bytes that ends with
+// a whole character.
+func cutLen[T string | []byte](v T, n int) int {
 	if n >= len(v) {
 		return len(v)
 	}

@@ -17,7 +17,7 @@ import (
 func spoolOf(t *testing.T, batches ...Batch) (dir string, files []string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "spool")
-	d := deliver(t, nobody, func(o *DeliveryOptions, _ *bounds) { o.Spool, o.Deadline = dir, 10*time.Millisecond })
+	d := startDelivery(t, nobody, func(o *DeliveryOptions, _ *bounds) { o.Spool, o.Deadline = dir, 10*time.Millisecond })
 	for _, b := range batches {
 		d.Put(b)
 	}
@@ -41,7 +41,7 @@ func names(t *testing.T, dir string) (names []string) {
 // A file with a batch's name that is no batch is counted, kept, and not sent;
 // what is beside it is sent.
 func TestSpoolDamaged(t *testing.T) {
-	good := batch(t, "x", "y").Body
+	good := testBatch(t, "x", "y").Body
 	random := make([]byte, 100)
 	for i := range random {
 		random[i] = byte(rand.Uint32())
@@ -53,22 +53,22 @@ func TestSpoolDamaged(t *testing.T) {
 		make func(name string) error
 		why  string
 	}{
-		"empty":         {write(nil), "it has 0"},
+		"empty":         {write(nil), "it holds 0"},
 		"random":        {write(random), "it "},
-		"zeros":         {write(make([]byte, 4096)), "it is damaged"},
-		"text":          {write([]byte("root:*:19000:0:99999:7:::\n")), "it is damaged"},
-		"cut":           {write(good[:len(good)-1]), "it is damaged"},
-		"half":          {write(good[:len(good)/2]), "it has 1"},
-		"longer":        {write(append(slices.Clone(good), 0)), "it is damaged"},
-		"twice":         {write(append(slices.Clone(good), good...)), "it has 4"},
-		"one too few":   {write(batch(t, "x").Body), "it has 1"},
-		"the other's":   {write(logBatch(t, 2).Body), "it is damaged"},
+		"zeros":         {write(make([]byte, 4096)), "it is not a valid OTLP request"},
+		"text":          {write([]byte("root:*:19000:0:99999:7:::\n")), "it is not a valid OTLP request"},
+		"cut":           {write(good[:len(good)-1]), "it is not a valid OTLP request"},
+		"half":          {write(good[:len(good)/2]), "it holds 1"},
+		"longer":        {write(append(slices.Clone(good), 0)), "it is not a valid OTLP request"},
+		"twice":         {write(append(slices.Clone(good), good...)), "it holds 4"},
+		"one too few":   {write(testBatch(t, "x").Body), "it holds 1"},
+		"the other's":   {write(logBatch(t, 2).Body), "it is not a valid OTLP request"},
 		"1 TB of zeros": {func(n string) error { write(nil)(n); return os.Truncate(n, 1<<40) }, "it has 1099511627776 bytes"},
 		"64 MiB and 1":  {func(n string) error { write(nil)(n); return os.Truncate(n, maxFile+1) }, "it has 67108865 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, files := spoolOf(t, batch(t, "a"), batch(t, "b"))
+			dir, files := spoolOf(t, testBatch(t, "a"), testBatch(t, "b"))
 			const bad = "0000000000000001-2.traces"
 			same(t, "files", []string{"0000000000000000-1.traces", "0000000000000001-1.traces"}, files)
 			os.Rename(dir+"/"+files[1], dir+"/0000000000000002-1.traces")
@@ -80,8 +80,8 @@ func TestSpoolDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			v := startReceiver(t, nil)
-			d := deliver(t, v.URL, spoolIn(dir))
-			d.Put(batch(t, "c"))
+			d := startDelivery(t, v.URL, spoolIn(dir))
+			d.Put(testBatch(t, "c"))
 			counts := d.Close()
 			same(t, "counts", [2]Counts{{Delivered: 3, Expired: 2}}, counts)
 			same(t, "taken", "a b c", v.took())
@@ -89,17 +89,17 @@ func TestSpoolDamaged(t *testing.T) {
 			if after, err := os.Stat(dir + "/" + bad + ".damaged"); err != nil || !os.SameFile(before, after) {
 				t.Errorf("it was not kept: %v", err)
 			}
-			said := d.saidAll()
-			if !strings.HasPrefix(said, bad+" in the spool is no batch of 2 spans: "+test.why) || !strings.HasSuffix(said, "; it is kept as "+bad+".damaged and not sent") {
+			said := d.warnings()
+			if !strings.HasPrefix(said, "spool file "+bad+" does not hold 2 spans: "+test.why) || !strings.HasSuffix(said, "; it is not sent; it was renamed to "+bad+".damaged") {
 				t.Errorf("said %q", said)
 			}
 			if err := d.Err(counts); err == nil || !strings.Contains(err.Error(), "2 too old or damaged in the spool") {
 				t.Errorf("error %v", err)
 			}
 			// The next run has nothing to do, and says nothing.
-			d = deliver(t, v.URL, spoolIn(dir))
+			d = startDelivery(t, v.URL, spoolIn(dir))
 			same(t, "counts of the next", [2]Counts{}, d.Close())
-			same(t, "said by the next", "", d.saidAll())
+			same(t, "said by the next", "", d.warnings())
 		})
 	}
 }
@@ -119,20 +119,20 @@ func TestSpoolForeign(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, _ := spoolOf(t, batch(t, "a"))
+			dir, _ := spoolOf(t, testBatch(t, "a"))
 			const bad = "0000000000000001-2.traces"
 			if err := make(dir + "/" + bad); err != nil {
 				t.Skip(err)
 			}
 			v := startReceiver(t, nil)
-			d := deliver(t, v.URL, spoolIn(dir))
+			d := startDelivery(t, v.URL, spoolIn(dir))
 			same(t, "counts", [2]Counts{{Delivered: 1}}, d.Close())
 			same(t, "taken", "a", v.took())
 			left := names(t, dir)
 			if len(left) != 1 || !strings.HasPrefix(left[0], bad) {
 				t.Errorf("left are %v", left)
 			}
-			if s := d.saidAll(); !strings.Contains(s, bad) || !strings.Contains(s, "is not a regular file") {
+			if s := d.warnings(); !strings.Contains(s, bad) || !strings.Contains(s, "is not a regular file") {
 				t.Errorf("said %q", s)
 			}
 		})
@@ -153,13 +153,13 @@ func TestSpoolExchanged(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, name string){
 		"a FIFO":       func(t *testing.T, n string) { os.Remove(n); syscall.Mkfifo(n, 0o600) },
 		"a link":       func(t *testing.T, n string) { os.Remove(n); os.Symlink("/dev/zero", n) },
-		"it is longer": func(t *testing.T, n string) { os.WriteFile(n, batch(t, "a", "b").Body, 0o600) },
+		"it is longer": func(t *testing.T, n string) { os.WriteFile(n, testBatch(t, "a", "b").Body, 0o600) },
 		"it is 1 TB":   func(t *testing.T, n string) { os.Truncate(n, 1<<40) },
 		"it is empty":  func(t *testing.T, n string) { os.Truncate(n, 0) },
 		"it is gone":   func(t *testing.T, n string) { os.Remove(n) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, files := spoolOf(t, batch(t, "a"))
+			dir, files := spoolOf(t, testBatch(t, "a"))
 			q, err := newQueue(dir, defaultBounds, func(string, ...any) {})
 			if err != nil {
 				t.Fatal(err)
@@ -170,7 +170,7 @@ func TestSpoolExchanged(t *testing.T) {
 				t.Fatal("nothing is there")
 			}
 			change(t, dir+"/"+files[0])
-			if b, ok := q.batch(e); ok {
+			if b, ok := q.read(e); ok {
 				t.Errorf("it is taken for a batch: %d bytes", len(b.Body))
 			}
 			q.done(e)
@@ -205,7 +205,7 @@ func TestCheck(t *testing.T) {
 	s.close(m, 5)
 	for _, logs := range []bool{false, true} {
 		var batches []Batch
-		export(t, s.finish(9), Options{EventsAsLogs: logs}, func(b Batch) error { batches = append(batches, b); return nil })
+		convertAll(t, s.finish(9), Options{EventsAsLogs: logs}, func(b Batch) error { batches = append(batches, b); return nil })
 		for _, b := range batches {
 			if err := b.check(); err != nil {
 				t.Errorf("%v: %v", b.Signal, err)
@@ -236,7 +236,7 @@ func FuzzCheck(f *testing.F) {
 	s := newScript()
 	m := s.method(3, "A#b")
 	s.close(m, 5)
-	export(f, s.finish(9), Options{}, func(b Batch) error { f.Add(b.Body, b.Items); return nil })
+	convertAll(f, s.finish(9), Options{}, func(b Batch) error { f.Add(b.Body, b.Items); return nil })
 	f.Fuzz(func(t *testing.T, body []byte, items int) {
 		b := Batch{Traces, items, body}
 		if b.check() != nil {

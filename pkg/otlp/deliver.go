@@ -9,33 +9,31 @@ import (
 	"time"
 )
 
-// DeliveryOptions say where batches are delivered to, and where they wait.
+// DeliveryOptions are the options of a Delivery.
 type DeliveryOptions struct {
-	// Endpoint returns a signal's receiver. It is called for traces at once, and
-	// for logs when there is the first batch of them.
+	// Endpoint returns the receiver of a signal. NewDelivery calls it for traces,
+	// and the first batch of logs calls it for logs.
 	Endpoint func(Signal) (*Endpoint, error)
 	// Spool is the directory that every batch is written to before it is sent;
 	// empty: batches wait in memory.
 	Spool string
-	// Deadline is how long a receiver that takes nothing is waited for: when
-	// there is no room for more, before that is dropped, and how long Close takes
-	// at most.
+	// Deadline is the maximum time that a full queue waits for a receiver that
+	// accepts nothing, before batches are dropped, and the maximum time of Close.
 	Deadline time.Duration
-	// Agent is the User-Agent that receivers see.
-	Agent string
-	// Warn prints a message for people.
+	// UserAgent is the value of the User-Agent header.
+	UserAgent string
+	// Warn prints a message. It must be safe for concurrent use.
 	Warn func(format string, args ...any)
 }
 
-// Delivery sends batches to their receivers, oldest first, each until it was
-// taken or refused: some at a time from memory, one by one from a spool. A batch
-// that was refused for now, or whose receiver cannot be reached, is sent again,
-// after the wait that the receiver asked for or else after longer and longer
-// ones; the others wait with it.
+// Delivery sends batches to their receivers, oldest first, each until it is accepted
+// or rejected: several at a time from memory, one at a time from a spool. If the
+// receiver is busy or cannot be reached, the batch is sent again, after the wait that
+// the receiver requested, or else after increasing waits. The other batches wait.
 type Delivery struct {
 	opt   DeliveryOptions
 	queue *queue
-	ctx   context.Context // ends with the deadline
+	ctx   context.Context // ends at the deadline of Close
 	stop  context.CancelFunc
 
 	mu      sync.Mutex
@@ -45,23 +43,23 @@ type Delivery struct {
 
 // Counts are numbers of spans or log records.
 type Counts struct {
-	Delivered   uint64 // taken by the receiver
-	Rejected    uint64 // of those that it took the batch of, or refused the batch of
-	Dropped     uint64 // there was no room for them
-	Expired     uint64 // were too old, or damaged, in the spool
+	Delivered   uint64 // accepted by the receiver
+	Rejected    uint64 // rejected by the receiver, alone or with their batch
+	Dropped     uint64 // the queue was full
+	Expired     uint64 // too old or damaged in the spool
 	Undelivered uint64 // still in memory at the deadline
 	Spooled     uint64 // still in the spool at the deadline
 }
 
-// Lost is what is neither delivered nor in the spool.
+// Lost returns the number of items that are neither delivered nor in the spool.
 func (c Counts) Lost() uint64 { return c.Rejected + c.Dropped + c.Expired + c.Undelivered }
 
-// NewDelivery starts a delivery. What an earlier process left in the spool is
-// sent first.
+// NewDelivery starts a delivery. Batches that an earlier process left in the spool
+// are sent first. Its errors are about the spool or the endpoint.
 func NewDelivery(opt DeliveryOptions) (*Delivery, error) { return newDelivery(opt, defaultBounds) }
 
 func newDelivery(opt DeliveryOptions, b bounds) (*Delivery, error) {
-	b.patience = opt.Deadline
+	b.fullTimeout = opt.Deadline
 	q, err := newQueue(opt.Spool, b, opt.Warn)
 	if err != nil {
 		return nil, err
@@ -81,7 +79,7 @@ func newDelivery(opt DeliveryOptions, b bounds) (*Delivery, error) {
 	return d, nil
 }
 
-// sender returns the signal's, and starts it first.
+// sender returns the sender of a signal, and starts it if necessary.
 func (d *Delivery) sender(signal Signal) (*sender, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -92,7 +90,7 @@ func (d *Delivery) sender(signal Signal) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := newClient(e, d.opt.Agent)
+	c, err := newClient(e, d.opt.UserAgent)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +98,7 @@ func (d *Delivery) sender(signal Signal) (*sender, error) {
 	d.senders[signal] = s
 	n := d.queue.inFlight
 	if d.queue.spool != nil {
-		n = 1 // strictly in order, and no more is repeated after a kill
+		n = 1 // in order, and at most one batch is repeated after a kill
 	}
 	for range n {
 		d.wg.Go(func() { s.run(d.ctx) })
@@ -108,7 +106,8 @@ func (d *Delivery) sender(signal Signal) (*sender, error) {
 	return s, nil
 }
 
-// Put takes a batch. It waits only when the queue is full.
+// Put adds a batch. While the queue is full it blocks. If the receiver accepts nothing
+// for Deadline, the batch is dropped and counted. Its error is about the endpoint.
 func (d *Delivery) Put(b Batch) error {
 	s, err := d.sender(b.Signal)
 	if err != nil {
@@ -116,13 +115,13 @@ func (d *Delivery) Put(b Batch) error {
 	}
 	if !d.queue.put(b) {
 		s.count(func(c *Counts) { c.Dropped += uint64(b.Items) })
-		s.say("%v wait already: what is new is dropped", d.queue)
+		s.report("the queue is full (%v): new batches are dropped", d.queue)
 	}
 	return nil
 }
 
-// Close delivers what waits, until the deadline, and returns what became of
-// all, by signal.
+// Close delivers the waiting batches, until the deadline, and returns the counts by
+// signal.
 func (d *Delivery) Close() [2]Counts {
 	d.queue.close()
 	timer := time.AfterFunc(d.opt.Deadline, d.stop)
@@ -144,9 +143,10 @@ func (d *Delivery) Close() [2]Counts {
 	return counts
 }
 
-// Err says what was not delivered, and why last; nil: everything was.
+// Err returns an error that describes what was not delivered; nil: everything was
+// delivered.
 func (d *Delivery) Err(counts [2]Counts) error {
-	var said []string
+	var parts []string
 	for i, c := range counts {
 		if c.Lost()+c.Spooled == 0 {
 			continue
@@ -157,19 +157,19 @@ func (d *Delivery) Err(counts [2]Counts) error {
 			what string
 		}{
 			{c.Rejected, "rejected by the receiver"},
-			{c.Dropped, "dropped for want of room"},
+			{c.Dropped, "dropped because the queue was full"},
 			{c.Expired, "too old or damaged in the spool"},
-			{c.Undelivered, "not taken before the deadline"},
-			{c.Spooled, "kept in the spool"},
+			{c.Undelivered, "not accepted before the deadline"},
+			{c.Spooled, "kept in the spool for the next run"},
 		} {
 			if w.n > 0 {
 				why = append(why, fmt.Sprintf("%d %s", w.n, w.what))
 			}
 		}
-		said = append(said, fmt.Sprintf("%d %s were not delivered to %s: %s", c.Lost()+c.Spooled, Signal(i).items(), d.senders[i].to, strings.Join(why, ", ")))
+		parts = append(parts, fmt.Sprintf("%d %s were not delivered to %s: %s", c.Lost()+c.Spooled, Signal(i).itemName(), d.senders[i].to, strings.Join(why, ", ")))
 	}
-	if len(said) == 0 {
+	if len(parts) == 0 {
 		return nil
 	}
-	return errors.New(strings.Join(said, "; "))
+	return errors.New(strings.Join(parts, "; "))
 }

@@ -13,8 +13,8 @@ import (
 
 func TestDeadline(t *testing.T) {
 	begun := time.Now()
-	d := deliver(t, nobody, func(o *DeliveryOptions, b *bounds) { o.Deadline = 300 * time.Millisecond })
-	d.Put(batch(t, "a", "b"))
+	d := startDelivery(t, nobody, func(o *DeliveryOptions, b *bounds) { o.Deadline = 300 * time.Millisecond })
+	d.Put(testBatch(t, "a", "b"))
 	counts := d.Close()
 	if took := time.Since(begun); took < 300*time.Millisecond {
 		t.Errorf("it took %v", took)
@@ -29,15 +29,15 @@ func TestDeadline(t *testing.T) {
 // for the deadline once, not with every batch.
 func TestBoundInMemory(t *testing.T) {
 	t.Parallel()
-	b := batch(t, "a", "b")
-	d := deliver(t, nobody, func(o *DeliveryOptions, bs *bounds) {
+	b := testBatch(t, "a", "b")
+	d := startDelivery(t, nobody, func(o *DeliveryOptions, bs *bounds) {
 		o.Deadline = time.Second
 		bs.memory = int64(10*len(b.Body) + 1)
 	})
 	patience := func(p time.Duration) {
 		d.queue.mu.Lock()
 		defer d.queue.mu.Unlock()
-		d.queue.patience, d.queue.progress = p, time.Now()
+		d.queue.fullTimeout, d.queue.progress = p, time.Now()
 	}
 	patience(time.Hour)
 	for range 10 {
@@ -56,12 +56,12 @@ func TestBoundInMemory(t *testing.T) {
 
 // A receiver that is slower than the stream makes it wait, and loses nothing.
 func TestSlow(t *testing.T) {
-	b := batch(t, "a")
+	b := testBatch(t, "a")
 	v := startReceiver(t, func(int, http.ResponseWriter, *http.Request, []string) bool {
 		time.Sleep(10 * time.Millisecond)
 		return false
 	})
-	d := deliver(t, v.URL, func(o *DeliveryOptions, bs *bounds) { bs.memory = int64(3 * len(b.Body)) })
+	d := startDelivery(t, v.URL, func(o *DeliveryOptions, bs *bounds) { bs.memory = int64(3 * len(b.Body)) })
 	for range 50 {
 		d.Put(b)
 	}
@@ -99,9 +99,9 @@ func TestInFlight(t *testing.T) {
 		}
 	}))
 	defer s.Close()
-	d := deliver(t, s.URL, func(o *DeliveryOptions, b *bounds) { b.inFlight = 4 })
+	d := startDelivery(t, s.URL, func(o *DeliveryOptions, b *bounds) { b.inFlight = 4 })
 	for i := range 50 {
-		d.Put(batch(t, fmt.Sprint(i)))
+		d.Put(testBatch(t, fmt.Sprint(i)))
 	}
 	same(t, "counts", [2]Counts{{Delivered: 50}}, d.Close())
 	again := 0
@@ -113,7 +113,7 @@ func TestInFlight(t *testing.T) {
 	if len(tries) != 4 || again != 1 {
 		t.Errorf("tries %v", tries)
 	}
-	if s := d.saidAll(); strings.Count(s, "trying again") != 1 || strings.Count(s, "answers again") != 1 {
+	if s := d.warnings(); strings.Count(s, "trying again") != 1 || strings.Count(s, "answers again") != 1 {
 		t.Errorf("said %s", s)
 	}
 }

@@ -15,7 +15,7 @@ const (
 	severityError = 17
 )
 
-// event puts an event into its span, or emits its log record.
+// event adds an event to its span, or emits its log record.
 func (c *Converter) event(ev *event.Event) error {
 	c.last = max(c.last, ev.KtimeNS)
 	thread := c.threadOf(ev)
@@ -34,7 +34,7 @@ func (c *Converter) event(ev *event.Event) error {
 		c.procs.forked(ev)
 	case &event.Kinds[event.ProcExec]:
 		c.procs.executed(ev)
-	case &event.Kinds[event.ProcExit]: // told by the thread's span
+	case &event.Kinds[event.ProcExit]: // exported with the thread's span
 		if thread != nil {
 			b := thread.exit[:0]
 			if code := ev.Fields[event.ProcExitCode]; code.Type != event.None {
@@ -53,7 +53,7 @@ func (c *Converter) event(ev *event.Event) error {
 		return nil
 	}
 	o := c.open[ev.SpanID]
-	if o == nil { // it came after the end of its span
+	if o == nil { // its span has already ended
 		c.late++
 		if o = thread; o == nil {
 			o = c.root
@@ -63,29 +63,29 @@ func (c *Converter) event(ev *event.Event) error {
 	if ev.Severity() == event.High {
 		severity = severityWarn
 	}
-	if ev.Kind == &event.Kinds[event.SpanRaise] {
+	if ev.Is(event.SpanRaise) {
 		name, severity = exceptionName, severityError
 		o.exception = append(o.exception[:0], ev.Fields[event.SpanRaiseError].Text...)
 		if m := ev.Fields[event.SpanRaiseMessage].Text; len(m) > 0 {
 			o.exception = append(append(o.exception, ": "...), m...)
 		}
-		o.exception = o.exception[:whole(o.exception, maxText)]
+		o.exception = o.exception[:cutLen(o.exception, maxText)]
 	}
-	if cap(c.target) > maxBytes { // a giant came by
+	if cap(c.target) > maxBytes { // free the memory of a very large text
 		c.target = nil
 	}
 	c.target = appendTarget(c.target[:0], ev, &c.session.Policy)
-	return c.put(o, ev.PID, happening{ev.KtimeNS, name, severity, c.target}, func(b []byte, f field) []byte {
+	return c.addOccurrence(o, ev.PID, occurrence{ev.KtimeNS, name, severity, c.target}, func(b []byte, f field) []byte {
 		return appendEventAttrs(b, f, ev, c.target)
 	})
 }
 
 var (
-	exceptionName = []byte("exception") // as the semantic conventions want it
+	exceptionName = []byte("exception") // the name of the semantic conventions
 	lossName      = []byte("dropped_events")
 )
 
-// loss puts a loss into the session's span.
+// loss adds a loss to the session's span.
 func (c *Converter) loss(l *stream.Lost) error {
 	c.last = max(c.last, l.KtimeNS)
 	c.lost += l.Count
@@ -93,23 +93,23 @@ func (c *Converter) loss(l *stream.Lost) error {
 		return nil
 	}
 	c.target = append(strconv.AppendUint(c.target[:0], l.Count, 10), " events lost"...)
-	return c.put(c.root, 0, happening{l.KtimeNS, lossName, severityError, c.target}, func(b []byte, f field) []byte {
+	return c.addOccurrence(c.root, 0, occurrence{l.KtimeNS, lossName, severityError, c.target}, func(b []byte, f field) []byte {
 		b = attrInt(b, f, "viv.lost_events", clampInt(l.Count))
 		return attrText(b, f, "viv.cause", l.Cause)
 	})
 }
 
-// happening is what a span event and a log record have beside attributes.
-type happening struct {
+// occurrence has the parts of a span event or log record except its attributes.
+type occurrence struct {
 	ktime    uint64
 	name     []byte
 	severity int
 	body     []byte
 }
 
-// put exports what happened in span o: as one of its events, or as a log
-// record of process pid.
-func (c *Converter) put(o *openSpan, pid uint32, h happening, attrs func(b []byte, f field) []byte) error {
+// addOccurrence exports an occurrence in span o: as one of its events, or as a log
+// record with the resource of process pid.
+func (c *Converter) addOccurrence(o *openSpan, pid uint32, h occurrence, attrs func(b []byte, f field) []byte) error {
 	at := c.wall(h.ktime)
 	if c.opt.EventsAsLogs {
 		return c.log(o, pid, at, h, attrs)
@@ -136,7 +136,7 @@ func (c *Converter) put(o *openSpan, pid uint32, h happening, attrs func(b []byt
 	return nil
 }
 
-func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs func(b []byte, f field) []byte) error {
+func (c *Converter) log(o *openSpan, pid uint32, at uint64, h occurrence, attrs func(b []byte, f field) []byte) error {
 	trace := o.TraceID
 	if trace == [16]byte{} {
 		trace = c.session.TraceID
@@ -154,12 +154,12 @@ func (c *Converter) log(o *openSpan, pid uint32, at uint64, h happening, attrs f
 	}
 	b = appendFixed64(b, 11, at)
 	b = appendText(b, 12, view(h.name))
-	return c.add(c.logs, c.procs.resource(pid), end(b, body))
+	return c.addItem(c.logs, c.procs.resource(pid), end(b, body))
 }
 
-// appendTarget appends the event's text, in the form that vivarium exports.
+// appendTarget appends the event's text in the form that vivarium exports.
 func appendTarget(b []byte, ev *event.Event, p *stream.Policy) []byte {
-	if ev.Kind != &event.Kinds[event.SSLWrite] {
+	if !ev.Is(event.SSLWrite) {
 		return p.AppendText(b, ev)
 	}
 	length, captured := ev.Fields[event.SSLWriteLen].Num, ev.Fields[event.SSLWriteCaptured].Num
@@ -167,8 +167,8 @@ func appendTarget(b []byte, ev *event.Event, p *stream.Policy) []byte {
 	return strconv.AppendUint(append(b, " cap_len="...), captured, 10)
 }
 
-// appendEventAttrs appends vivarium's attributes in its order, then what the
-// semantic conventions have for them, then what is viv's own.
+// appendEventAttrs appends vivarium's attributes in its order, then those of the
+// semantic conventions, then viv's own.
 func appendEventAttrs(b []byte, f field, ev *event.Event, target []byte) []byte {
 	b = attrInt(b, f, "thread.id", int64(ev.TID))
 	b = attrInt(b, f, "process.pid", int64(ev.PID))

@@ -34,14 +34,14 @@ func newGRPCClient(e *Endpoint, agent string) (*grpcClient, error) {
 	}
 	options := []grpc.DialOption{grpc.WithTransportCredentials(creds), grpc.WithUserAgent(agent),
 		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithConnectParams(grpc.ConnectParams{
-			// How long a failure is waited for is decided by our caller.
+			// The sender decides about waits between attempts.
 			Backoff:           backoff.Config{BaseDelay: firstWait / 2, Multiplier: 2, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: e.Timeout,
 		})}
-	if e.Proxy == nil { // else gRPC finds the same one
+	if e.Proxy == nil { // else gRPC finds the same proxy by itself
 		options = append(options, grpc.WithNoProxy())
 	}
-	target := url.URL{Scheme: "dns", Path: "/" + e.URL.Host} // which may have a %, of an IPv6 zone
+	target := url.URL{Scheme: "dns", Path: "/" + e.URL.Host} // the host may contain a %, of an IPv6 zone
 	conn, err := grpc.NewClient(target.String(), options...)
 	if err != nil {
 		return nil, err
@@ -74,13 +74,13 @@ func (c *grpcClient) send(ctx context.Context, b Batch) answer {
 	}
 	for _, d := range s.Details() {
 		if r, ok := d.(*errdetails.RetryInfo); ok {
-			a.verdict, a.after = again, min(max(r.GetRetryDelay().AsDuration(), 0), maxRetryAfter)
+			a.verdict, a.after = retryable, min(max(r.GetRetryDelay().AsDuration(), 0), maxRetryAfter)
 		}
 	}
 	switch s.Code() {
 	case codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss:
-		a.verdict = again
-	case codes.ResourceExhausted: // may be repeated only when it says when
+		a.verdict = retryable
+	case codes.ResourceExhausted: // retryable only with RetryInfo
 	default:
 		a.verdict = refused
 	}
@@ -89,7 +89,7 @@ func (c *grpcClient) send(ctx context.Context, b Batch) answer {
 
 func (c *grpcClient) close() { c.conn.Close() }
 
-// rawCodec sends bytes that are a protobuf message already.
+// rawCodec sends bytes that are already an encoded protobuf message.
 type rawCodec struct{}
 
 func (rawCodec) Name() string { return "proto" }

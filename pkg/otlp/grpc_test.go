@@ -77,8 +77,8 @@ func TestGRPCAnswers(t *testing.T) {
 			ptraceotlp.RegisterGRPCServer(s, g)
 			go s.Serve(l)
 			defer s.Stop()
-			d := deliver(t, "", func(o *DeliveryOptions, _ *bounds) {
-				o.Agent = "viv-test"
+			d := startDelivery(t, "", func(o *DeliveryOptions, _ *bounds) {
+				o.UserAgent = "viv-test"
 				o.Endpoint = func(s Signal) (*Endpoint, error) {
 					env := map[string]string{
 						"OTEL_EXPORTER_OTLP_ENDPOINT":    l.Addr().String(),
@@ -90,8 +90,8 @@ func TestGRPCAnswers(t *testing.T) {
 				}
 			})
 			begun := time.Now()
-			d.Put(batch(t, "a"))
-			d.Put(batch(t, "b"))
+			d.Put(testBatch(t, "a"))
+			d.Put(testBatch(t, "b"))
 			same(t, "counts", [2]Counts{test.want}, d.Close())
 			if took := time.Since(begun); took < test.least {
 				t.Errorf("it took %v, want %v at least", took, test.least)

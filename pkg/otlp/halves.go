@@ -9,13 +9,13 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 )
 
-// halves splits a batch of more than one item.
+// halves splits a batch of more than one item in two.
 func (b Batch) halves() ([2]Batch, error) {
 	first := b.Items / 2
 	parts := [2]Batch{{Signal: b.Signal, Items: first}, {Signal: b.Signal, Items: b.Items - first}}
 	for i := range parts {
 		n := 0
-		// other says of each item whether it belongs to the other part.
+		// other reports, for each item in order, whether it belongs to the other part.
 		other := func() bool { n++; return (n <= first) != (i == 0) }
 		var err error
 		if b.Signal == Logs {
@@ -44,7 +44,7 @@ func (b Batch) halves() ([2]Batch, error) {
 			}
 		}
 		if err != nil {
-			return parts, fmt.Errorf("split %d %s: %w", b.Items, b.Signal.items(), err)
+			return parts, fmt.Errorf("split %d %s: %w", b.Items, b.Signal.itemName(), err)
 		}
 	}
 	return parts, nil

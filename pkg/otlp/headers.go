@@ -9,9 +9,9 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// setHeaders understands `key=value,key=value` with percent-encoded values, and
-// the user and password of the endpoint's URL. Of a name that is given twice,
-// in whatever case, the later value is sent. Its errors do not repeat values.
+// setHeaders parses `key=value,key=value` with percent-encoded values, and adds the
+// user and password of the endpoint's URL. If a name occurs twice, in any case, the
+// last value is sent. Its errors do not contain values.
 func (e *Endpoint) setHeaders(list setting, user *url.Userinfo, endpoint setting) error {
 	e.Headers = map[string]string{}
 	for i, pair := range strings.Split(list.value, ",") {
@@ -24,11 +24,11 @@ func (e *Endpoint) setHeaders(list setting, user *url.Userinfo, endpoint setting
 			v = s
 		}
 		if !ok || !httpguts.ValidHeaderFieldName(k) || !httpguts.ValidHeaderFieldValue(v) || e.Protocol == GRPC && !validMetadata(k, v) {
-			return fmt.Errorf("%s: header %d is not like key=value", list.from, i+1)
+			return fmt.Errorf("%s: header %d is not a valid key=value", list.from, i+1)
 		}
-		if own, reserved := e.reserved(strings.ToLower(k)); reserved {
-			if !strings.EqualFold(v, own) {
-				return fmt.Errorf("%s: header %d, %s, contradicts what viv-otlp has to send itself; leave it out", list.from, i+1, k)
+		if required, reserved := e.reserved(strings.ToLower(k)); reserved {
+			if !strings.EqualFold(v, required) {
+				return fmt.Errorf("%s: header %d, %s, conflicts with the value that the protocol needs; remove it", list.from, i+1, k)
 			}
 			continue
 		}
@@ -44,14 +44,14 @@ func (e *Endpoint) setHeaders(list setting, user *url.Userinfo, endpoint setting
 			return nil
 		}
 		if list.rank == endpoint.rank {
-			return fmt.Errorf("%s and %s contradict each other: the URL has a user and password and there is an authorization header; leave one of them out", endpoint.from, list.from)
+			return fmt.Errorf("%s and %s conflict: the URL has a user and password, and there is an authorization header; remove one of them", endpoint.from, list.from)
 		}
 	}
 	e.setHeader("Authorization", basic)
 	return nil
 }
 
-// header is the value of a header, whatever case its name was given in.
+// header returns the value of a header. Case in names is ignored.
 func (e *Endpoint) header(name string) (value string, ok bool) {
 	for k, v := range e.Headers {
 		if strings.EqualFold(k, name) {
@@ -61,7 +61,7 @@ func (e *Endpoint) header(name string) (value string, ok bool) {
 	return "", false
 }
 
-// setHeader replaces a header, whatever case its name was given in.
+// setHeader sets or replaces a header. Case in names is ignored.
 func (e *Endpoint) setHeader(name, value string) {
 	for k := range e.Headers {
 		if strings.EqualFold(k, name) {
@@ -71,7 +71,7 @@ func (e *Endpoint) setHeader(name, value string) {
 	e.Headers[name] = value
 }
 
-// contentType is that of a request.
+// contentType returns the Content-Type of requests.
 func (e *Endpoint) contentType() string {
 	switch e.Protocol {
 	case GRPC:
@@ -82,8 +82,8 @@ func (e *Endpoint) contentType() string {
 	return "application/x-protobuf"
 }
 
-// reserved says whether a header is part of the protocol, and its value where
-// it has one that can be given.
+// reserved reports whether the protocol itself sets a header, and returns its value
+// if that is fixed.
 func (e *Endpoint) reserved(name string) (value string, ok bool) {
 	switch name {
 	case "content-type":
@@ -100,8 +100,8 @@ func (e *Endpoint) reserved(name string) (value string, ok bool) {
 	return "", e.Protocol == GRPC && (name == "host" || strings.HasPrefix(name, "grpc-"))
 }
 
-// validMetadata says whether a header can be sent by gRPC, which takes less
-// than HTTP.
+// validMetadata reports whether a header is valid in gRPC, which allows less than
+// HTTP.
 func validMetadata(name, value string) bool {
 	for i := range len(name) {
 		if c := name[i]; !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {

@@ -64,19 +64,19 @@ func TestHeadersRefused(t *testing.T) {
 		want           string
 	}{
 		{"", "", env{envEndpoint: "http://me:secret@h", envHeaders: "authorization=secret"},
-			"OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS contradict each other"},
+			"OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS conflict"},
 		{"", "", env{envOwnEndpoint: "http://me:secret@h", envTracesHeaders: "Authorization=secret"},
-			"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_HEADERS contradict each other"},
-		{GRPC, "", env{envEndpoint: "http://me:secret@h", envHeaders: "AUTHORIZATION=secret"}, "contradict each other"},
-		{"", "http://h", env{envHeaders: "k=1,content-type=secret"}, "OTEL_EXPORTER_OTLP_HEADERS: header 2, content-type, contradicts"},
-		{HTTPJSON, "http://h", env{envHeaders: "Content-Type=application/x-protobuf"}, "header 1, Content-Type, contradicts"},
-		{"", "http://h", env{envHeaders: "Content-Encoding=gzip"}, "header 1, Content-Encoding, contradicts"},
-		{"", "http://h", env{envHeaders: "Accept-Encoding=gzip"}, "header 1, Accept-Encoding, contradicts"},
-		{"", "http://h", env{envHeaders: "Transfer-Encoding=chunked"}, "contradicts"},
-		{"", "http://h", env{envHeaders: "content-length=1"}, "contradicts"},
-		{GRPC, "http://h", env{envHeaders: "grpc-timeout=1S"}, "contradicts"},
-		{GRPC, "http://h", env{envHeaders: "a!=secret"}, "header 1 is not like key=value"},
-		{GRPC, "http://h", env{envHeaders: "a=secret%C3%A9"}, "header 1 is not like key=value"},
+			"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_HEADERS conflict"},
+		{GRPC, "", env{envEndpoint: "http://me:secret@h", envHeaders: "AUTHORIZATION=secret"}, "_HEADERS conflict: "},
+		{"", "http://h", env{envHeaders: "k=1,content-type=secret"}, "OTEL_EXPORTER_OTLP_HEADERS: header 2, content-type, conflicts"},
+		{HTTPJSON, "http://h", env{envHeaders: "Content-Type=application/x-protobuf"}, "header 1, Content-Type, conflicts"},
+		{"", "http://h", env{envHeaders: "Content-Encoding=gzip"}, "header 1, Content-Encoding, conflicts"},
+		{"", "http://h", env{envHeaders: "Accept-Encoding=gzip"}, "header 1, Accept-Encoding, conflicts"},
+		{"", "http://h", env{envHeaders: "Transfer-Encoding=chunked"}, "conflicts"},
+		{"", "http://h", env{envHeaders: "content-length=1"}, "conflicts"},
+		{GRPC, "http://h", env{envHeaders: "grpc-timeout=1S"}, "conflicts"},
+		{GRPC, "http://h", env{envHeaders: "a!=secret"}, "header 1 is not a valid key=value"},
+		{GRPC, "http://h", env{envHeaders: "a=secret%C3%A9"}, "header 1 is not a valid key=value"},
 	} {
 		e, err := NewEndpoint(Traces, test.base, test.protocol, test.env.get)
 		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret") {

@@ -33,13 +33,13 @@ func newHTTPClient(e *Endpoint, agent string) *httpClient {
 	transport.Proxy = http.ProxyURL(e.Proxy)
 	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
 		if res.StatusCode != http.StatusOK && !temporary(res.StatusCode) {
-			return refusal{"the proxy answered " + res.Status}
+			return permanentError{"the proxy answered " + res.Status}
 		}
 		return nil
 	}
 	c := &httpClient{Endpoint: e, agent: agent, client: &http.Client{
 		Transport: transport,
-		// Most redirects drop the body, and then what answers is no receiver.
+		// Most redirects drop the body, and the target is then no receiver.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	return c
@@ -62,7 +62,7 @@ func (c *httpClient) send(ctx context.Context, b Batch) answer {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL.String(), bytes.NewReader(body))
 	if err != nil {
-		return answer{verdict: refused, why: errors.New("the request cannot be made")}
+		return answer{verdict: refused, why: errors.New("the request cannot be built")}
 	}
 	for k, v := range c.Headers {
 		req.Header.Set(k, v)
@@ -81,30 +81,30 @@ func (c *httpClient) send(ctx context.Context, b Batch) answer {
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
-			err = u.Err // its own text has the URL with its query
+			err = u.Err // the text of u has the URL with its query, which may hold a key
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			return answer{verdict: again, why: fmt.Errorf("no answer within %v", c.Timeout)}
+			return answer{verdict: retryable, why: fmt.Errorf("no answer within %v", c.Timeout)}
 		}
 		return failure(err, answered)
 	}
 	defer res.Body.Close()
-	// What was read of half an answer does not change what its status says.
+	// An error while reading the body does not change the meaning of the status.
 	var text []byte
-	if res.StatusCode != http.StatusSwitchingProtocols { // behind which is no body, and no end
+	if res.StatusCode != http.StatusSwitchingProtocols { // no body follows, and the connection may stay open
 		text, _ = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	}
-	a := answer{why: errors.New("it answered " + res.Status)}
+	a := answer{why: errors.New("the receiver answered " + res.Status)}
 	switch {
 	case temporary(res.StatusCode):
-		a.verdict, a.after = again, retryAfter(res.Header.Get("Retry-After"))
+		a.verdict, a.after = retryable, retryAfter(res.Header.Get("Retry-After"))
 	case res.StatusCode == http.StatusRequestEntityTooLarge:
 		a.verdict = tooLarge
 	case res.StatusCode/100 == 2:
 		kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 		a = b.Signal.partialSuccess(text, kind == "application/json")
 		if encoding := res.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" && len(text) > 0 {
-			a.why = fmt.Errorf("it answered %s, and what it says cannot be read: Content-Encoding is %q", res.Status, encoding)
+			a.why = fmt.Errorf("the receiver answered %s with a body that cannot be read: its Content-Encoding is %q", res.Status, encoding)
 		}
 	default:
 		a.verdict = refused
@@ -112,8 +112,7 @@ func (c *httpClient) send(ctx context.Context, b Batch) answer {
 	return a
 }
 
-// temporary says whether a request that was answered with this status is to be
-// sent again.
+// temporary reports whether a request with this status is to be sent again.
 func temporary(status int) bool {
 	switch status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -122,28 +121,29 @@ func temporary(status int) bool {
 	return false
 }
 
-// refusal is an error that will be the same the next time.
-type refusal struct{ text string }
+// permanentError is an error that another attempt would repeat.
+type permanentError struct{ text string }
 
-func (r refusal) Error() string { return r.text }
+func (r permanentError) Error() string { return r.text }
 
-// failure is what came of a request that was not answered, or not by HTTP.
+// failure returns the result of a request without a valid HTTP response. answered
+// tells whether anything was received.
 func failure(err error, answered bool) answer {
-	var refusal refusal
+	var refusal permanentError
 	var network net.Error // a timeout, too
 	if errors.As(err, &refusal) {
 		return answer{verdict: refused, why: err}
 	}
 	if answered && !errors.As(err, &network) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, context.Canceled) {
-		return answer{verdict: again, unreadable: true, why: fmt.Errorf("its answer cannot be read: %w", err)}
+		return answer{verdict: retryable, unreadable: true, why: fmt.Errorf("the answer cannot be read: %w", err)}
 	}
-	return answer{verdict: again, why: err}
+	return answer{verdict: retryable, why: err}
 }
 
 func (c *httpClient) close() { c.client.CloseIdleConnections() }
 
-// retryAfter is the wait that a Retry-After header asks for, in seconds or as
-// a date; 0: none.
+// retryAfter returns the wait that a Retry-After header requests, in seconds or as
+// a date, at most maxRetryAfter; 0: none.
 func retryAfter(v string) time.Duration {
 	if s, err := strconv.ParseInt(v, 10, 64); err == nil {
 		return time.Duration(min(max(s, 0), int64(maxRetryAfter/time.Second))) * time.Second

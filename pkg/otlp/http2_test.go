@@ -41,7 +41,7 @@ func frame(compressed byte, b []byte) []byte {
 }
 
 func deliverGRPC(t *testing.T, addr string, change func(*Endpoint)) *delivery {
-	return deliver(t, "", func(o *DeliveryOptions, _ *bounds) {
+	return startDelivery(t, "", func(o *DeliveryOptions, _ *bounds) {
 		o.Endpoint = func(s Signal) (*Endpoint, error) {
 			e, err := NewEndpoint(s, "http://"+addr, GRPC, env{}.get)
 			if err == nil && change != nil {
@@ -79,8 +79,8 @@ func TestOddGRPCAnswers(t *testing.T) {
 		said    string
 	}{
 		"good":               {answer("", frame(0, nil)), all, ""},
-		"partial success":    {answer("", frame(0, partial)), Counts{Delivered: 1, Rejected: 2}, "it took a part only: why"},
-		"gzip":               {answer("gzip", frame(1, zipped.Bytes())), Counts{Delivered: 1, Rejected: 2}, "it took a part only: why"},
+		"partial success":    {answer("", frame(0, partial)), Counts{Delivered: 1, Rejected: 2}, "the receiver rejected a part of the batch: why"},
+		"gzip":               {answer("gzip", frame(1, zipped.Bytes())), Counts{Delivered: 1, Rejected: 2}, "the receiver rejected a part of the batch: why"},
 		"gzip that is none":  {answer("gzip", frame(1, []byte("no gzip"))), none, "Internal: "},
 		"deflate":            {answer("deflate", frame(1, partial)), none, "deflate"},
 		"no protobuf":        {answer("", frame(0, []byte("<html>"))), all, ""},
@@ -96,10 +96,10 @@ func TestOddGRPCAnswers(t *testing.T) {
 			l := listen(t)
 			http2Receiver(t, l, func(w http.ResponseWriter, r *http.Request) { tries.Add(1); test.handler(w, r) })
 			d := deliverGRPC(t, l.Addr().String(), nil)
-			d.Put(batch(t, "a", "b", "c"))
+			d.Put(testBatch(t, "a", "b", "c"))
 			same(t, "counts", [2]Counts{test.want}, d.Close())
 			same(t, "requests", int32(1), tries.Load())
-			if s := d.saidAll(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
+			if s := d.warnings(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
 				t.Errorf("said %q, want %q", s, test.said)
 			}
 		})
@@ -115,9 +115,9 @@ func TestOddGRPCAnswers(t *testing.T) {
 			answer("", frame(0, nil))(w, r)
 		})
 		d := deliverGRPC(t, l.Addr().String(), func(e *Endpoint) { e.Timeout = 2 * time.Second })
-		d.Put(batch(t, "a"))
+		d.Put(testBatch(t, "a"))
 		same(t, "counts", [2]Counts{{Delivered: 1}}, d.Close())
-		if s := d.saidAll(); !strings.Contains(s, "no answer within 2s: trying again") {
+		if s := d.warnings(); !strings.Contains(s, "no answer within 2s: trying again") {
 			t.Errorf("said %q", s)
 		}
 	})
@@ -168,7 +168,7 @@ func TestGoAway(t *testing.T) {
 			w.Header().Set("Grpc-Status", "0")
 		})
 		d := deliverGRPC(t, g.Addr().String(), nil)
-		d.Put(batch(t, "a"))
+		d.Put(testBatch(t, "a"))
 		same(t, "counts", [2]Counts{{Delivered: 1}}, d.Close())
 	})
 	t.Run("https", func(t *testing.T) {
@@ -180,12 +180,12 @@ func TestGoAway(t *testing.T) {
 		defer s.Close()
 		ca := t.TempDir() + "/ca.pem"
 		writeCertificate(t, ca, s.Certificate().Raw)
-		d := deliver(t, "", func(o *DeliveryOptions, _ *bounds) {
+		d := startDelivery(t, "", func(o *DeliveryOptions, _ *bounds) {
 			o.Endpoint = func(sig Signal) (*Endpoint, error) {
 				return NewEndpoint(sig, s.URL, "", env{"OTEL_EXPORTER_OTLP_CERTIFICATE": ca}.get)
 			}
 		})
-		d.Put(batch(t, "a"))
+		d.Put(testBatch(t, "a"))
 		same(t, "counts", [2]Counts{{Delivered: 1}}, d.Close())
 		if n := g.conns.Load(); n < 2 {
 			t.Errorf("%d connections", n)

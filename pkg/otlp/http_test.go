@@ -34,7 +34,7 @@ func TestAnswers(t *testing.T) {
 		"429 with seconds":  {reply(429, "Retry-After", "1"), "a b c d", Counts{Delivered: 4}, "trying again", time.Second},
 		"503 with a date":   {date, "a b c d", Counts{Delivered: 4}, "trying again", time.Second},
 		"503 with nonsense": {reply(503, "Retry-After", "soon"), "a b c d", Counts{Delivered: 4}, "trying again", firstWait / 2},
-		"400":               {reply(400), "d", Counts{Delivered: 1, Rejected: 3}, "it answered 400 Bad Request: what it refuses is lost (3 spans lost so far)", 0},
+		"400":               {reply(400), "d", Counts{Delivered: 1, Rejected: 3}, "the receiver answered 400 Bad Request: refused batches are lost (3 spans lost so far)", 0},
 		"401":               {reply(401), "d", Counts{Delivered: 1, Rejected: 3}, "401 Unauthorized", 0},
 		"404":               {reply(404), "d", Counts{Delivered: 1, Rejected: 3}, "404 Not Found", 0},
 		"500":               {reply(500), "d", Counts{Delivered: 1, Rejected: 3}, "500", 0},
@@ -58,7 +58,7 @@ func TestAnswers(t *testing.T) {
 				w.Write(partialBody)
 			}
 			return false
-		}, "a b c d", Counts{Delivered: 2, Rejected: 2}, "it took a part only: too old (2 spans lost so far)", 0},
+		}, "a b c d", Counts{Delivered: 2, Rejected: 2}, "the receiver rejected a part of the batch: too old (2 spans lost so far)", 0},
 		"half an answer": {func(n int, w http.ResponseWriter, _ *http.Request, s []string) bool {
 			w.Header().Set("Content-Length", "100")
 			w.Write([]byte{10})
@@ -74,14 +74,14 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			v := startReceiver(t, test.answer)
-			d := deliver(t, v.URL, nil)
+			d := startDelivery(t, v.URL, nil)
 			begun := time.Now()
-			d.Put(batch(t, "a", "b", "c"))
-			d.Put(batch(t, "d"))
+			d.Put(testBatch(t, "a", "b", "c"))
+			d.Put(testBatch(t, "d"))
 			counts := d.Close()
 			same(t, "taken", test.took, v.took())
 			same(t, "counts", [2]Counts{test.want}, counts)
-			if s := d.saidAll(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
+			if s := d.warnings(); !strings.Contains(s, test.said) || test.said == "" && s != "" {
 				t.Errorf("said %q, want %q", s, test.said)
 			}
 			if took := time.Since(begun); took < test.least {
@@ -103,7 +103,7 @@ func TestHang(t *testing.T) {
 		}
 		return n == 0
 	})
-	d := deliver(t, v.URL, func(o *DeliveryOptions, b *bounds) {
+	d := startDelivery(t, v.URL, func(o *DeliveryOptions, b *bounds) {
 		old := o.Endpoint
 		o.Endpoint = func(s Signal) (*Endpoint, error) {
 			e, err := old(s)
@@ -111,13 +111,13 @@ func TestHang(t *testing.T) {
 			return e, err
 		}
 	})
-	d.Put(batch(t, "a"))
+	d.Put(testBatch(t, "a"))
 	time.AfterFunc(500*time.Millisecond, func() { close(release) })
 	same(t, "counts", [2]Counts{{Delivered: 1}}, d.Close())
 	if !strings.HasPrefix(v.took(), "a") { // it may have read more than it answered
 		t.Error("nothing was taken")
 	}
-	if s := d.saidAll(); !strings.Contains(s, "no answer within 100ms: trying again") {
+	if s := d.warnings(); !strings.Contains(s, "no answer within 100ms: trying again") {
 		t.Errorf("said %q", s)
 	}
 }

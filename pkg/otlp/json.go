@@ -24,7 +24,7 @@ func (b Batch) JSON() ([]byte, error) {
 	return r.MarshalJSON()
 }
 
-// WriteJSON writes the batch's request as a line of OTLP/JSON.
+// WriteJSON writes the batch's request as one line of OTLP/JSON.
 func WriteJSON(w io.Writer, b Batch) error {
 	line, err := b.JSON()
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 )
 
 // setProxy finds the proxy for the endpoint in HTTP_PROXY, HTTPS_PROXY and
-// NO_PROXY, which are also read in lower case. gRPC uses HTTPS_PROXY alone, for
-// plain connections too. Through a proxy nothing that may be secret is sent but
-// within TLS to the receiver.
+// NO_PROXY, whose names can also be in lower case. gRPC uses only HTTPS_PROXY, also
+// for connections without TLS. It returns an error if a proxy could read something
+// that may be secret.
 func (e *Endpoint) setProxy(getenv func(string) string) error {
 	first := func(names ...string) (value, name string) {
 		for _, name = range names {
@@ -29,8 +29,8 @@ func (e *Endpoint) setProxy(getenv func(string) string) error {
 	if proxy == "" {
 		return nil
 	}
-	// httpproxy says whether a proxy is to be used. It takes one that makes no
-	// sense for none.
+	// httpproxy only decides whether to use a proxy: it ignores an invalid proxy URL,
+	// which must be an error here.
 	const some = "http://proxy.invalid"
 	c := httpproxy.Config{HTTPProxy: some, HTTPSProxy: some, CGI: getenv("REQUEST_METHOD") != ""}
 	c.NoProxy, _ = first("NO_PROXY", "no_proxy")
@@ -43,20 +43,20 @@ func (e *Endpoint) setProxy(getenv func(string) string) error {
 		proxy = "http://" + proxy
 	}
 	u, err := url.Parse(proxy)
-	if err != nil || u.Hostname() == "" { // it may have a password in it
-		return fmt.Errorf("%s: the proxy is no URL like http://proxy:3128", variable)
+	if err != nil || u.Hostname() == "" { // err may contain a password
+		return fmt.Errorf("%s: the proxy is not a URL like http://proxy:3128", variable)
 	}
 	switch u.Scheme {
 	case "http":
 	case "https", "socks5", "socks5h":
 		if e.Protocol == GRPC {
-			return fmt.Errorf("%s: the proxy's scheme is %s; for gRPC only http is supported", variable, u.Scheme)
+			return fmt.Errorf("%s: the proxy's scheme is %s, but gRPC supports only http", variable, u.Scheme)
 		}
 	default:
-		return fmt.Errorf("%s: the proxy's scheme is none of http, https, socks5 and socks5h", variable)
+		return fmt.Errorf("%s: the proxy's scheme must be http, https, socks5 or socks5h", variable)
 	}
 	if e.URL.Scheme == "http" && (len(e.Headers) > 0 || e.URL.RawQuery != "") {
-		return fmt.Errorf("%s: the proxy would read the headers or the query of what is sent to %s, which may be secret; use an https endpoint, or name its host in NO_PROXY", variable, e)
+		return fmt.Errorf("%s: the proxy could read the headers or the query sent to %s, which may be secret; use an https endpoint, or list its host in NO_PROXY", variable, e)
 	}
 	e.Proxy = u
 	return nil

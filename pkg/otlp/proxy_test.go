@@ -47,18 +47,18 @@ func TestProxies(t *testing.T) {
 		{GRPC, "http://h", env{"HTTPS_PROXY": "http://p:1"}, "http://p:1"},
 		{GRPC, "https://h", env{"HTTPS_PROXY": "http://p:1"}, "http://p:1"},
 		{GRPC, "https://h", env{"HTTPS_PROXY": "http://p:1", "NO_PROXY": "h"}, none},
-		{GRPC, "https://h", env{"HTTPS_PROXY": "socks5://p:1"}, "HTTPS_PROXY: the proxy's scheme is socks5; for gRPC only http is supported"},
+		{GRPC, "https://h", env{"HTTPS_PROXY": "socks5://p:1"}, "HTTPS_PROXY: the proxy's scheme is socks5, but gRPC supports only http"},
 		// What makes no sense.
-		{"", "http://h", env{"HTTP_PROXY": "http://me:secret@p:x"}, "HTTP_PROXY: the proxy is no URL like http://proxy:3128"},
-		{"", "https://h", env{"https_proxy": "http://"}, "https_proxy: the proxy is no URL like http://proxy:3128"},
-		{"", "http://h", env{"HTTP_PROXY": "ftp://p"}, "HTTP_PROXY: the proxy's scheme is none of http, https, socks5 and socks5h"},
+		{"", "http://h", env{"HTTP_PROXY": "http://me:secret@p:x"}, "HTTP_PROXY: the proxy is not a URL like http://proxy:3128"},
+		{"", "https://h", env{"https_proxy": "http://"}, "https_proxy: the proxy is not a URL like http://proxy:3128"},
+		{"", "http://h", env{"HTTP_PROXY": "ftp://p"}, "HTTP_PROXY: the proxy's scheme must be http, https, socks5 or socks5h"},
 		{"", "http://h", env{"HTTP_PROXY": "http://p:1", "REQUEST_METHOD": "GET"}, "HTTP_PROXY: refusing to use HTTP_PROXY value in CGI environment"},
 		// What may be secret.
-		{"", "http://h", env{"HTTP_PROXY": "http://p:1", envHeaders: "k=secret"}, "HTTP_PROXY: the proxy would read the headers or the query of what is sent to http://h/v1/traces"},
-		{"", "http://me:secret@h", env{"HTTP_PROXY": "socks5://p:1"}, "the proxy would read"},
-		{"", "http://h?key=secret", env{"HTTP_PROXY": "http://p:1"}, "the proxy would read"},
-		{"", "http://h", env{"HTTP_PROXY": "https://p:1", envTracesHeaders: "k=secret"}, "the proxy would read"},
-		{GRPC, "http://h", env{"HTTPS_PROXY": "http://p:1", envHeaders: "k=secret"}, "HTTPS_PROXY: the proxy would read"},
+		{"", "http://h", env{"HTTP_PROXY": "http://p:1", envHeaders: "k=secret"}, "HTTP_PROXY: the proxy could read the headers or the query sent to http://h/v1/traces"},
+		{"", "http://me:secret@h", env{"HTTP_PROXY": "socks5://p:1"}, "the proxy could read"},
+		{"", "http://h?key=secret", env{"HTTP_PROXY": "http://p:1"}, "the proxy could read"},
+		{"", "http://h", env{"HTTP_PROXY": "https://p:1", envTracesHeaders: "k=secret"}, "the proxy could read"},
+		{GRPC, "http://h", env{"HTTPS_PROXY": "http://p:1", envHeaders: "k=secret"}, "HTTPS_PROXY: the proxy could read"},
 		{GRPC, "https://h", env{"HTTPS_PROXY": "http://p:1", envHeaders: "k=secret"}, "http://p:1"},
 		{"", "https://me:secret@h?key=secret", env{"HTTPS_PROXY": "http://p:1"}, "http://p:1"},
 		{"", "http://me:secret@h", env{"HTTP_PROXY": "http://p:1", "NO_PROXY": "h"}, none},
@@ -145,12 +145,12 @@ func TestProxyTunnel(t *testing.T) {
 	through := *mustURL(t, p.URL)
 	through.User = url.UserPassword("proxy", "pw")
 	vars := env{"HTTPS_PROXY": through.String(), envHeaders: "x-key=secret", "OTEL_EXPORTER_OTLP_CERTIFICATE": ca}
-	d := deliver(t, "", func(o *DeliveryOptions, _ *bounds) {
+	d := startDelivery(t, "", func(o *DeliveryOptions, _ *bounds) {
 		o.Endpoint = func(s Signal) (*Endpoint, error) {
 			return NewEndpoint(s, "https://me:secret@example.com:"+port, "", vars.get)
 		}
 	})
-	d.Put(batch(t, "a"))
+	d.Put(testBatch(t, "a"))
 	same(t, "counts", [2]Counts{{Delivered: 1}}, d.Close())
 	same(t, "what the receiver gets", []string{"secret", "Basic bWU6c2VjcmV0", ""}, []string{got.Get("x-key"), got.Get("authorization"), got.Get("proxy-authorization")})
 	if saw := p.saw(); !strings.HasPrefix(saw, "CONNECT example.com:"+port) || strings.Contains(saw, "secret") || strings.Contains(saw, "bWU6c2VjcmV0") ||
@@ -164,7 +164,7 @@ func TestProxyRefuses(t *testing.T) {
 	for status, want := range map[int]Counts{407: {Rejected: 1}, 403: {Rejected: 1}, 503: {Undelivered: 1}} {
 		for _, to := range []string{"http://example.com:1", "https://example.com:1"} {
 			p := startProxy(t, status)
-			d := deliver(t, "", func(o *DeliveryOptions, b *bounds) {
+			d := startDelivery(t, "", func(o *DeliveryOptions, b *bounds) {
 				if status == 503 {
 					o.Deadline = firstWait * 3
 				}
@@ -172,7 +172,7 @@ func TestProxyRefuses(t *testing.T) {
 					return NewEndpoint(s, to, "", env{"HTTP_PROXY": p.URL, "HTTPS_PROXY": p.URL}.get)
 				}
 			})
-			d.Put(batch(t, "a"))
+			d.Put(testBatch(t, "a"))
 			same(t, to, [2]Counts{want}, d.Close())
 			if n := strings.Count(p.saw(), "HTTP/1.1\r\n"); status != 503 && n != 1 || status == 503 && n < 2 {
 				t.Errorf("%s, %d: %d requests", to, status, n)
@@ -199,12 +199,12 @@ func TestSOCKS(t *testing.T) {
 			go socks(c, v.Listener.Addr().String(), asked)
 		}
 	}()
-	d := deliver(t, "", func(o *DeliveryOptions, _ *bounds) {
+	d := startDelivery(t, "", func(o *DeliveryOptions, _ *bounds) {
 		o.Endpoint = func(s Signal) (*Endpoint, error) {
 			return NewEndpoint(s, "http://example.com:4318", "", env{"HTTP_PROXY": "socks5h://" + l.Addr().String()}.get)
 		}
 	})
-	d.Put(batch(t, "a"))
+	d.Put(testBatch(t, "a"))
 	same(t, "counts", [2]Counts{{Delivered: 1}}, d.Close())
 	same(t, "asked for", "example.com", <-asked)
 }

@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// bounds are those of what waits for its receiver.
+// bounds limit the batches that wait for their receiver.
 type bounds struct {
-	memory   int64         // bytes in memory
-	disk     int64         // bytes in the spool
-	age      time.Duration // in the spool
-	patience time.Duration // how long a full queue waits for a receiver that takes nothing
-	inFlight int           // requests to a receiver at a time
+	memory      int64         // bytes in memory
+	disk        int64         // bytes in the spool
+	age         time.Duration // in the spool
+	fullTimeout time.Duration // how long a full queue waits for a receiver that accepts nothing
+	inFlight    int           // requests to a receiver at a time
 }
 
 var defaultBounds = bounds{memory: 32 << 20, disk: 4 << 30, age: 48 * time.Hour, inFlight: 4}
 
-// queue holds closed batches until they are delivered, oldest first, in memory
-// or in a spool. When it is full it makes its producers wait as long as the
-// receiver takes a batch now and then, and refuses more when it does not.
+// queue holds complete batches until they are delivered, oldest first, in memory
+// or in a spool. When it is full, put waits as long as the receiver accepts a batch
+// within fullTimeout, and drops batches otherwise.
 type queue struct {
 	bounds
 	spool *spool // nil: everything is in memory
 	warn  func(format string, args ...any)
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed, and another made, at every change
-	waiting  [2][]*entry   // by signal
-	memory   int64         // bytes in memory
-	disk     int64         // bytes in the spool
-	next     uint64        // sequence of the next entry
-	progress time.Time     // when an entry was last taken away
-	closed   bool
-	spilled  bool // the spool cannot be written, and that was said
-	damaged  bool // a file of the spool is, and that was said
+	mu             sync.Mutex
+	changed        chan struct{} // closed and replaced at every change
+	waiting        [2][]*entry   // by signal
+	memory         int64         // bytes in memory
+	disk           int64         // bytes in the spool
+	next           uint64        // sequence of the next entry
+	progress       time.Time     // when the last entry was finished
+	closed         bool
+	spoolFailed    bool // the spool cannot be written, and that was reported
+	damageReported bool // a spool file is damaged, and that was reported
 }
 
 func newQueue(dir string, b bounds, warn func(string, ...any)) (*queue, error) {
@@ -46,7 +46,7 @@ func newQueue(dir string, b bounds, warn func(string, ...any)) (*queue, error) {
 			return nil, err
 		}
 		if foreign != "" {
-			warn("the spool %s: %s; such files are not sent, and stay", dir, foreign)
+			warn("spool %s: %s; such files are neither sent nor removed", dir, foreign)
 		}
 		q.spool = s
 		for _, e := range old {
@@ -58,14 +58,14 @@ func newQueue(dir string, b bounds, warn func(string, ...any)) (*queue, error) {
 	return q, nil
 }
 
-// announce tells everybody who waits that something changed.
-func (q *queue) announce() {
+// notify wakes all waiting goroutines.
+func (q *queue) notify() {
 	close(q.changed)
 	q.changed = make(chan struct{})
 }
 
-// put takes a batch, or refuses it because there is no room. The batches of a
-// signal are put one after another.
+// put adds a batch. It returns false if the queue is full. The batches of one
+// signal are put by one goroutine at a time.
 func (q *queue) put(b Batch) bool {
 	e := &entry{signal: b.Signal, items: b.Items, size: len(b.Body), since: time.Now()}
 	q.mu.Lock()
@@ -73,38 +73,38 @@ func (q *queue) put(b Batch) bool {
 	e.seq = q.next
 	q.next++
 	if q.spool != nil {
-		if e.size > maxFile || !q.room(&q.disk, q.bounds.disk, e.size) {
+		if e.size > maxFile || !q.reserve(&q.disk, q.bounds.disk, e.size) {
 			return false
 		}
 		q.mu.Unlock()
-		err := q.spool.put(e, b.Body)
+		err := q.spool.create(e, b.Body)
 		q.mu.Lock()
 		if err == nil {
-			q.spilled = false
+			q.spoolFailed = false
 			q.waiting[e.signal] = append(q.waiting[e.signal], e)
-			q.announce()
+			q.notify()
 			return true
 		}
 		q.disk -= int64(e.size)
-		if !q.spilled {
-			q.spilled = true
-			q.warn("the spool cannot be written (%v): batches are kept in memory", err)
+		if !q.spoolFailed {
+			q.spoolFailed = true
+			q.warn("the spool cannot be written (%v): batches wait in memory", err)
 		}
 	}
-	if !q.room(&q.memory, q.bounds.memory, e.size) {
+	if !q.reserve(&q.memory, q.bounds.memory, e.size) {
 		return false
 	}
 	e.body = b.Body
 	q.waiting[e.signal] = append(q.waiting[e.signal], e)
-	q.announce()
+	q.notify()
 	return true
 }
 
-// room adds size to used, a count with a bound. When there is no room it waits
-// for some, but only for a receiver that is at work.
-func (q *queue) room(used *int64, bound int64, size int) bool {
+// reserve adds size to used, which may not exceed bound. If it would, it waits as
+// long as the receiver makes progress.
+func (q *queue) reserve(used *int64, bound int64, size int) bool {
 	for *used+int64(size) > bound {
-		wait := q.patience - time.Since(q.progress)
+		wait := q.fullTimeout - time.Since(q.progress)
 		if wait <= 0 {
 			return false
 		}
@@ -114,7 +114,7 @@ func (q *queue) room(used *int64, bound int64, size int) bool {
 	return true
 }
 
-// wait waits for a change.
+// wait waits for a change, for limit at most.
 func (q *queue) wait(ctx context.Context, limit time.Duration) {
 	changed := q.changed
 	q.mu.Unlock()
@@ -128,8 +128,8 @@ func (q *queue) wait(ctx context.Context, limit time.Duration) {
 	}
 }
 
-// take returns the oldest batch of a signal that nobody took, and waits for
-// one. Who took it calls done or giveUp. ok is false when there will be none.
+// take returns the oldest waiting batch of a signal, and waits until there is one.
+// The caller then calls done or putBack. ok is false if there will be none.
 func (q *queue) take(ctx context.Context, signal Signal) (e *entry, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -137,7 +137,7 @@ func (q *queue) take(ctx context.Context, signal Signal) (e *entry, ok bool) {
 		if list := q.waiting[signal]; len(list) > 0 {
 			e, list[0] = list[0], nil
 			if list = list[1:]; len(list) == 0 {
-				list = nil // and with it the memory of those before
+				list = nil // free the memory of the earlier ones
 			}
 			q.waiting[signal] = list
 			return e, true
@@ -150,8 +150,8 @@ func (q *queue) take(ctx context.Context, signal Signal) (e *entry, ok bool) {
 	return nil, false
 }
 
-// batch reads what was taken. ok is false when it is too old or damaged.
-func (q *queue) batch(e *entry) (b Batch, ok bool) {
+// read returns the batch of an entry. ok is false if it is too old or damaged.
+func (q *queue) read(e *entry) (b Batch, ok bool) {
 	b = Batch{Signal: e.signal, Items: e.items, Body: e.body}
 	if b.Body != nil {
 		return b, true
@@ -159,31 +159,31 @@ func (q *queue) batch(e *entry) (b Batch, ok bool) {
 	if time.Since(e.since) > q.age {
 		return b, false
 	}
-	got, err := q.spool.get(e)
+	got, err := q.spool.load(e)
 	if err == nil {
 		return got, true
 	}
-	what := "it is kept as " + e.file() + ".damaged and not sent"
+	what := "it is not sent; it was renamed to " + e.file() + ".damaged"
 	if kerr := q.spool.keepDamaged(e); kerr == nil {
-		e.gone = true
+		e.renamed = true
 	} else {
-		what = fmt.Sprintf("it is removed (it cannot be renamed: %v)", kerr)
+		what = fmt.Sprintf("it is not sent; it is removed, because it cannot be renamed (%v)", kerr)
 	}
 	q.mu.Lock()
-	said := q.damaged
-	q.damaged = true
+	reported := q.damageReported
+	q.damageReported = true
 	q.mu.Unlock()
-	if !said { // how many they are is said at the end
-		q.warn("%s in the spool is no batch of %d %s: %v; %s", e.file(), e.items, e.signal.items(), err, what)
+	if !reported { // the number is reported at the end
+		q.warn("spool file %s does not hold %d %s: %v; %s", e.file(), e.items, e.signal.itemName(), err, what)
 	}
 	return b, false
 }
 
-// done forgets a batch.
+// done removes a batch that was delivered, rejected or dropped.
 func (q *queue) done(e *entry) {
-	if e.body == nil && !e.gone {
+	if e.body == nil && !e.renamed {
 		if err := q.spool.remove(e); err != nil {
-			q.warn("remove from the spool what is done with: %v", err)
+			q.warn("remove a finished batch from the spool: %v", err)
 		}
 	}
 	q.mu.Lock()
@@ -194,26 +194,26 @@ func (q *queue) done(e *entry) {
 		q.disk -= int64(e.size)
 	}
 	q.progress = time.Now()
-	q.announce()
+	q.notify()
 }
 
-// giveUp leaves a batch of which that many items were dealt with.
-func (q *queue) giveUp(e *entry, dealt int) {
+// putBack returns a batch to the queue, of which some items are finished.
+func (q *queue) putBack(e *entry, finished int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	e.items -= dealt
+	e.items -= finished
 	q.waiting[e.signal] = append(q.waiting[e.signal], e)
 }
 
-// close says that nothing more will be put.
+// close marks the end of the input: put is not called any more.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.announce()
+	q.notify()
 }
 
-// left is what is still in the queue, in items: in memory, and in the spool.
+// left returns the number of items in the queue: in memory, and in the spool.
 func (q *queue) left(signal Signal) (memory, disk uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

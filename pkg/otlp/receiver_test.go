@@ -84,8 +84,8 @@ func namesOf(body []byte, json bool) (names []string, err error) {
 	return names, err
 }
 
-// batch is one of spans with these names.
-func batch(t *testing.T, names ...string) Batch {
+// testBatch is one of spans with these names.
+func testBatch(t *testing.T, names ...string) Batch {
 	t.Helper()
 	r := ptraceotlp.NewExportRequest()
 	for _, n := range names {
@@ -124,7 +124,7 @@ type delivery struct {
 	said []string
 }
 
-func deliver(t *testing.T, url string, change func(*DeliveryOptions, *bounds)) *delivery {
+func startDelivery(t *testing.T, url string, change func(*DeliveryOptions, *bounds)) *delivery {
 	t.Helper()
 	d := &delivery{}
 	opt := DeliveryOptions{
@@ -150,7 +150,7 @@ func deliver(t *testing.T, url string, change func(*DeliveryOptions, *bounds)) *
 	return d
 }
 
-func (d *delivery) saidAll() string {
+func (d *delivery) warnings() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return strings.Join(d.said, "\n")

@@ -12,10 +12,10 @@ import (
 // schemaURL names the semantic conventions whose attributes are used.
 const schemaURL = "https://opentelemetry.io/schemas/1.43.0"
 
-// resource is an encoded Resource: what produced spans.
+// resource is an encoded OTLP Resource.
 type resource struct{ encoded []byte }
 
-// process is what is known of a watched process. An exec makes another of it.
+// process is the state of a watched process. An exec replaces it by a new one.
 type process struct {
 	pid    uint32
 	parent uint32 // process id; 0: unknown
@@ -27,16 +27,16 @@ type process struct {
 
 const (
 	maxProcesses = 65536
-	maxArgs      = 4096 // bytes of a process's arguments that are kept
+	maxArgs      = 4096 // bytes of arguments that are kept for a process
 )
 
-// processes knows the processes of a session and their resources.
+// processes holds the processes of a session and their resources.
 type processes struct {
-	base *resource // of what belongs to no process
+	base *resource // of spans and events without a process
 	all  map[uint32]*process
 }
 
-func newProcesses(s *stream.Session, own map[string]string) processes {
+func newProcesses(s *stream.Session, extra map[string]string) processes {
 	attrs := map[string]string{"service.name": "vivarium"}
 	set := func(key, value string) {
 		if value != "" {
@@ -50,7 +50,7 @@ func newProcesses(s *stream.Session, own map[string]string) processes {
 	}
 	set("os.description", s.Host.OS)
 	set("os.version", s.Host.Kernel)
-	for k, v := range own {
+	for k, v := range extra {
 		attrs[valid(k)] = v
 	}
 	keys := make([]string, 0, len(attrs))
@@ -73,7 +73,7 @@ func newProcesses(s *stream.Session, own map[string]string) processes {
 	return ps
 }
 
-// keepArgs copies what is kept of a process's arguments.
+// keepArgs copies arguments, up to maxArgs bytes.
 func keepArgs[T string | []byte](argv iter.Seq[T]) (args []string) {
 	room := maxArgs
 	for a := range argv {
@@ -85,7 +85,7 @@ func keepArgs[T string | []byte](argv iter.Seq[T]) (args []string) {
 	return args
 }
 
-// arch is the name that the semantic conventions have for what uname says.
+// arch returns the name in the semantic conventions for a machine name of uname.
 func arch(machine string) string {
 	switch machine {
 	case "x86_64":
@@ -119,8 +119,9 @@ func (ps *processes) resource(pid uint32) *resource {
 	return p.res
 }
 
-// opened and closed are told of thread spans.
-func (ps *processes) opened(pid uint32) {
+// spanOpened and spanClosed count the open spans of a process, which is removed with
+// the last one.
+func (ps *processes) spanOpened(pid uint32) {
 	p := ps.all[pid]
 	if p == nil {
 		if len(ps.all) >= maxProcesses {
@@ -132,7 +133,7 @@ func (ps *processes) opened(pid uint32) {
 	p.spans++
 }
 
-func (ps *processes) closed(pid uint32) {
+func (ps *processes) spanClosed(pid uint32) {
 	if p := ps.all[pid]; p != nil {
 		if p.spans--; p.spans <= 0 {
 			delete(ps.all, pid)
@@ -140,7 +141,7 @@ func (ps *processes) closed(pid uint32) {
 	}
 }
 
-// forked makes a child that runs what its parent runs.
+// forked adds a child process, which runs the same program as its parent.
 func (ps *processes) forked(ev *event.Event) {
 	child, tid := uint32(ev.Fields[event.ProcForkChildPID].Num), uint32(ev.Fields[event.ProcForkChildTID].Num)
 	if len(ev.Error) > 0 || child == 0 || child == ev.PID || tid != 0 && tid != child || len(ps.all) >= maxProcesses {
@@ -159,7 +160,7 @@ func (ps *processes) forked(ev *event.Event) {
 	ps.all[child] = c
 }
 
-// executed notes what a process runs now.
+// executed sets the program of a process after an exec.
 func (ps *processes) executed(ev *event.Event) {
 	old := ps.all[ev.PID]
 	if old == nil || len(ev.Error) > 0 {

@@ -20,8 +20,8 @@ import (
 
 func isIncomplete(err error) bool { return errors.Is(err, stream.ErrIncomplete) }
 
-// export converts a whole stream.
-func export(t testing.TB, in []byte, opt Options, emit func(Batch) error) *Converter {
+// convertAll converts a whole stream.
+func convertAll(t testing.TB, in []byte, opt Options, emit func(Batch) error) *Converter {
 	t.Helper()
 	c, err := convert(in, opt, emit)
 	if err != nil {
@@ -162,7 +162,7 @@ func exportScript(t *testing.T, in []byte, opt Options) exported {
 	t.Helper()
 	e := exported{spans: map[uint64]ptrace.Span{}, resources: map[uint64]map[string]any{}}
 	opt.Version = "v"
-	e.Converter = export(t, in, opt, func(b Batch) error { e.batches = append(e.batches, b); return nil })
+	e.Converter = convertAll(t, in, opt, func(b Batch) error { e.batches = append(e.batches, b); return nil })
 	for _, b := range e.batches {
 		n := 0
 		if b.Signal == Logs {

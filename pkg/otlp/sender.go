@@ -14,10 +14,10 @@ const (
 	maxWait   = 10 * time.Second
 )
 
-// maxUnreadable is how often a batch is sent whose answers cannot be read.
+// maxUnreadable is the number of attempts for a batch whose answers cannot be read.
 const maxUnreadable = 3
 
-// sender delivers the batches of a signal.
+// sender delivers the batches of one signal.
 type sender struct {
 	signal Signal
 	to     *Endpoint
@@ -25,13 +25,13 @@ type sender struct {
 	queue  *queue
 	warn   func(format string, args ...any)
 
-	// failing is held by the one whose attempts fail, until they do no more.
+	// failing is locked while one batch is being retried.
 	failing sync.Mutex
 
-	mu     sync.Mutex
-	counts Counts
-	said   string    // the newest message
-	when   time.Time // and when it was printed
+	mu          sync.Mutex
+	counts      Counts
+	lastWarning string    // newest message, without its prefix
+	lastWarned  time.Time // when it was printed
 }
 
 func (s *sender) count(f func(*Counts)) {
@@ -40,18 +40,18 @@ func (s *sender) count(f func(*Counts)) {
 	f(&s.counts)
 }
 
-// say prints what there is to say about the receiver and, when that loses
-// something, how much so far. The same again it says once a minute.
-func (s *sender) say(format string, args ...any) {
+// report prints a message about the receiver, and how many items are lost so far.
+// It prints the same message at most once a minute.
+func (s *sender) report(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if text == s.said && time.Since(s.when) < time.Minute {
+	if text == s.lastWarning && time.Since(s.lastWarned) < time.Minute {
 		return
 	}
-	s.said, s.when = text, time.Now()
+	s.lastWarning, s.lastWarned = text, time.Now()
 	if lost := s.counts.Lost(); lost > 0 {
-		text += fmt.Sprintf(" (%d %s lost so far)", lost, s.signal.items())
+		text += fmt.Sprintf(" (%d %s lost so far)", lost, s.signal.itemName())
 	}
 	s.warn("%s: %s", s.to, text)
 }
@@ -62,37 +62,37 @@ func (s *sender) run(ctx context.Context) {
 		if !ok {
 			return
 		}
-		if b, ok := s.queue.batch(e); !ok {
+		if b, ok := s.queue.read(e); !ok {
 			s.count(func(c *Counts) { c.Expired += uint64(b.Items) })
-		} else if dealt := s.deliver(ctx, b); dealt < b.Items {
-			s.queue.giveUp(e, dealt)
+		} else if finished := s.deliver(ctx, b); finished < b.Items {
+			s.queue.putBack(e, finished)
 			return
 		}
 		s.queue.done(e)
 	}
 }
 
-// deliver sends a batch until it was taken or refused, and returns how many of
-// its items were: less than all when there was no more time.
+// deliver sends a batch until it is accepted or rejected, and returns the number of
+// items for which that happened: less than all when ctx ended first.
 func (s *sender) deliver(ctx context.Context, b Batch) int {
-	s.failing.Lock() // not while another one fails
-	//lint:ignore SA2001 it is only waited for
+	s.failing.Lock() // wait while another batch is retried
+	//lint:ignore SA2001 the lock is only waited for
 	s.failing.Unlock()
 	a := s.attempt(ctx, b)
-	if a.verdict == again {
-		a = s.persist(ctx, b, a)
+	if a.verdict == retryable {
+		a = s.retry(ctx, b, a)
 	}
-	if a.verdict == again {
+	if a.verdict == retryable {
 		return 0
 	}
 	if a.verdict == tooLarge && b.Items > 1 {
 		halves, err := b.halves()
 		if err == nil {
-			dealt := s.deliver(ctx, halves[0])
-			if dealt == halves[0].Items {
-				dealt += s.deliver(ctx, halves[1])
+			finished := s.deliver(ctx, halves[0])
+			if finished == halves[0].Items {
+				finished += s.deliver(ctx, halves[1])
 			}
-			return dealt
+			return finished
 		}
 		a.why = err
 	}
@@ -105,17 +105,18 @@ func (s *sender) deliver(ctx context.Context, b Batch) int {
 		c.Delivered += uint64(b.Items) - rejected
 	})
 	if a.verdict != delivered {
-		s.say("%v: what it refuses is lost", a.why)
+		s.report("%v: refused batches are lost", a.why)
 	} else if a.why != nil {
-		s.say("%v", a.why)
+		s.report("%v", a.why)
 	}
 	return b.Items
 }
 
-// persist tries again, alone, until the answer is another one.
-func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
-	begun, said, unreadable := time.Now(), false, 0
-	for wait := firstWait; a.verdict == again && ctx.Err() == nil; wait = min(2*wait, maxWait) {
+// retry sends a batch again, while all others wait, until the verdict is another
+// one than retryable, or ctx ends.
+func (s *sender) retry(ctx context.Context, b Batch, a answer) answer {
+	begun, reported, unreadable := time.Now(), false, 0
+	for wait := firstWait; a.verdict == retryable && ctx.Err() == nil; wait = min(2*wait, maxWait) {
 		if a.unreadable {
 			if unreadable++; unreadable == maxUnreadable {
 				a.verdict = refused
@@ -123,7 +124,7 @@ func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
 			}
 		}
 		pause := a.after
-		if pause == 0 { // not at the same moment as everybody else
+		if pause == 0 { // jitter
 			pause = wait/2 + rand.N(wait/2)
 		}
 		due := time.Now().Add(pause)
@@ -131,10 +132,10 @@ func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
 			s.failing.Lock()
 			defer s.failing.Unlock()
 		}
-		if pause = time.Until(due); pause > 0 { // else another one has waited long enough
-			if !said {
-				said = true
-				s.say("%v: trying again", a.why)
+		if pause = time.Until(due); pause > 0 { // else another batch has waited long enough
+			if !reported {
+				reported = true
+				s.report("%v: trying again", a.why)
 			}
 			select {
 			case <-ctx.Done():
@@ -143,8 +144,8 @@ func (s *sender) persist(ctx context.Context, b Batch, a answer) answer {
 		}
 		a = s.attempt(ctx, b)
 	}
-	if said && a.verdict != again {
-		s.say("it answers again after %v", time.Since(begun).Round(time.Millisecond))
+	if reported && a.verdict != retryable {
+		s.report("the receiver answers again after %v", time.Since(begun).Round(time.Millisecond))
 	}
 	return a
 }

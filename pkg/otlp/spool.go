@@ -17,23 +17,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spool is a directory with a file per batch: its request in protobuf and
-// nothing else. A file is there wholly or not at all, whenever the process
-// ends. Its name is SEQUENCE-ITEMS.SIGNAL, the sequence in 16 hexadecimal
-// digits, so that names sort by age. A file whose content is not what its name
-// says gets a name that ends in .damaged, and stays.
+// spool is a directory with a file for each batch, which holds the request in
+// protobuf and nothing else. Files are written atomically. The name of a file is
+// SEQUENCE-ITEMS.SIGNAL, with the sequence in 16 hexadecimal digits, so that names
+// sort by age. A file whose content does not match its name is renamed to a name
+// that ends in .damaged, and kept.
 type spool struct {
 	dir  *os.Root
-	self *os.File // of the directory, to sync it; locked against other processes
+	self *os.File // the directory itself, to sync and to lock it
 }
 
-// maxFile is how large a file is that holds a batch, in bytes: no receiver
-// takes as much.
+// maxFile is the maximum size of a spool file, in bytes. No receiver accepts a
+// request of this size.
 const maxFile = 64 << 20
 
-// openSpool opens the directory, makes it when it is not there, and returns
-// what an earlier process left in it, oldest first. foreign names a file that
-// has a batch's name and is none, and says why; empty: there is none.
+// openSpool opens the directory, or creates it, and returns the batches that an
+// earlier process left in it, oldest first. foreign describes a file that has the
+// name of a batch but is not a regular file; empty: there is none.
 func openSpool(name string) (s *spool, left []*entry, foreign string, err error) {
 	dir, err := private.Dir(name)
 	if err != nil {
@@ -47,7 +47,7 @@ func openSpool(name string) (s *spool, left []*entry, foreign string, err error)
 	if err := syscall.Flock(int(s.self.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		s.close()
 		if err == syscall.EWOULDBLOCK {
-			err = errors.New("another process uses it")
+			err = errors.New("another process uses it; give each viv-otlp its own directory")
 		}
 		return nil, nil, "", fmt.Errorf("lock the spool %s: %w", name, err)
 	}
@@ -68,14 +68,14 @@ func (s *spool) list() (found []*entry, foreign string, err error) {
 				continue
 			}
 			st, err := f.Info()
-			if err != nil { // it is gone
+			if err != nil { // it was removed
 				continue
 			}
 			if !st.Mode().IsRegular() {
 				foreign = fmt.Sprintf("%s is not a regular file (%v)", f.Name(), st.Mode())
 				continue
 			}
-			if unfinished { // being written when its process was killed
+			if unfinished { // its process was killed while it wrote it
 				s.dir.Remove(f.Name())
 				continue
 			}
@@ -98,7 +98,7 @@ func parseEntry(name string) (e entry, ok bool) {
 	stem, signal, _ := strings.Cut(name, ".")
 	seq, items, _ := strings.Cut(stem, "-")
 	var err1, err2 error
-	e.seq, err1 = strconv.ParseUint(seq, 16, 62) // there is always a next one
+	e.seq, err1 = strconv.ParseUint(seq, 16, 62) // so that there is a next number
 	e.items, err2 = strconv.Atoi(items)
 	if signal == Logs.String() {
 		e.signal = Logs
@@ -106,10 +106,10 @@ func parseEntry(name string) (e entry, ok bool) {
 	return e, err1 == nil && err2 == nil && 0 < e.items && e.items <= maxItems && e.file() == name
 }
 
-// put writes a batch; when it returns it is on the disk.
-func (s *spool) put(e *entry, body []byte) error {
+// create writes the file of a batch and syncs it to the disk.
+func (s *spool) create(e *entry, body []byte) error {
 	name := e.file()
-	err := s.write(name+".tmp", body)
+	err := s.writeFile(name+".tmp", body)
 	if err == nil {
 		err = s.dir.Rename(name+".tmp", name)
 	}
@@ -122,7 +122,7 @@ func (s *spool) put(e *entry, body []byte) error {
 	return err
 }
 
-func (s *spool) write(name string, body []byte) error {
+func (s *spool) writeFile(name string, body []byte) error {
 	f, err := s.dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -137,9 +137,9 @@ func (s *spool) write(name string, body []byte) error {
 	return err
 }
 
-// get reads a batch. Whatever is in the file's place, it does not wait, and
-// does not read more than a batch can have.
-func (s *spool) get(e *entry) (Batch, error) {
+// load reads and checks a batch. If somebody replaced the file, it does not block,
+// and does not read more than maxFile bytes.
+func (s *spool) load(e *entry) (Batch, error) {
 	b := Batch{Signal: e.signal, Items: e.items}
 	fd, err := unix.Openat(int(s.self.Fd()), e.file(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -155,7 +155,7 @@ func (s *spool) get(e *entry) (Batch, error) {
 		return b, fmt.Errorf("it is not a regular file (%v)", st.Mode())
 	}
 	if st.Size() > maxFile {
-		return b, fmt.Errorf("it has %d bytes, and a batch has at most %d", st.Size(), maxFile)
+		return b, fmt.Errorf("it has %d bytes, but a batch has at most %d", st.Size(), maxFile)
 	}
 	b.Body = make([]byte, st.Size())
 	if _, err := io.ReadFull(f, b.Body); err != nil {
@@ -164,22 +164,22 @@ func (s *spool) get(e *entry) (Batch, error) {
 	return b, b.check()
 }
 
-// keepDamaged renames a file that is no batch.
+// keepDamaged renames a file whose content is not valid.
 func (s *spool) keepDamaged(e *entry) error { return s.dir.Rename(e.file(), e.file()+".damaged") }
 func (s *spool) remove(e *entry) error      { return s.dir.Remove(e.file()) }
 
 func (s *spool) close() {
-	s.self.Close() // unlocks it
+	s.self.Close() // also unlocks it
 	s.dir.Close()
 }
 
-// entry is a batch that waits.
+// entry is a waiting batch.
 type entry struct {
-	seq    uint64
-	signal Signal
-	items  int
-	size   int       // bytes
-	since  time.Time // when it was closed
-	body   []byte    // nil: it is in the spool
-	gone   bool      // its file is no longer there
+	seq     uint64
+	signal  Signal
+	items   int
+	size    int       // bytes
+	since   time.Time // when the batch was complete
+	body    []byte    // nil: it is in the spool
+	renamed bool      // its file was renamed
 }

@@ -14,9 +14,9 @@ func TestSpool(t *testing.T) {
 	short := func(o *DeliveryOptions, b *bounds) {
 		o.Spool, o.Deadline = dir, 100*time.Millisecond
 	}
-	d := deliver(t, nobody, short)
+	d := startDelivery(t, nobody, short)
 	for i := range 3 {
-		d.Put(batch(t, fmt.Sprint("a", i)))
+		d.Put(testBatch(t, fmt.Sprint("a", i)))
 	}
 	if other, err := newDelivery(d.opt, defaultBounds); err == nil || !strings.Contains(err.Error(), "another process uses it") {
 		t.Errorf("a second delivery with the same spool: %v %v", other, err)
@@ -38,29 +38,29 @@ func TestSpool(t *testing.T) {
 	os.Symlink("/etc/passwd", dir+"/00000000000000fe-1.traces")
 
 	v := startReceiver(t, nil)
-	d = deliver(t, v.URL, spoolIn(dir))
-	d.Put(batch(t, "b"))
+	d = startDelivery(t, v.URL, spoolIn(dir))
+	d.Put(testBatch(t, "b"))
 	same(t, "counts", [2]Counts{{Delivered: 4}}, d.Close())
 	same(t, "taken", "a0 a1 a2 b", v.took())
 	files, _ = os.ReadDir(dir)
 	same(t, "files left", 2, len(files))
 
 	// Log records that were left are sent, even when this run has none.
-	d = deliver(t, nobody, short)
+	d = startDelivery(t, nobody, short)
 	d.Put(logBatch(t, 5))
-	d.Put(batch(t, "c"))
-	d.Put(batch(t, "damaged"))
+	d.Put(testBatch(t, "c"))
+	d.Put(testBatch(t, "damaged"))
 	same(t, "counts", [2]Counts{{Spooled: 2}, {Spooled: 5}}, d.Close())
 	files, _ = os.ReadDir(dir)
 	os.Truncate(filepath.Join(dir, files[2].Name()), 0)
-	d = deliver(t, v.URL, spoolIn(dir))
+	d = startDelivery(t, v.URL, spoolIn(dir))
 	same(t, "counts", [2]Counts{{Delivered: 1, Expired: 1}, {Delivered: 5}}, d.Close())
 }
 
 func TestSpoolBounds(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
-	b := batch(t, "a")
-	d := deliver(t, nobody, func(o *DeliveryOptions, bs *bounds) {
+	b := testBatch(t, "a")
+	d := startDelivery(t, nobody, func(o *DeliveryOptions, bs *bounds) {
 		o.Spool, o.Deadline = dir, 100*time.Millisecond
 		bs.disk = int64(5 * len(b.Body))
 	})
@@ -74,7 +74,7 @@ func TestSpoolBounds(t *testing.T) {
 		os.Chtimes(filepath.Join(dir, f.Name()), old, old)
 	}
 	v := startReceiver(t, nil)
-	d = deliver(t, v.URL, spoolIn(dir))
+	d = startDelivery(t, v.URL, spoolIn(dir))
 	same(t, "counts", [2]Counts{{Delivered: 3, Expired: 2}}, d.Close())
 	same(t, "taken", "a a a", v.took())
 }
@@ -99,20 +99,20 @@ func TestSpoolFull(t *testing.T) {
 	dir := smallDisk(t, 64<<10)
 	names := strings.Repeat("x", 4000)
 	var put []string
-	d := deliver(t, nobody, func(o *DeliveryOptions, b *bounds) { o.Spool, o.Deadline = dir+"/spool", 100*time.Millisecond })
+	d := startDelivery(t, nobody, func(o *DeliveryOptions, b *bounds) { o.Spool, o.Deadline = dir+"/spool", 100*time.Millisecond })
 	for i := range 40 {
 		put = append(put, fmt.Sprint(i, names))
-		d.Put(batch(t, put[i]))
+		d.Put(testBatch(t, put[i]))
 	}
 	counts := d.Close()[Traces]
 	same(t, "kept", uint64(40), counts.Spooled+counts.Undelivered)
-	if counts.Spooled == 0 || counts.Undelivered == 0 || !strings.Contains(d.saidAll(), "no space left on device") {
-		t.Errorf("%+v, %s", counts, d.saidAll())
+	if counts.Spooled == 0 || counts.Undelivered == 0 || !strings.Contains(d.warnings(), "no space left on device") {
+		t.Errorf("%+v, %s", counts, d.warnings())
 	}
 	v := startReceiver(t, nil)
-	d = deliver(t, v.URL, spoolIn(dir+"/spool"))
+	d = startDelivery(t, v.URL, spoolIn(dir+"/spool"))
 	for i := range 40 {
-		d.Put(batch(t, fmt.Sprint("second", i, names)))
+		d.Put(testBatch(t, fmt.Sprint("second", i, names)))
 	}
 	same(t, "counts", [2]Counts{{Delivered: counts.Spooled + 40}}, d.Close())
 	for i := uint64(0); i < counts.Spooled; i++ {

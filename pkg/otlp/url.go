@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// setURL understands the endpoint's URL, and returns the user and password in
-// it. The path and the query stay as they are written.
+// setURL parses the endpoint's URL, and returns the user and password in it. It does
+// not change escapes in the path and the query.
 func (e *Endpoint) setURL(s Signal, at setting, insecure bool) (*url.Userinfo, error) {
 	base, example := at.value, "http://localhost:4318"
 	if e.Protocol == GRPC {
@@ -25,7 +25,7 @@ func (e *Endpoint) setURL(s Signal, at setting, insecure bool) (*url.Userinfo, e
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("the endpoint is no URL like %s", example)
+		return nil, fmt.Errorf("the endpoint is not a URL like %s", example)
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
@@ -40,11 +40,11 @@ func (e *Endpoint) setURL(s Signal, at setting, insecure bool) (*url.Userinfo, e
 		e.URL = &url.URL{Scheme: u.Scheme, Host: u.Host}
 		return user, nil
 	}
-	path := u.RawPath // as it was written, where that is not how Go would write it
+	path := u.RawPath // set if it differs from the encoding of Go
 	if path == "" {
 		path = u.EscapedPath()
 	}
-	if at.rank != own { // a signal's own variable has the whole URL
+	if at.rank != perSignal { // a signal's own variable has the whole URL
 		path = strings.TrimRight(path, "/")
 		for _, s := range []Signal{Traces, Logs} {
 			path = strings.TrimRight(strings.TrimSuffix(path, "/v1/"+s.String()), "/")
@@ -55,13 +55,13 @@ func (e *Endpoint) setURL(s Signal, at setting, insecure bool) (*url.Userinfo, e
 	// Go sends a RawPath only if all of it is valid.
 	e.URL.RawPath = escapeInvalid(path)
 	if e.URL.Path, err = url.PathUnescape(e.URL.RawPath); err != nil {
-		return nil, fmt.Errorf("the endpoint is no URL like %s", example)
+		return nil, fmt.Errorf("the endpoint is not a URL like %s", example)
 	}
 	return user, nil
 }
 
-// escapeInvalid escapes the bytes that must not stand in a URL's path or query,
-// and no others.
+// escapeInvalid escapes only the bytes that are not allowed in the path or query of
+// a URL.
 func escapeInvalid(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

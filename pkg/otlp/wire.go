@@ -10,19 +10,18 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// OTLP messages are appended in their protobuf encoding as the records come:
-// the bytes that wait, for a span to end or for a receiver to answer, are then
-// the bytes that will be sent, a third of what the messages take as Go values,
-// and every bound is a bound on bytes. The tests read them with pdata.
+// Each record is encoded as OTLP protobuf at once. What waits for the end of a span
+// or for the receiver is then exactly what will be sent. It needs a third of the
+// memory of Go values, and all bounds are in bytes. The tests decode it with pdata.
 //
 // Field numbers are those of opentelemetry-proto 1.x, all below 16.
 
 // field is the number of a protobuf field.
 type field = protowire.Number
 
-// appendTag and appendVarint1 are protowire.AppendTag and AppendVarint for what
-// is nearly always one byte. They are inlined, which makes a span an eighth
-// cheaper.
+// appendTag and appendVarint1 are protowire.AppendTag and AppendVarint for values
+// that nearly always need one byte. They are inlined, which makes encoding a span an
+// eighth cheaper.
 func appendTag(b []byte, f field, t protowire.Type) []byte {
 	return append(b, byte(protowire.EncodeTag(f, t)))
 }
@@ -38,8 +37,8 @@ func appendString(b []byte, v string) []byte {
 	return append(appendVarint1(b, uint64(len(v))), v...)
 }
 
-// begin appends the head of a nested message; end, with the place that begin
-// returned, completes it once its body is appended.
+// begin appends the tag of a nested message and returns the position of its body.
+// After the body was appended, end inserts its length.
 func begin(b []byte, f field) ([]byte, int) {
 	b = append(appendTag(b, f, protowire.BytesType), 0)
 	return b, len(b)
@@ -53,7 +52,7 @@ func end(b []byte, body int) []byte {
 	}
 	var buf [binary.MaxVarintLen64]byte
 	length := protowire.AppendVarint(buf[:0], uint64(n))
-	b = append(b, length[1:]...) // only to make room
+	b = append(b, length[1:]...) // makes room
 	copy(b[body-1+len(length):], b[body:body+n])
 	copy(b[body-1:], length)
 	return b
@@ -82,7 +81,7 @@ func appendText(b []byte, f field, v string) []byte {
 	return appendString(appendTag(b, f, protowire.BytesType), valid(v))
 }
 
-// valid escapes the bytes that are not UTF-8, as \xFF.
+// valid escapes each byte that is not UTF-8 as \xHH.
 func valid(v string) string {
 	if utf8.ValidString(v) {
 		return v
@@ -100,13 +99,12 @@ func valid(v string) string {
 	return string(b)
 }
 
-// view is text as a string, good for no longer than the text itself.
+// view returns text as a string without copying. It is valid until text changes.
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
 // The attr functions append a KeyValue as the given field. Keys are UTF-8.
 
-// attrKey appends all of it but the fields of its AnyValue, of which it takes
-// the length.
+// attrKey appends the KeyValue up to its AnyValue, whose length is value.
 func attrKey(b []byte, f field, key string, value int) []byte {
 	const tag = 1 // bytes of the tags of key and value
 	b = appendTag(b, f, protowire.BytesType)

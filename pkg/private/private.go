@@ -1,6 +1,5 @@
-// Package private creates files and directories that nobody but their owner
-// can read, also where others may have put something under the same name
-// before, as in /tmp.
+// Package private creates files and directories that only their owner can read,
+// even in a directory where other users can create the same name first (/tmp).
 package private
 
 import (
@@ -16,13 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Create opens a file to write: a new one, of mode 0600, or one that is there
-// and that nobody else can read, name or have open, which is emptied.
+// Create opens a file for writing. A new file has mode 0600. An existing regular
+// file is emptied and gets that mode; if others could read it, it is replaced,
+// because they may have it open.
 //
-// What is there must be the user's: a regular file that has no second name, or
-// a FIFO. A character device such as /dev/null or a terminal will do as well.
-// A symbolic link is refused, but /dev/stdout, /dev/stderr and /dev/fd/N are
-// the descriptors that they stand for. Nothing that is refused is changed.
+// An existing file must belong to the effective user and be a regular file
+// without a second hard link, or a FIFO. A character device (/dev/null, a
+// terminal) may belong to anybody. A symbolic link is refused, but /dev/stdout,
+// /dev/stderr and /dev/fd/N stand for their descriptors. A file that is refused
+// is not changed. Every error begins with "create NAME: ".
 func Create(name string) (*os.File, error) {
 	f, err := create(name)
 	if err != nil {
@@ -38,9 +39,9 @@ func create(name string) (*os.File, error) {
 	if strings.HasSuffix(name, "/") {
 		return nil, unix.EISDIR
 	}
-	// All that is done below is done in one directory, whatever its name is
-	// made to mean in the meantime.
-	dir, err := unix.Open(filepath.Dir(name), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	// Everything below happens in this one directory, even if somebody renames it
+	// in the meantime.
+	dir, err := unix.Open(filepath.Dir(name), dirAccess|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -55,15 +56,15 @@ func create(name string) (*os.File, error) {
 			return f, err
 		}
 	}
-	return nil, errors.New("others create and remove it again and again")
+	return nil, errors.New("other processes create and remove the file at the same time; choose another name")
 }
 
-// openExisting opens what is there, empty. Its error is ENOENT when there is
-// nothing, or nothing more.
+// openExisting opens an existing file and empties it. Its error is ENOENT if
+// there is none, or none any more.
 func openExisting(dir int, base, name string) (*os.File, error) {
 	f, err := openAt(dir, base, name, 0)
-	if errors.Is(err, unix.ELOOP) {
-		return nil, errors.New("it is a symbolic link; name the file itself")
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EMLINK) { // EMLINK on FreeBSD
+		return nil, errors.New("it is a symbolic link; give the name of the file that it points to")
 	}
 	if err != nil {
 		return nil, err
@@ -74,10 +75,11 @@ func openExisting(dir int, base, name string) (*os.File, error) {
 	}
 	if err == nil && st.Mode().IsRegular() {
 		if st.Mode()&0o077 != 0 {
-			// Somebody may have it open, and would read what comes.
+			// A process of another user may have it open and would read what
+			// is written.
 			f.Close()
 			if err := unix.Unlinkat(dir, base, 0); err != nil {
-				return nil, fmt.Errorf("others can read it, and it cannot be replaced: %w", err)
+				return nil, fmt.Errorf("other users can read it, and it cannot be replaced: %w; choose another name", err)
 			}
 			return nil, unix.ENOENT
 		}
@@ -92,7 +94,7 @@ func openExisting(dir int, base, name string) (*os.File, error) {
 	return f, nil
 }
 
-// openAt opens a file without any effect on what is there, and without waiting.
+// openAt opens a file without changing it and without waiting.
 func openAt(dir int, base, name string, flags int) (*os.File, error) {
 	flags |= unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
 	for {
@@ -106,26 +108,26 @@ func openAt(dir int, base, name string, flags int) (*os.File, error) {
 	}
 }
 
-// check says why nothing should be written into a file.
+// check returns why nothing should be written into a file.
 func check(st fs.FileInfo) error {
 	switch st.Mode().Type() {
 	case fs.ModeDevice | fs.ModeCharDevice: // only root makes devices
 		return nil
 	case 0, fs.ModeNamedPipe:
 	default:
-		return errors.New("it is neither a regular file nor a FIFO nor a character device")
+		return errors.New("it is not a regular file, FIFO or character device; choose another name")
 	}
 	sys := st.Sys().(*syscall.Stat_t)
 	if sys.Uid != uint32(os.Geteuid()) {
-		return fmt.Errorf("it belongs to another user (uid %d); remove it first, or choose another name", sys.Uid)
+		return fmt.Errorf("it belongs to another user (uid %d); remove the file first, or choose another name", sys.Uid)
 	}
 	if st.Mode().IsRegular() && sys.Nlink > 1 {
-		return errors.New("it has another name too (a hard link); remove it first, or choose another name")
+		return errors.New("it has a second hard link; remove the file first, or choose another name")
 	}
 	return nil
 }
 
-// descriptor is the one that a name under /dev stands for.
+// descriptor returns the descriptor that a name under /dev stands for.
 func descriptor(name string) (fd int, ok bool) {
 	switch name {
 	case "/dev/stdout":
@@ -144,13 +146,14 @@ func descriptor(name string) (fd int, ok bool) {
 func duplicate(fd int, name string) (*os.File, error) {
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
-		return nil, fmt.Errorf("descriptor %d: %w", fd, err)
+		return nil, fmt.Errorf("duplicate descriptor %d: %w", fd, err)
 	}
 	return os.NewFile(uintptr(dup), name), nil
 }
 
-// Dir opens a directory, and makes it (mode 0700) when it is not there. It must
-// be the user's, not a symbolic link, and closed to everybody else.
+// Dir opens a directory and creates it (mode 0700) if it does not exist. An
+// existing one must belong to the effective user, be accessible to nobody else,
+// and not be a symbolic link. Every error names the directory.
 func Dir(name string) (*os.Root, error) {
 	for len(name) > 1 && strings.HasSuffix(name, "/") { // Lstat would follow a link
 		name = name[:len(name)-1]
@@ -163,7 +166,7 @@ func Dir(name string) (*os.Root, error) {
 		return nil, err
 	}
 	if !named.IsDir() {
-		return nil, fmt.Errorf("%s is no directory (a symbolic link to one will not do)", name)
+		return nil, fmt.Errorf("%s is not a directory (a symbolic link to a directory is refused too)", name)
 	}
 	dir, err := os.OpenRoot(name)
 	if err != nil {
@@ -176,21 +179,21 @@ func Dir(name string) (*os.Root, error) {
 	return dir, nil
 }
 
-// checkDir says why a directory that was opened is not private, or another one
-// than was named.
+// checkDir returns why an opened directory is not private, or is not the one
+// that the name meant before.
 func checkDir(dir *os.Root, named fs.FileInfo) error {
 	st, err := dir.Stat(".")
 	if err != nil {
 		return err
 	}
 	if !os.SameFile(st, named) {
-		return errors.New("was exchanged while it was opened")
+		return errors.New("was replaced while it was opened; try again")
 	}
 	if uid := st.Sys().(*syscall.Stat_t).Uid; uid != uint32(os.Geteuid()) {
 		return fmt.Errorf("belongs to another user (uid %d); choose another name", uid)
 	}
 	if st.Mode().Perm()&0o077 != 0 {
-		return errors.New("must be a directory that only its owner can read (mode 0700)")
+		return errors.New("is accessible to other users; change its mode to 0700, or choose another name")
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func TestCreateRefuses(t *testing.T) {
 	must(t, os.Mkdir(dir+"/dir", 0o700))
 	must(t, syscall.Mkfifo(dir+"/unread", 0o600))
 	for name, want := range map[string]string{
-		"/linked":    "it has another name too",
+		"/linked":    "it has a second hard link",
 		"/symlink":   "it is a symbolic link",
 		"/dangling":  "it is a symbolic link",
 		"/dir":       "is a directory",
@@ -206,15 +206,15 @@ func TestDirRefuses(t *testing.T) {
 	must(t, os.Symlink(dir, dir+"/link"))
 	write(t, dir+"/file", 0o600)
 	cases := map[string]string{
-		"/link":    "/link is no directory",
-		"/link/":   "/link is no directory",
-		"/file":    "/file is no directory",
+		"/link":    "/link is not a directory",
+		"/link/":   "/link is not a directory",
+		"/file":    "/file is not a directory",
 		"/none/of": "no such file or directory",
 	}
 	for name, mode := range map[string]os.FileMode{"/group": 0o750, "/listed": 0o704, "/sticky": 0o777 | os.ModeSticky, "/written": 0o722} {
 		must(t, os.Mkdir(dir+name, 0o700))
 		must(t, os.Chmod(dir+name, mode))
-		cases[name] = name + " must be a directory that only its owner can read (mode 0700)"
+		cases[name] = name + " is accessible to other users; change its mode to 0700"
 	}
 	if os.Geteuid() == 0 {
 		must(t, os.Mkdir(dir+"/other", 0o700))

@@ -130,7 +130,7 @@ func (r *recording) drain() error {
 func (r *recording) message() error {
 	m := &r.m
 	if m.Lost > 0 {
-		if err := r.writeLost(m.Event.KtimeNS, m.Lost, "ring buffer full"); err != nil {
+		if err := r.writeLost(m.Event.KtimeNS, m.Lost, stream.CauseBufferFull); err != nil {
 			return err
 		}
 		r.tls.lost()
@@ -266,7 +266,7 @@ func (r *recording) end() error {
 		left += c.Lost
 	}
 	if left > 0 {
-		if err := r.writeLost(e.StopKtimeNS, left, "ring buffer full"); err != nil {
+		if err := r.writeLost(e.StopKtimeNS, left, stream.CauseBufferFull); err != nil {
 			return err
 		}
 	}

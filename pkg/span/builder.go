@@ -1,18 +1,18 @@
-// Package span rebuilds spans from events: one for the session, under it one
-// for each thread or process, under those the methods.
+// Package span builds spans from events: one for the session, below it one for each
+// thread, and below those the methods.
 //
-// A thread's span lasts from its first event to its exit; that of a target's
-// first thread begins with the session. Its parent is the span that was the
-// innermost of the forking thread at the fork. An exec keeps it, also when the
-// exec gives it the tid of its process's first thread. A method's span lasts
-// from its start to the stop of the same name on the same thread; spans above
-// it whose stops were lost end with it. A stop without a name ends the
-// innermost. What is still open at the exit of its thread or at the end of its
-// session is closed there and marked dangling.
+// The span of a thread lasts from its first event to its exit. The span of a target's
+// first thread begins with the session. The parent of a thread's span is the innermost
+// span of the forking thread at the fork. A thread keeps its span at an exec, also if
+// the exec gives it the tid of its process's first thread.
 //
-// A span_open record comes before the first event of its span, a span record
-// after the last. Where a session's Policy says so, other rules hold for the
-// exit of a thread.
+// The span of a method lasts from its start to the stop with the same name on the same
+// thread. Spans inside it whose stops were lost end with it. A stop without a name ends
+// the innermost span. Spans that are open at the exit of their thread or at the end of
+// the session end there and are marked dangling.
+//
+// A span_open record comes before the first event of its span, and a span record after
+// the last one. The Policy of a session can change the rules for the exit of a thread.
 package span
 
 import (
@@ -20,26 +20,26 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// mode is what a Builder does with records.
+// mode tells what a Builder does with records.
 type mode uint8
 
 const (
-	noSession   mode = iota // there is no session
-	sessionRead             // the session record was the last
+	noSession   mode = iota // outside a session
+	sessionRead             // the last record was the session record
 	building                // the session span is open
-	passing                 // the session has spans already
+	unchanged               // the session already has spans
 )
 
-// Builder writes the records that Add gets, each event with its span, and the
-// spans. Records before a session and unknown ones pass as they are, and so
-// does a session that has spans already.
+// Builder writes the records that it is given, each event with its span, and adds the
+// spans. Records outside a session, unknown records and sessions that already have
+// spans are written unchanged.
 //
-// The thread of an event is known by its tid. The parent of its span is the span
-// that was the innermost of the forking thread when it was forked; without a
-// fork the session for a target's own thread, else the thread that the event's
-// parent_span_id names, else the session.
+// The tid of an event identifies its thread. The parent of a thread's span is the
+// innermost span of the forking thread at the fork. If the fork was not read, it is the
+// session for a thread of a target, else the thread that the event's parent_span_id
+// names, else the session.
 type Builder struct {
-	// Stats is what was counted so far.
+	// Stats has the counts so far.
 	Stats Stats
 
 	w         *stream.Writer
@@ -68,8 +68,8 @@ type Builder struct {
 	names       names
 }
 
-// New returns a Builder that writes to w. With perMethod each method span that
-// is under no other method begins a trace of its own.
+// New returns a Builder that writes to w. With perMethod each outermost method span
+// begins a trace of its own.
 func New(w *stream.Writer, perMethod bool) *Builder {
 	return &Builder{
 		w: w, perMethod: perMethod, max: defaultBounds,
@@ -77,9 +77,9 @@ func New(w *stream.Writer, perMethod bool) *Builder {
 	}
 }
 
-// Run adds all records of r and closes what is open at its end. It flushes the
-// Writer whenever r would have to wait. Its error is the Writer's, or else the
-// one that r.Next returned last, which is io.EOF at a complete end.
+// Run adds all records of r and closes the open spans at the end. It flushes the Writer
+// whenever r would block. Its error is one of the Writer, or else the last one of
+// r.Next, which is io.EOF at a complete end.
 func (b *Builder) Run(r *stream.Reader) error {
 	for {
 		rec, err := r.Next()
@@ -103,7 +103,7 @@ func (b *Builder) Run(r *stream.Reader) error {
 	}
 }
 
-// Add takes the next record of the stream. Its error is the Writer's.
+// Add adds the next record of the stream. Its error is one of the Writer.
 func (b *Builder) Add(rec *stream.Record) error {
 	if rec.Type == stream.TypeSession {
 		if err := b.Close(); err != nil {
@@ -113,10 +113,10 @@ func (b *Builder) Add(rec *stream.Record) error {
 		return b.w.Raw(rec.Raw)
 	}
 	if b.mode == sessionRead {
-		// Only this record shows whether the session has spans already.
+		// This record shows whether the session already has spans.
 		if hasSpans(rec) {
-			b.mode = passing
-			b.Stats.Through++
+			b.mode = unchanged
+			b.Stats.HadSpans++
 		} else {
 			if err := b.openSession(); err != nil {
 				return err
@@ -138,7 +138,7 @@ func (b *Builder) Add(rec *stream.Record) error {
 			}
 		}
 	} else if rec.Type == stream.TypeEvent && b.mode == noSession {
-		b.Stats.Outside++
+		b.Stats.OutsideSession++
 	}
 	if rec.Type == stream.TypeEnd {
 		e, _ := rec.End()
@@ -149,8 +149,8 @@ func (b *Builder) Add(rec *stream.Record) error {
 	return b.w.Raw(rec.Raw)
 }
 
-// Close closes the spans of a session that had no end record. The Builder can
-// go on with another session.
+// Close closes the spans of a session without an end record. After it, the Builder can
+// be used for another session.
 func (b *Builder) Close() error {
 	if b.mode == sessionRead {
 		if err := b.openSession(); err != nil {
@@ -160,7 +160,7 @@ func (b *Builder) Close() error {
 	return b.finish(0, true)
 }
 
-// hasSpans says whether a record is from a stream that has spans.
+// hasSpans reports whether a record is from a stream with spans.
 func hasSpans(rec *stream.Record) bool {
 	switch rec.Type {
 	case stream.TypeSpanOpen, stream.TypeSpan:
@@ -172,14 +172,14 @@ func hasSpans(rec *stream.Record) bool {
 	return false
 }
 
-// event writes an event and the spans that it opens and closes.
+// event writes an event, and the spans that it opens and closes.
 func (b *Builder) event(rec *stream.Record) error {
 	ev, err := rec.Event()
 	if err != nil {
 		return b.w.Raw(rec.Raw)
 	}
 	b.newest = max(b.newest, ev.KtimeNS)
-	if is(ev, event.ProcExec) && len(ev.Error) == 0 {
+	if ev.Is(event.ProcExec) && len(ev.Error) == 0 {
 		if old := uint32(ev.Fields[event.ProcExecOldTID].Num); old != 0 && old != ev.TID {
 			if err := b.moveThread(old, ev); err != nil {
 				return err
@@ -196,23 +196,23 @@ func (b *Builder) event(rec *stream.Record) error {
 	b.update(t, ev)
 	span := t.innermost().SpanID
 	switch {
-	case is(ev, event.SpanStart):
+	case ev.Is(event.SpanStart):
 		if span, err = b.openMethod(t, ev); err != nil {
 			return err
 		}
-	case is(ev, event.SpanStop):
+	case ev.Is(event.SpanStop):
 		if m := b.stoppedMethod(t, ev); m != nil {
 			return b.stopMethod(rec, ev, t, m)
 		}
-	case is(ev, event.SpanRaise):
+	case ev.Is(event.SpanRaise):
 		if t.top != nil && t.unopened == 0 {
 			t.top.Raised = true
 		}
-	case is(ev, event.ProcFork):
+	case ev.Is(event.ProcFork):
 		if err := b.fork(t, ev); err != nil {
 			return err
 		}
-	case is(ev, event.ProcExit):
+	case ev.Is(event.ProcExit):
 		if b.policy.MainThreadStays && t.TID == b.mainTID {
 			break
 		}
@@ -224,24 +224,24 @@ func (b *Builder) event(rec *stream.Record) error {
 	return b.splice(rec, ev, span)
 }
 
-// lateEvent writes an event of a thread that has ended. In a capture methods
-// outlive their thread, as vivarium has it: they are stopped later, hold what
-// happens until then, and even start later.
+// lateEvent writes an event of a thread that has ended. In a capture, like in vivarium,
+// methods can be open after the exit of their thread: they contain later events until
+// their stop, and they can also start after the exit.
 func (b *Builder) lateEvent(rec *stream.Record, ev *event.Event, t *thread) error {
 	span := t.SpanID
 	switch {
-	case is(ev, event.SpanStop) && t.top != nil:
+	case ev.Is(event.SpanStop) && t.top != nil:
 		if m := b.stoppedMethod(t, ev); m != nil {
 			return b.stopMethod(rec, ev, t, m)
 		}
-	case is(ev, event.SpanStart) && b.policy.MethodsEndKtimeNS != 0:
+	case ev.Is(event.SpanStart) && b.policy.MethodsEndKtimeNS != 0:
 		var err error
 		if span, err = b.openMethod(t, ev); err != nil {
 			return err
 		}
 	case t.top != nil:
 		span = t.top.SpanID
-		if is(ev, event.SpanRaise) && t.unopened == 0 {
+		if ev.Is(event.SpanRaise) && t.unopened == 0 {
 			t.top.Raised = true
 		}
 	default:
@@ -250,7 +250,7 @@ func (b *Builder) lateEvent(rec *stream.Record, ev *event.Event, t *thread) erro
 	return b.splice(rec, ev, span)
 }
 
-// stopMethod writes the stop of a method, and ends it.
+// stopMethod writes the stop of a method and closes its span.
 func (b *Builder) stopMethod(rec *stream.Record, ev *event.Event, t *thread, m *method) error {
 	if err := b.splice(rec, ev, m.SpanID); err != nil {
 		return err
@@ -259,7 +259,7 @@ func (b *Builder) stopMethod(rec *stream.Record, ev *event.Event, t *thread, m *
 	return b.closeMethods(t, m, ev.KtimeNS)
 }
 
-// update takes over into t what an event says of its thread.
+// update updates a thread from one of its events.
 func (b *Builder) update(t *thread, ev *event.Event) {
 	if ev.KtimeNS < t.last {
 		b.Stats.OutOfOrder++
@@ -276,19 +276,17 @@ func (b *Builder) update(t *thread, ev *event.Event) {
 	}
 }
 
-// comm is the name of the event's thread. It has no more than the kernel's 16
-// bytes, so that it does not count as text.
+// comm returns the name of the event's thread, at most the kernel's 16 bytes, so that it
+// does not count for the bound on text.
 func comm(ev *event.Event) []byte { return ev.Comm[:min(len(ev.Comm), 16)] }
 
-func is(ev *event.Event, id event.ID) bool { return ev.Kind == &event.Kinds[id] }
-
-// splice writes an event as it came, but with its effective span. The span id
-// that it had, also 0, stays as its thread's.
+// splice writes an event with a new span_id. Its old one, also if it is 0, becomes its
+// thread_span_id.
 func (b *Builder) splice(rec *stream.Record, ev *event.Event, span uint64) error {
 	return b.w.Splice(rec, stream.SetUint("span_id", span), stream.SetUint("thread_span_id", ev.SpanID))
 }
 
-// closeSpan writes the record of a span that ends.
+// closeSpan sets the end of a span and writes its span record.
 func (b *Builder) closeSpan(s *open, end uint64) error {
 	s.EndKtimeNS = max(end, s.StartKtimeNS)
 	s.Lossy = s.losses != b.losses

@@ -8,7 +8,7 @@ const (
 	threadSalt  = 0x7468726561640000 // "thread"
 )
 
-// Mix64 is a step of splitmix64: an increment and its finaliser.
+// Mix64 returns a step of splitmix64: the increment and the finaliser.
 func Mix64(x uint64) uint64 {
 	x += 0x9E3779B97F4A7C15
 	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
@@ -16,7 +16,7 @@ func Mix64(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// ID is the id of a span that began on thread tid at ktime k (ns) in the trace
+// ID returns the id of a span that began on thread tid at ktime k (ns) in the trace
 // (hi, lo). It is never 0, which OTLP forbids.
 func ID(hi, lo, tid, k uint64) uint64 {
 	s := Mix64(Mix64(Mix64(Mix64(hi)^lo)^tid) ^ k)
@@ -26,16 +26,16 @@ func ID(hi, lo, tid, k uint64) uint64 {
 	return s
 }
 
-// TraceID is the id of a trace, from the same kind of values as ID. Neither
-// half of it is ever 0.
+// TraceID returns the id of a trace from the same values as ID. Neither half of it is
+// ever 0.
 func TraceID(hi, lo, tid, k uint64) (id [16]byte) {
 	binary.BigEndian.PutUint64(id[:8], ID(hi, lo, tid, k))
 	binary.BigEndian.PutUint64(id[8:], ID(^lo, hi, tid, k))
 	return id
 }
 
-// SessionID is the id of the session span of a trace, from the observed
-// process and the session's start (ktime, ns).
+// SessionID returns the id of the session span of a trace, from the observer's process
+// id and the start of the session (ktime, ns).
 func SessionID(trace [16]byte, observerPID, startKtimeNS uint64) uint64 {
 	hi, lo := halves(trace)
 	return ID(hi, lo, observerPID, startKtimeNS^sessionSalt)

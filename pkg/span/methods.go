@@ -35,7 +35,7 @@ func (b *Builder) openMethod(t *thread, ev *event.Event) (uint64, error) {
 	hi, lo := halves(ev.TraceID)
 	id := ID(hi, lo, uint64(ev.TID), ev.KtimeNS)
 	if t.lastMethod != 0 && ev.KtimeNS == t.lastStart {
-		id = max(1, Mix64(t.lastMethod)) // no two spans have one id
+		id = max(1, Mix64(t.lastMethod)) // ids are unique
 	}
 	t.lastStart, t.lastMethod = ev.KtimeNS, id
 
@@ -68,7 +68,7 @@ func (b *Builder) openMethod(t *thread, ev *event.Event) (uint64, error) {
 		m.LinkTraceID, m.LinkSpanID = up.TraceID, up.SpanID
 	}
 	if m.Name == "" {
-		m.Name = "<anonymous>"
+		m.Name = stream.Anonymous
 	}
 	t.top = m
 	t.methods++
@@ -77,7 +77,7 @@ func (b *Builder) openMethod(t *thread, ev *event.Event) (uint64, error) {
 	return id, b.w.SpanOpen(&m.Span)
 }
 
-// textOf is how much of the bound for text an open method takes, bytes.
+// textOf returns the bytes of an open method that count for the bound on text.
 func textOf(m *method) int { return len(m.Name) + len(m.File) + len(m.Source) }
 
 // stoppedMethod finds the span that a span_stop closes, or nil.
@@ -97,12 +97,11 @@ func (b *Builder) stoppedMethod(t *thread, ev *event.Event) *method {
 		b.Stats.UnknownStops++
 		return nil
 	}
-	t.unopened, t.unopenedNames = 0, 0 // they were above it
+	t.unopened, t.unopenedNames = 0, 0 // they were inside m
 	return m
 }
 
-// closeMethods closes the method spans of t from the innermost to last, or all
-// of them when last is nil.
+// closeMethods closes the method spans of t from the innermost to last; nil: all.
 func (b *Builder) closeMethods(t *thread, last *method, end uint64) error {
 	for m := t.top; m != nil; m = t.top {
 		t.top = m.below
@@ -117,8 +116,8 @@ func (b *Builder) closeMethods(t *thread, last *method, end uint64) error {
 	return nil
 }
 
-// nameBit is one of 64 bits, by the hash of a name: a set of names in a uint64 may
-// hold others, too, but lacks none.
+// nameBit returns one of 64 bits for a name, by its hash. A uint64 is then a set of
+// names, with false positives.
 func nameBit(name []byte) uint64 {
 	h := uint64(14695981039346656037) // FNV-1a
 	for _, c := range name {

@@ -1,7 +1,7 @@
 package span
 
-// names makes one string of equal texts, so that a method costs memory once
-// and not with every call. It forgets all when there are too many.
+// names returns the same string for equal texts, so that the name of a method needs
+// memory once, not for every call. It is cleared when it has maxNames names.
 type names map[string]string
 
 const (

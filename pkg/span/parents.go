@@ -2,8 +2,8 @@ package span
 
 import "vivarium/pkg/event"
 
-// setParent makes a span the parent of t's. It is one of the thread p, or the
-// session's when p is nil.
+// setParent makes span the parent of t's span. It belongs to the thread p, or is the
+// session's if p is nil.
 func (b *Builder) setParent(t, p *thread, span *open) {
 	t.ParentSpanID, t.TraceID = span.SpanID, span.TraceID
 	t.parent, t.parentSeq = p, 0
@@ -12,9 +12,8 @@ func (b *Builder) setParent(t, p *thread, span *open) {
 	}
 }
 
-// reparent makes a span of p the parent of that of t, a live thread whose parent
-// was not known before, unless that would change its trace or could make a
-// circle.
+// reparent makes a span of p the parent of the span of t, a live thread whose parent was
+// unknown, unless that would change its trace or could create a cycle.
 func (b *Builder) reparent(t, p *thread, span *open) {
 	if span.TraceID != t.TraceID {
 		return
@@ -35,7 +34,7 @@ func (b *Builder) reparent(t, p *thread, span *open) {
 	}
 }
 
-// reparentLate handles a thread whose events name a parent that came after it.
+// reparentLate handles a thread whose events name a parent that was opened after it.
 func (b *Builder) reparentLate(t *thread) {
 	if t.eventParentID == 0 || t.target || t.ParentSpanID != b.session.SpanID {
 		return
@@ -45,8 +44,7 @@ func (b *Builder) reparentLate(t *thread) {
 	}
 }
 
-// fork keeps the parent of the thread or process that t makes until its first
-// event.
+// fork keeps the parent of a new thread or process until its first event.
 func (b *Builder) fork(t *thread, ev *event.Event) error {
 	tid := uint32(ev.Fields[event.ProcForkChildTID].Num)
 	if tid == 0 {
@@ -59,13 +57,13 @@ func (b *Builder) fork(t *thread, ev *event.Event) error {
 	c := b.byTID[tid]
 	if c != nil && c.state != forked {
 		if c.StartKtimeNS >= ev.KtimeNS || c.state == live && id != 0 && id == c.eventSpanID {
-			// The child's events overtook its fork.
+			// Events of the child came before its fork.
 			if c.state == live && !c.target {
 				b.reparent(c, t, t.innermost())
 			}
 			return nil
 		}
-		if c.state == live { // the exit of the tid's old thread was missed
+		if c.state == live { // the exit of the old thread with the tid was lost
 			if err := b.endWithoutExit(c); err != nil {
 				return err
 			}

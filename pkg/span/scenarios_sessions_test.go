@@ -91,7 +91,7 @@ var sessionScenarios = []scenario{
 			end
 			raw
 			100 path_open -`,
-		stats: Stats{Outside: 1},
+		stats: Stats{OutsideSession: 1},
 	},
 	{
 		name: "a capture: vivarium closes methods at the session's stop and the main thread not at its exit",

@@ -9,7 +9,7 @@ import (
 
 // begin prepares the session's span, which openSession opens.
 func (b *Builder) begin(rec *stream.Record) {
-	s, _ := rec.Session() // the Reader has looked at it
+	s, _ := rec.Session() // the Reader has checked it
 	b.mode = sessionRead
 	b.mainTID, b.targets = s.MainTID, s.Targets
 	b.newest, b.losses, b.opened = s.StartKtimeNS, 0, 0
@@ -37,8 +37,8 @@ func (b *Builder) openSession() error {
 	return b.w.SpanOpen(&b.session.Span)
 }
 
-// finish closes everything that is open: the methods thread by thread, then the
-// threads, then the session. stop is the session's end, 0 when it is not known.
+// finish closes all open spans: the methods thread by thread, then the threads, then
+// the session. stop is the end of the session, ktime in ns; 0: unknown.
 func (b *Builder) finish(stop uint64, cut bool) error {
 	if b.mode == building {
 		if stop == 0 {

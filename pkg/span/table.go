@@ -14,9 +14,9 @@ func (b *Builder) newThread(tid uint32) *thread {
 	return t
 }
 
-// setEventSpanID sets the span id that the thread's events have; 0 is none.
+// setEventSpanID sets the span id in the thread's events; 0: none.
 func (b *Builder) setEventSpanID(t *thread, id uint64) {
-	if t.eventSpanID != t.SpanID { // a thread is always found by its span's id
+	if t.eventSpanID != t.SpanID { // the index always has the id of its span
 		b.unindex(t, t.eventSpanID)
 	}
 	t.eventSpanID = id
@@ -32,7 +32,7 @@ func (b *Builder) unindex(t *thread, id uint64) {
 	}
 }
 
-// release forgets a thread, whose memory is used for the next new one.
+// release removes a thread. Its memory is reused.
 func (b *Builder) release(t *thread) {
 	b.unindex(t, t.eventSpanID)
 	b.unindex(t, t.SpanID)

@@ -24,13 +24,13 @@ func (b *Builder) threadOf(ev *event.Event) (*thread, error) {
 		return b.openThread(t, ev)
 	case live:
 		if t.eventSpanID == 0 && ev.SpanID != 0 {
-			b.setEventSpanID(t, ev.SpanID) // known only now
+			b.setEventSpanID(t, ev.SpanID) // earlier events had none
 		}
 		if ev.SpanID == 0 || ev.SpanID == t.eventSpanID {
 			b.lists[live].touch(t)
 			return t, nil
 		}
-		// The tid is another thread's now; the exit of the old one was missed.
+		// Another thread has the tid now; the exit of the old one was lost.
 		if err := b.endWithoutExit(t); err != nil {
 			return nil, err
 		}
@@ -42,8 +42,8 @@ func (b *Builder) threadOf(ev *event.Event) (*thread, error) {
 	return b.openThread(t, ev)
 }
 
-// openThread makes the thread of an event live and opens its span. t is what is
-// known of its tid: its fork, a former thread, or nil.
+// openThread makes the thread of an event live and opens its span. t is the entry of its
+// tid: its fork, an ended thread, or nil.
 func (b *Builder) openThread(t *thread, ev *event.Event) (*thread, error) {
 	if err := b.evict(nil); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (b *Builder) openThread(t *thread, ev *event.Event) (*thread, error) {
 	if id == 0 && was.evicted {
 		id = was.eventSpanID
 	}
-	// A span with this id was there already: no other may have it.
+	// A span with this id already exists: no other span may have it.
 	again := (was.evicted || was.state == forked) && was.eventSpanID == id
 
 	t.state = live
@@ -97,7 +97,7 @@ func (b *Builder) openThread(t *thread, ev *event.Event) (*thread, error) {
 
 	t.SpanID = id
 	if o := b.bySpanID[id]; id == 0 || again || o != nil && o != t {
-		// The events have no span id, or one that is another span's.
+		// The events have no span id, or one that another span has.
 		hi, lo := halves(b.session.TraceID)
 		t.SpanID = ID(hi^threadSalt, lo, uint64(ev.TID), ev.KtimeNS)
 	}
@@ -112,15 +112,15 @@ func (b *Builder) openThread(t *thread, ev *event.Event) (*thread, error) {
 	return t, b.w.SpanOpen(&t.Span)
 }
 
-// moveThread handles an exec by another thread than its process's first: all
-// other threads have ended, and it goes on under the first one's tid.
+// moveThread handles an exec by a thread that is not the first of its process: all other
+// threads have ended, and it continues with the tid of the first one.
 func (b *Builder) moveThread(old uint32, ev *event.Event) error {
 	t := b.byTID[old]
 	if t == nil || t.state == ended {
 		return nil
 	}
 	if first := b.byTID[ev.TID]; first != nil {
-		if first.state == live { // its exit was missed
+		if first.state == live { // its exit was lost
 			if err := b.endWithoutExit(first); err != nil {
 				return err
 			}
@@ -145,9 +145,9 @@ func (b *Builder) moveThread(old uint32, ev *event.Event) error {
 	return nil
 }
 
-// endThread closes the methods of a thread at one time (ns) and its span at
-// another. With outlive its methods stay open, as long as there is room for them:
-// until their stops come, or the session's end. It keeps the thread for a while to
+// endThread closes the methods of a thread at the time methods and its span at the time
+// end (ktimes, ns). With outlive, the methods stay open until their stops or the end of
+// the session, as long as the bounds allow it. The thread is kept for a while to
 // recognise its late events.
 func (b *Builder) endThread(t *thread, methods, end uint64, outlive bool) error {
 	b.reparentLate(t)
@@ -173,20 +173,19 @@ func (b *Builder) endThread(t *thread, methods, end uint64, outlive bool) error 
 	return err
 }
 
-// closeOutliving closes the methods that have outlived their thread.
+// closeOutliving closes the methods of a thread that are open after its exit.
 func (b *Builder) closeOutliving(t *thread) error {
 	return b.closeMethods(t, nil, b.policy.MethodsEndKtimeNS)
 }
 
-// endWithoutExit ends a thread whose exit was not seen.
+// endWithoutExit ends a thread whose exit was lost.
 func (b *Builder) endWithoutExit(t *thread) error {
 	t.Dangling = true
 	return b.endThread(t, t.last, t.last, false)
 }
 
-// evict ends the threads that were silent for longest until one more span
-// may be open. It spares keep, and the first threads of the targets while there
-// are others.
+// evict ends the least recently active threads until one more span can be opened. It
+// does not end keep, and it ends the first threads of the targets last.
 func (b *Builder) evict(keep *thread) error {
 	l := &b.lists[live]
 	for spared := 0; b.openSpans >= b.max.open && l.n > 0; {

@@ -31,8 +31,8 @@ func appendUint(b []byte, n uint64) []byte {
 	return appendID(b, n)
 }
 
-// appendID writes all eight bytes, whatever the number: a filter that puts
-// another span id in its place then moves nothing.
+// appendID always writes eight bytes, so that a filter can replace a span id without moving
+// other bytes.
 func appendID(b []byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, msgpcode.Uint64), n)
 }
@@ -60,7 +60,7 @@ func appendBool(b []byte, set bool) []byte {
 	return append(b, msgpcode.False)
 }
 
-// appendText writes a str when t is UTF-8, else a bin.
+// appendText appends a str if t is UTF-8, else a bin.
 func appendText[T string | []byte](b []byte, t T) []byte {
 	if !valid(t) {
 		return appendBin(b, t)

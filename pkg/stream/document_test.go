@@ -48,14 +48,14 @@ func written(t *testing.T, b []byte) (rows []row, maps map[string][]byte) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows = append(rows, row{key, typeOf(t, v), false})
+		rows = append(rows, row{key, typeName(t, v), false})
 		maps[key] = v
 	}
 	return rows, maps
 }
 
-// typeOf is the document's word for the type of a value.
-func typeOf(t *testing.T, v []byte) string {
+// typeName is the document's word for the type of a value.
+func typeName(t *testing.T, v []byte) string {
 	t.Helper()
 	switch c := v[0]; {
 	case msgpcode.IsString(c):
@@ -73,7 +73,7 @@ func typeOf(t *testing.T, v []byte) string {
 	case c >= msgpcode.NegFixedNumLow || c >= msgpcode.Int8 && c <= msgpcode.Int64:
 		return "int"
 	case msgpcode.IsFixedArray(c):
-		switch e := typeOf(t, v[1:]); e {
+		switch e := typeName(t, v[1:]); e {
 		case "map", "map of text":
 			return "list of maps"
 		default:

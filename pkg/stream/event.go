@@ -20,12 +20,12 @@ const (
 		"\xaeparent_span_id\xcf\x00\x00\x00\x00\x00\x00\x00\x00"
 )
 
-// Event writes an event record. Kind names it, or Name when Kind is nil. Own
-// fields with Type None, and the flags and texts behind them that are zero,
-// are left out. extra are keys that only the event's Format knows.
+// Event writes an event record. Its name is that of Kind, or Name if Kind is nil. Fields of
+// the kind with Type None, and the flags and texts after them that are zero, are left out.
+// extra has keys that only the event's Format uses.
 func (w *Writer) Event(ev *event.Event, extra ...Set) error {
-	// The keys that every event has are copied with room for their values, which
-	// have fixed widths: this is the price of every event that is recorded.
+	// The keys of all events are copied at once, with space for their values, which have
+	// fixed widths: this code runs for every recorded event.
 	k := keys{b: w.b, head: len(w.b), n: eventKeys}
 	k.b = append(k.b, eventA...)
 	if ev.Kind != nil {
@@ -53,7 +53,7 @@ func (w *Writer) Event(ev *event.Event, extra ...Set) error {
 			if v.Type == event.None {
 				continue
 			}
-			k.key(f.Name)
+			k.appendKey(f.Name)
 			k.b = appendValue(k.b, v)
 			own = own || f.Name == "error"
 		}
@@ -70,7 +70,7 @@ func (w *Writer) Event(ev *event.Event, extra ...Set) error {
 		k.id("thread_span_id", ev.ThreadSpanID)
 	}
 	if ev.Origin != nil {
-		k.key(keyEventOrigin)
+		k.appendKey(keyEventOrigin)
 		k.b = appendBin(k.b, ev.Origin)
 	}
 	for i := range extra {
@@ -97,9 +97,9 @@ func appendValue(b []byte, v *event.Value) []byte {
 	return b
 }
 
-// Event decodes an event record. The Event and everything in it belong to rec
-// and are overwritten by the next record. An event of an unknown kind has its
-// name and the keys that all events share, and no own fields.
+// Event decodes an event record. It returns an error if rec has another type. The Event and
+// its slices belong to rec and are overwritten by the next record. An event of an unknown
+// kind has its name and the keys of all events, but no fields of its kind.
 func (rec *Record) Event() (*event.Event, error) {
 	ev := &rec.ev
 	if rec.Type != TypeEvent {
@@ -157,7 +157,7 @@ func (rec *Record) Event() (*event.Event, error) {
 	return ev, nil
 }
 
-// fieldIndex finds an own field, first where it is likely to be.
+// fieldIndex finds a field of the kind. It first checks the probable index.
 func fieldIndex(kind *event.Kind, key []byte, next int) int {
 	if kind == nil {
 		return -1

@@ -2,8 +2,7 @@ package stream
 
 import "vivarium/pkg/event"
 
-// The keys of Origin, by type of record. They are those that vivarium-raw had
-// before there were Formats.
+// The keys of Origin, by type of record. They are those of vivarium-raw captures.
 const (
 	keySessionOrigin = "header"
 	keyEventOrigin   = "payload"
@@ -18,13 +17,13 @@ const (
 // as it was, travels as Origin of its session, event and end records. Everything
 // else treats an Origin as opaque.
 type Format struct {
-	// FirstByte is what a session of the format begins with, and also the
-	// Origin of its session record. It is not the first byte of a msgpack map.
+	// FirstByte is the first byte of a session of the format, and also of the
+	// Origin of its session record. No msgpack map begins with it.
 	FirstByte byte
-	// Open takes a session from in. A *FormatError says that it is none of the
-	// format's; any other error is in's.
+	// Open reads the beginning of a session from in. It returns a *FormatError if
+	// the input is not of this format; any other error is from the input.
 	Open func(in *Input) (Source, error)
-	// Policy is how the records of a session with this Origin are to be read.
+	// Policy returns the differences of a session with this Origin.
 	Policy func(origin []byte) Policy
 }
 
@@ -34,44 +33,46 @@ type Source struct {
 	// call after the next one, and then io.EOF. The first is a session record
 	// and the last an end record.
 	Next func() ([]byte, error)
-	// Cut says in which way the session was cut short; empty: it was not.
+	// Cut describes how the session was cut short; empty: it is complete.
 	Cut string
-	// Ends says why the session ends where it does, if it says so itself: for the
-	// error when something else follows. Empty: the input ended.
+	// Ends is the reason why the session ends where it does, if its own data
+	// determine the end. It is for the error if something else follows. Empty: the
+	// session ends with the input.
 	Ends string
 }
 
-// Input is what a Reader has still to read.
+// Input is the input of a Reader, from its position on.
 type Input struct{ r *Reader }
 
-// Bytes returns what was read and not taken. It is valid until More.
+// Bytes returns the buffered bytes. They are valid until the next call of More.
 func (in *Input) Bytes() []byte { return in.r.buf[in.r.pos:] }
 
-// Take takes the first n of Bytes away.
+// Take removes the first n bytes of Bytes.
 func (in *Input) Take(n int) { in.r.pos += n }
 
-// More reads more behind Bytes. It returns io.EOF when there is no more.
+// More reads more bytes and appends them to Bytes. It returns io.EOF at the end of
+// the input.
 func (in *Input) More() error { return in.r.read() }
 
-// Policy says how a session that comes from another format differs from viv's
-// own. Whoever draws, filters or exports a session asks its Policy instead of
-// the format. The zero Policy is that of viv's own sessions.
+// Policy describes how a session from another format differs from viv's own
+// sessions. Programs that draw, filter or export a session use its Policy and do
+// not know the format. The zero Policy is that of viv's own sessions.
 type Policy struct {
 	// Text appends the text of an event; nil: event.AppendText. Use AppendText.
 	Text func(b []byte, ev *event.Event) []byte
 	// Name appends the name of a program or method; nil: event.AppendName. Use
 	// AppendName.
 	Name func(b, name []byte) []byte
-	// Times are the session's times in the words of its format; nil: those of
-	// its session and end records.
+	// Times are the session's times as its format writes them; nil: use the times
+	// of the session and end records.
 	Times *Times
-	// Command is the name of the targets' program, as long as no event tells it.
+	// Command is the name of the targets' program until an event has another one.
 	Command string
 	// MainThreadStays says that the exit of the main thread (main_tid) does not
 	// end its span, which lasts to the end of the session.
 	MainThreadStays bool
-	// MethodsEndKtimeNS is when method spans end that are open at the exit of
-	// their thread and have no stop after it, ns; 0: at the exit.
+	// MethodsEndKtimeNS is the end time, ns, of method spans that are open at the
+	// exit of their thread and get no stop after it; 0: the time of the exit.
 	MethodsEndKtimeNS uint64
 	// LossAtPreviousEvent says that a loss is shown with the time of the event
 	// before it, not with its own.
@@ -85,7 +86,7 @@ type Times struct {
 	DurationNS           int64
 }
 
-// AppendText appends what ev, an event of the session, says to a person.
+// AppendText appends the text of an event of the session, as viv-tree shows it.
 func (p *Policy) AppendText(b []byte, ev *event.Event) []byte {
 	if p.Text != nil {
 		return p.Text(b, ev)
@@ -125,7 +126,7 @@ func (r *Reader) openSource(f *Format) error {
 	return nil
 }
 
-// policy is that of a session with this Origin.
+// policy returns the Policy of a session with this Origin.
 func policy(formats []Format, origin []byte) Policy {
 	for i := range formats {
 		if len(origin) > 0 && formats[i].FirstByte == origin[0] {

@@ -124,7 +124,7 @@ func TestFormatErrors(t *testing.T) {
 		t.Errorf("behind another session: %v", err)
 	}
 	_, err = readAll(NewReader(strings.NewReader("Fx\n")))
-	if !errors.As(err, &format) || err.Error() != `this is no viv stream: "Fx\n" where a record should begin` {
+	if !errors.As(err, &format) || err.Error() != `the input is not a viv stream: "Fx\n" is not the beginning of a record` {
 		t.Errorf("without the format: %v", err)
 	}
 }

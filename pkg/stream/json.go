@@ -9,16 +9,16 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"vivarium/pkg/event"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// AppendJSON appends rec as one JSON object, without a newline. It has the keys
-// of the stream; span ids are 16 lower-case hex digits and trace ids 32. Text that
-// is not UTF-8 is a string in which \xHH stands for each wrong byte, and under the
-// same key with "_bytes" behind it follows the whole text in base64, or a list of
-// such texts. The bytes of another Format are always an object {"base64":"..."}.
-// Characters that drive a terminal are escaped.
+// AppendJSON appends rec as one JSON object, without a newline, with the keys of the stream.
+// Span ids are 16 lower-case hexadecimal digits and trace ids 32. In text that is not UTF-8,
+// \xHH stands for each invalid byte; the key with the suffix "_bytes" then follows, with the
+// complete text in base64, or a list of such texts. The bytes of another Format are an object
+// {"base64":"..."}. Characters that control a terminal are escaped.
 func AppendJSON(b []byte, rec *Record) []byte {
 	b = append(b, '{')
 	for i, p := range rec.pairs {
@@ -26,23 +26,19 @@ func AppendJSON(b []byte, rec *Record) []byte {
 			b = append(b, ',')
 		}
 		// The key as a value: the bytes between the pair's beginning and its value.
-		b, _ = appendJSONKey(b, rec.Raw, rec.begin(i))
+		b, _ = appendJSONKey(b, rec.Raw, rec.pairStart(i))
 		b = append(b, ':')
 		b = appendJSONPair(b, rec.key(p), rec.value(p))
 	}
 	return append(b, '}')
 }
 
-// appendJSONPair appends a value of the record itself, where its key says how.
+// appendJSONPair appends a value of the record. The key determines its form.
 func appendJSONPair(b, key, v []byte) []byte {
 	switch k := string(key); {
 	case strings.HasSuffix(k, "span_id"):
 		if id, ok := uintOf(v); ok {
-			var digits [16]byte
-			for i := range digits {
-				digits[i] = "0123456789abcdef"[id>>(60-4*i)&15]
-			}
-			return append(append(append(b, '"'), digits[:]...), '"')
+			return append(event.AppendSpanID(append(b, '"'), id), '"')
 		}
 	case strings.HasSuffix(k, "trace_id"):
 		if id, ok := traceIDOf(v); ok {
@@ -57,8 +53,8 @@ func appendJSONPair(b, key, v []byte) []byte {
 	return appendJSONBytes(b, key, v)
 }
 
-// appendJSONBytes appends what follows the value v of a key that holds text that
-// is not UTF-8: the key's name with _bytes behind it, and the bytes.
+// appendJSONBytes appends the key with the suffix _bytes and the bytes of v, if v has text
+// that is not UTF-8.
 func appendJSONBytes(b, key, v []byte) []byte {
 	if bad, _ := malformed(v, 0); !bad {
 		return b
@@ -68,8 +64,8 @@ func appendJSONBytes(b, key, v []byte) []byte {
 	return b
 }
 
-// malformed says whether the value at p is text that is not UTF-8, or a list with
-// such text, and returns the value's end. Maps have keys of their own for it.
+// malformed reports whether the value at p is text that is not UTF-8, or a list with such
+// text, and returns the end of the value. In a map, each key has its own _bytes.
 func malformed(v []byte, p int) (bad bool, end int) {
 	end, children, err := item(v, p)
 	if err != nil {
@@ -92,7 +88,7 @@ func malformed(v []byte, p int) (bad bool, end int) {
 }
 
 // appendBytesOf appends the value at p with each text in base64 and null for
-// what is no text, and returns its end.
+// other values, and returns its end.
 func appendBytesOf(b, v []byte, p int) ([]byte, int) {
 	end, children, err := item(v, p)
 	if err != nil {
@@ -121,8 +117,8 @@ func isArray(c byte) bool {
 	return msgpcode.IsFixedArray(c) || c == msgpcode.Array16 || c == msgpcode.Array32
 }
 
-// appendJSONValue appends the value at p and returns its end. Records are
-// nested at most maxDepth deep, and so is this.
+// appendJSONValue appends the value at p and returns its end. The recursion is limited by the
+// maxDepth of records.
 func appendJSONValue(b, v []byte, p int) ([]byte, int) {
 	end, children, err := item(v, p)
 	if err != nil { // not in a record that was parsed
@@ -189,7 +185,7 @@ func appendJSONValue(b, v []byte, p int) ([]byte, int) {
 	return append(b, `"}`...), end
 }
 
-// appendJSONKey appends the key at p, which JSON wants to be text.
+// appendJSONKey appends the key at p. In JSON it must be text.
 func appendJSONKey(b, v []byte, p int) ([]byte, int) {
 	end, err := skip(v, p)
 	if err != nil {
@@ -217,8 +213,8 @@ func appendBase64(b, t []byte) []byte {
 	return append(b, `"}`...)
 }
 
-// AppendJSONText appends t as AppendJSON does, with its key, of ASCII letters and
-// digits: "key":"text", and if it is not UTF-8 "key_bytes":"base64" behind that.
+// AppendJSONText appends a key and a text like AppendJSON: "key":"text", followed by
+// "key_bytes":"base64" if the text is not UTF-8. The key has only ASCII letters and digits.
 func AppendJSONText(b []byte, key string, t []byte) []byte {
 	b = append(append(append(b, '"'), key...), `":`...)
 	b = appendJSONString(b, t)

@@ -2,15 +2,18 @@ package stream
 
 import "math"
 
-// Lost says that events were lost at this place of the stream. In a flood there
-// is one in front of every event, so that it is encoded by hand as events are.
+// CauseBufferFull is the Cause of events that did not fit into the ring buffer.
+const CauseBufferFull = "ring buffer full"
+
+// Lost counts events that were lost at this place of the stream. Under heavy load
+// there is one before every event, so it has a hand-written codec like events.
 type Lost struct {
 	KtimeNS uint64
 	Count   uint64 // events
 	Cause   string
 }
 
-// AddCounts is a + b, or the largest number there is when that is larger.
+// AddCounts returns a + b, or math.MaxUint64 if the sum is larger.
 func AddCounts(a, b uint64) uint64 {
 	if a+b < a {
 		return math.MaxUint64

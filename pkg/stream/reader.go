@@ -9,13 +9,13 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// ErrIncomplete is wrapped by the error of Next when the input was cut inside
-// a record, or a session had no end record, or the stream broke in its middle.
-// Every whole record before that has been returned.
+// ErrIncomplete matches (errors.Is) the error of Next if the input ended inside a
+// record, a session had no end record, or the stream was damaged. Every complete
+// record before that has been returned.
 var ErrIncomplete = errors.New("the stream is incomplete")
 
-// FormatError says that the input is no stream and no session of another format
-// that this version can read. Its text is one line.
+// FormatError is the error for an input that is neither a stream nor a session of
+// another format that this version can read. Its text is one line.
 type FormatError struct{ msg string }
 
 func (e *FormatError) Error() string { return e.msg }
@@ -25,7 +25,7 @@ func FormatErrorf(format string, args ...any) error {
 	return &FormatError{fmt.Sprintf(format, args...)}
 }
 
-// incomplete is an error that reads well alone and is ErrIncomplete.
+// incomplete is an error that matches ErrIncomplete.
 type incomplete struct{ msg string }
 
 func (e *incomplete) Error() string        { return e.msg }
@@ -37,12 +37,12 @@ func incompletef(format string, args ...any) error {
 
 const readSize = 128 << 10
 
-// Reader reads a stream record by record. Sessions of the formats that it was
-// given are recognised by their first byte; those and streams may follow each
-// other in any order.
+// Reader reads a stream record by record. It recognises sessions of its other
+// formats by their first byte. Such sessions and streams can follow each other in
+// any order.
 //
-// A Reader holds one record of at most 16 MiB and what else one read gave it.
-// How much of its input another format holds is that format's business.
+// A Reader buffers one record of at most 16 MiB and the rest of one read. A session
+// of another format may need more memory: its Format decides.
 type Reader struct {
 	r   io.Reader
 	buf []byte // what was read; buf[pos:] is still to be parsed
@@ -50,17 +50,17 @@ type Reader struct {
 	off int64 // of buf[0] in the input
 	eof bool
 
-	recs  [2]Record // the current one and the one that Pending looked ahead to
+	recs  [2]Record // the current one, and the next one if Pending has parsed it
 	cur   int
 	ahead bool // recs[1-cur] is the next record
 	scan  scanner
-	err   error // what Next returned last
+	err   error // last error of Next; it stays
 
 	formats []Format
-	source  *Source // records come from it while it has some
+	source  *Source // session of another format that is being read, else nil
 
 	begun    bool // a session was seen
-	open     bool // a session is open: its end is still to come
+	open     bool // the end record of the session was not read yet
 	sessions int
 	unended  int    // the first session without an end; 0: none
 	cut      bool   // an end record said that its capture was cut
@@ -68,8 +68,8 @@ type Reader struct {
 	ends     string // Ends of the last Source; empty after a session of the stream
 	lost     uint64
 	events   uint64 // event records of the session
-	outside  string // about the first record behind an end record, in no session
-	badCount string // about the first session whose end counts other events than were read
+	outside  string // message about the first record after an end record, in no session
+	badCount string // message about the first session whose end record has a wrong number of events
 }
 
 // NewReader returns a Reader of r, which may hold sessions of other formats.
@@ -81,20 +81,22 @@ func NewReader(r io.Reader, formats ...Format) *Reader {
 	return reader
 }
 
-// Next returns the next record, which is valid until Next is called again.
-// Records that stand in no session, behind an end record, are returned too: what
-// passes them on passes the fault on.
+// Next returns the next record, which is valid until Next is called again. It
+// also returns records that belong to no session, after an end record, so that a
+// filter passes this fault on.
 //
-// At the end of a stream whose sessions all have their end record the error is
-// io.EOF. An error that is ErrIncomplete says that the stream ended too early, has
-// records in no session, or not the number of events that an end record counts;
-// a *FormatError that the input is none; any other error is the reader's.
+// The error tells how the input ended:
+//   - io.EOF: the stream is complete.
+//   - ErrIncomplete (by errors.Is): the stream ended too early, is damaged, has
+//     records in no session, or an end record has a wrong number of events.
+//   - *FormatError: the input is not a stream.
+//   - Any other error is from the io.Reader.
 func (r *Reader) Next() (*Record, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
 	for !r.ahead {
-		err := r.look()
+		err := r.parseNext()
 		if err == errShort {
 			if err = r.fill(); err == nil {
 				continue
@@ -118,22 +120,22 @@ func (r *Reader) Next() (*Record, error) {
 	return rec, nil
 }
 
-// Pending says whether Next has a whole record at hand and will not block. A
-// filter flushes its Writer when there is none. The current record stays valid.
+// Pending reports whether Next can return without blocking. A filter flushes its
+// Writer when it cannot. The current record stays valid.
 func (r *Reader) Pending() bool {
 	if r.err == nil && !r.ahead {
-		if err := r.look(); err != nil && err != errShort {
+		if err := r.parseNext(); err != nil && err != errShort {
 			return true // Next returns it without blocking
 		}
 	}
 	return r.ahead
 }
 
-// Lost is the number of events that the lost records so far have counted.
+// Lost returns the number of lost events, as counted by the lost records so far.
 func (r *Reader) Lost() uint64 { return r.lost }
 
-// look parses the next record if it is wholly in the buffer.
-func (r *Reader) look() error {
+// parseNext parses the next record if it is wholly in the buffer.
+func (r *Reader) parseNext() error {
 	rec := &r.recs[1-r.cur]
 	if r.source != nil {
 		b, err := r.source.Next()
@@ -155,10 +157,10 @@ func (r *Reader) look() error {
 	case r.format(c) != nil:
 		return errShort // fill opens it
 	case !msgpcode.IsFixedMap(c) && c != msgpcode.Map16 && c != msgpcode.Map32:
-		return r.broken(fmt.Sprintf("%s where a record should begin", sight(b)))
+		return r.formatError(fmt.Sprintf("%s is not the beginning of a record", quoteStart(b)))
 	}
-	// A record that is not wholly here yet is scanned where the scan stopped last
-	// time, so that a slow giant is not parsed over and over.
+	// If the record was incomplete, continue the scan where it stopped last time,
+	// so that a long record that arrives slowly is not scanned again and again.
 	var err error
 	if r.scan.pos > 0 {
 		err = r.scan.run(b)
@@ -179,23 +181,23 @@ func (r *Reader) look() error {
 		err = errTooLong
 	}
 	if err != nil {
-		return r.broken(err.Error())
+		return r.formatError(err.Error())
 	}
 	r.pos += len(rec.Raw)
 	r.ahead = true
 	return nil
 }
 
-// broken is the error for bytes that are no record.
-func (r *Reader) broken(what string) error {
+// formatError returns the error for bytes that are not a record.
+func (r *Reader) formatError(what string) error {
 	if !r.begun {
-		return FormatErrorf("this is no viv stream: %s", what)
+		return FormatErrorf("the input is not a viv stream: %s", what)
 	}
 	return incompletef("the stream is broken at byte %d: %s%s", r.off+int64(r.pos), what, r.sourceEnd())
 }
 
-// sourceEnd says why a session of another format ends at the Reader's position,
-// for the error about what follows it.
+// sourceEnd returns the reason why a session of another format ends at the
+// Reader's position, for the error about what follows it.
 func (r *Reader) sourceEnd() string {
 	if r.open || r.ends == "" {
 		return ""
@@ -203,15 +205,16 @@ func (r *Reader) sourceEnd() string {
 	return "; the session before it ends there because " + r.ends
 }
 
-// sight shows the first bytes of b to a person.
-func sight(b []byte) string {
+// quoteStart quotes the first bytes of b for a message.
+func quoteStart(b []byte) string {
 	if len(b) > 16 {
 		b = b[:16]
 	}
 	return fmt.Sprintf("%+q", b)
 }
 
-// fill reads more, or io.EOF when there is no more. The bytes before pos go.
+// fill reads more of the input, or opens a session of another format. It returns
+// io.EOF at the end of the input. It discards the bytes before pos.
 func (r *Reader) fill() error {
 	if r.pos < len(r.buf) {
 		if f := r.format(r.buf[r.pos]); f != nil {
@@ -233,7 +236,7 @@ func (r *Reader) read() error {
 	if r.buf == nil {
 		r.buf = make([]byte, 0, readSize)
 	} else if len(r.buf) == cap(r.buf) {
-		// Twice what is really there, never what a length promises.
+		// Grow by what was really read, never by a length field.
 		r.buf = append(make([]byte, 0, 2*cap(r.buf)), r.buf...)
 	}
 	for range 100 {
@@ -252,19 +255,19 @@ func (r *Reader) read() error {
 	return io.ErrNoProgress
 }
 
-// end is the error for the end of the input.
+// end returns the error for the end of the input.
 func (r *Reader) end() error {
 	switch {
 	case r.pos < len(r.buf):
-		// Of its first record there may be enough to see what it is.
+		// The beginning of the first record can show that this is a stream.
 		if b := r.buf[r.pos:]; !r.begun && !bytes.Contains(b[:min(len(b), 64)], []byte("\xa7session")) {
-			return FormatErrorf("this is no viv stream: %s ends inside its first record", sight(b))
+			return FormatErrorf("the input is not a viv stream: %s ends inside its first record", quoteStart(b))
 		}
 		return incompletef("the stream is cut inside a record: the capture was cut short")
 	case r.off == 0 && len(r.buf) == 0:
 		return FormatErrorf("the input is empty")
 	case !r.begun:
-		return FormatErrorf("this is no viv stream: it has no session")
+		return FormatErrorf("the input is not a viv stream: it has no session")
 	case r.open:
 		return incompletef("the stream has no end record: the capture was cut short")
 	case r.unended > 0:
@@ -282,10 +285,10 @@ func (r *Reader) end() error {
 	return io.EOF
 }
 
-// track keeps account of sessions and losses.
+// track counts sessions, events and losses, and checks their order.
 func (r *Reader) track(rec *Record) error {
 	if !r.begun && rec.Type != TypeSession && rec.Type != Unknown {
-		return FormatErrorf("this is no viv stream: it does not begin with a session record")
+		return FormatErrorf("the input is not a viv stream: it does not begin with a session record")
 	}
 	if r.begun && !r.open && rec.Type != TypeSession && r.outside == "" {
 		at := r.off + int64(r.pos-len(rec.Raw))

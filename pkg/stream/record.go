@@ -10,10 +10,11 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// Type is what a record is.
+// Type is the type of a record, from its key "type".
 type Type uint8
 
-// The record types. Unknown is any other map: filters pass it, sinks ignore it.
+// The record types. Unknown is any other map: filters pass it on, exporters
+// ignore it.
 const (
 	Unknown Type = iota
 	TypeSession
@@ -25,15 +26,15 @@ const (
 	TypeEnd
 )
 
-// Record is one record of a stream: its bytes, and where its keys lie in them.
+// Record is one record of a stream: its bytes, and the positions of its keys.
 //
-// Its methods decode it. A key that is missing, or whose value has another type
-// than DESIGN.md gives it, leaves its field zero; of a key that is there twice
-// the last one counts. Integers may have any width, text may be str or bin.
+// Its methods decode it. If a key is missing, or its value has another type than
+// docs/stream.md specifies, the field stays zero. If a key occurs twice, the last
+// one counts. Integers can have any width, and text can be str or bin.
 type Record struct {
 	Type Type
-	// Raw is the whole record. Like everything that a Record gives out without
-	// copying, it is valid until the Reader's next Next.
+	// Raw is the whole record. Like all bytes that methods of Record return, it is
+	// valid until the next call of the Reader's Next.
 	Raw []byte
 
 	header  int // length of the map's header
@@ -42,14 +43,14 @@ type Record struct {
 	formats []Format // of its Reader
 }
 
-// pair is where a key and its value lie in Raw. The key's text ends where the
-// value begins, the next pair begins where the value ends.
+// pair has the positions of a key's text and its value in Raw. The text ends where
+// the value begins, and the next pair begins where the value ends.
 type pair struct{ text, value, end uint32 }
 
 func (rec *Record) key(p pair) []byte   { return rec.Raw[p.text:p.value] }
 func (rec *Record) value(p pair) []byte { return rec.Raw[p.value:p.end] }
 
-// find returns the last pair with that key.
+// find returns the last pair with a key.
 func (rec *Record) find(key string) (p pair, ok bool) {
 	for i := len(rec.pairs) - 1; i >= 0; i-- {
 		if string(rec.key(rec.pairs[i])) == key {
@@ -59,8 +60,8 @@ func (rec *Record) find(key string) (p pair, ok bool) {
 	return pair{}, false
 }
 
-// Uint returns the unsigned integer under a key, for keys that only the format
-// knows that wrote them. ok says whether it is there.
+// Uint returns the unsigned integer of a key. ok is false if the record does not
+// have the key or its value is none. It is for keys that only one Format uses.
 func (rec *Record) Uint(key string) (n uint64, ok bool) {
 	p, ok := rec.find(key)
 	if !ok {
@@ -69,7 +70,7 @@ func (rec *Record) Uint(key string) (n uint64, ok bool) {
 	return uintOf(rec.value(p))
 }
 
-// Bytes returns the text or the bytes under a key, as Uint does.
+// Bytes returns the text or bytes of a key, like Uint.
 func (rec *Record) Bytes(key string) (b []byte, ok bool) {
 	p, ok := rec.find(key)
 	if !ok {
@@ -78,7 +79,8 @@ func (rec *Record) Bytes(key string) (b []byte, ok bool) {
 	return textOf(rec.value(p))
 }
 
-// parse makes rec the record at the beginning of b.
+// parse parses the record at the beginning of b into rec. Its error is errShort
+// if b ends inside the record.
 func (rec *Record) parse(b []byte) error {
 	p, n, err := item(b, 0)
 	if err != nil {
@@ -99,7 +101,7 @@ func (rec *Record) parse(b []byte) error {
 			if t, ok := textOf(b[begin:p]); ok {
 				kv.text = uint32(p - len(t))
 			} else {
-				kv.text = uint32(p) // no text, so nobody asks for it
+				kv.text = uint32(p) // the key is not text: it counts as empty
 			}
 		}
 		kv.value = uint32(p)
@@ -152,12 +154,12 @@ func typeOf(name []byte) Type {
 	return Unknown
 }
 
-// is returns an error when rec is not of one of these types.
+// is returns an error if rec does not have one of these types.
 func (rec *Record) is(types ...Type) error {
 	for _, t := range types {
 		if rec.Type == t {
 			return nil
 		}
 	}
-	return fmt.Errorf("decode record: it has another type (%d)", rec.Type)
+	return fmt.Errorf("decode record: unexpected type %d", rec.Type)
 }

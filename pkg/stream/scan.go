@@ -7,13 +7,12 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// This file is a cursor over msgpack bytes: a filter wants to know where the
-// values of a record lie, not the values. value.go reads single values, append.go
-// writes them. The library's Decoder and Encoder would do all that for events and
-// spans too, at four to eight times the cost (BenchmarkTags); it does it for the
-// records that are rare (tagged.go).
+// This file is a cursor over msgpack bytes: a filter needs the positions of the values in a
+// record, not the values. value.go decodes single values, and append.go encodes them. The
+// library's Decoder and Encoder would need four to eight times the time for events and
+// spans (BenchmarkTags). They are used for rare records (tagged.go).
 
-// MaxRecord is how long a record may be, bytes.
+// MaxRecord is the maximum length of a record, bytes.
 const MaxRecord = 16 << 20
 
 const (
@@ -22,17 +21,16 @@ const (
 	maxDepth = 32      // containers in containers in a record
 )
 
-// What can be wrong with bytes that should be a msgpack value.
+// The errors of decoding a msgpack value.
 var (
-	errShort   = errors.New("the value is cut")
+	errShort   = errors.New("the value is incomplete")
 	errInvalid = errors.New("a byte that msgpack does not use (0xc1)")
 	errTooLong = errors.New("a record is longer than 16 MiB")
-	errTooDeep = errors.New("a record is nested more than 32 deep")
+	errTooDeep = errors.New("a record is nested more than 32 levels deep")
 	errKeys    = errors.New("a record has more than 32768 keys")
 )
 
-// sizes is the length of a value by its first byte; 0 where more than that byte
-// decides it.
+// sizes has the length of a value by its first byte; 0: it depends on more bytes.
 var sizes = func() (t [256]uint8) {
 	for c := range t {
 		switch c := byte(c); {
@@ -60,8 +58,8 @@ var sizes = func() (t [256]uint8) {
 	return t
 }()
 
-// item finds the end of the item at p, and for a container, whose header ends
-// there, how many values follow as its children. The end lies within b.
+// item returns the end of the item at p, which is within b. For a container, this is the end
+// of its header, and children is the number of values in it.
 func item(b []byte, p int) (end int, children uint64, err error) {
 	if p >= len(b) {
 		return 0, 0, errShort
@@ -132,18 +130,18 @@ func number(b []byte) uint64 {
 	}
 }
 
-// scanner walks over a value with everything in it. It can be stopped by the
-// end of the bytes and go on where it was when there are more.
+// scanner finds the end of a value. If the bytes end inside the value, it can continue later
+// with more bytes.
 type scanner struct {
 	pos   int
 	depth int
-	left  [maxDepth + 1]uint64 // values still to come, by depth
+	left  [maxDepth + 1]uint64 // remaining values, by depth
 }
 
-// reset makes s ready to walk over the value at p.
+// reset prepares s for the value at p.
 func (s *scanner) reset(p int) { s.pos, s.depth, s.left[0] = p, 0, 1 }
 
-// run walks on. It returns nil when s.pos is the end of the value.
+// run continues. It returns nil if s.pos is the end of the value.
 func (s *scanner) run(b []byte) error {
 	for {
 		for s.left[s.depth] == 0 {

@@ -28,17 +28,17 @@ type Session struct {
 // TraceID is the id of a trace; all zero: none.
 type TraceID [16]byte
 
-// IsZero says whether id is none.
+// IsZero reports whether there is no trace.
 func (id TraceID) IsZero() bool { return id == TraceID{} }
 
-// Process is what a process ran when the session began.
+// Process describes what a process was running when the session began.
 type Process struct {
 	PID  uint32   `msgpack:"pid"`
 	Path string   `msgpack:"path"` // of its executable; empty: unknown
-	Argv []string `msgpack:"argv"` // masked, and cut after some KB; nil: unknown
+	Argv []string `msgpack:"argv"` // masked and limited to some KiB; nil: unknown
 }
 
-// Host says where the session was recorded.
+// Host describes the machine on which the session was recorded.
 type Host struct {
 	Name   string `msgpack:"name"`
 	OS     string `msgpack:"os"`
@@ -47,10 +47,11 @@ type Host struct {
 	BootID string `msgpack:"boot_id"`
 }
 
-// IsZero says whether nothing is known of the host.
+// IsZero reports whether the host is unknown.
 func (h Host) IsZero() bool { return h == Host{} }
 
-// Clock is a fresh anchor of wall time: the two clocks at one moment, ns.
+// Clock has the values of both clocks at one moment, ns. Wall-clock times of later
+// events are computed from it.
 type Clock struct {
 	UnixNS  int64  `msgpack:"unix_ns"`
 	KtimeNS uint64 `msgpack:"ktime_ns"`

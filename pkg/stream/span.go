@@ -1,6 +1,12 @@
 package stream
 
-// SpanKind is what a span stands for.
+// Names in the place of a span's name.
+const (
+	NoSpan    = "<no-span>"   // of a thread's time outside all methods
+	Anonymous = "<anonymous>" // of a method without a name
+)
+
+// SpanKind is the kind of a span.
 type SpanKind string
 
 // The kinds of spans.
@@ -10,9 +16,9 @@ const (
 	SpanMethod  SpanKind = "method"
 )
 
-// Span is a span_open record, and with its last four fields a span record. The
-// span record is the final word: the name of a thread that changed it, and the
-// parent of one whose fork was seen late, may differ from span_open's.
+// Span is a span_open record, or with its last four fields a span record. The name of
+// a thread, and its parent if its fork was read late, can change in between: the span
+// record has the final values.
 type Span struct {
 	SpanID       uint64
 	ParentSpanID uint64 // 0: none
@@ -25,10 +31,9 @@ type Span struct {
 	File         string
 	Line         int64 // 0: unknown
 
-	// A top-level method span that has a trace of its own (viv-spans
-	// --trace-per method) has no parent and names here the thread span that it
-	// would hang under, in the session's trace: keys link_trace_id and
-	// link_span_id, absent when zero.
+	// An outermost method span that has a trace of its own (viv-spans --trace-per
+	// method) has no parent. These name the span of its thread, in the session's
+	// trace: keys link_trace_id and link_span_id, absent if zero.
 	LinkTraceID [16]byte
 	LinkSpanID  uint64
 
@@ -71,7 +76,7 @@ func (k *keys) span(s *Span) {
 		k.int("line", s.Line)
 	}
 	if s.LinkSpanID != 0 {
-		k.key("link_trace_id")
+		k.appendKey("link_trace_id")
 		k.b = appendBin(k.b, s.LinkTraceID[:])
 		k.id("link_span_id", s.LinkSpanID)
 	}

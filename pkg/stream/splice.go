@@ -2,7 +2,7 @@ package stream
 
 import "github.com/vmihailenco/msgpack/v5/msgpcode"
 
-// Set says what Splice does to one key.
+// Set is a change that Splice makes to one key.
 type Set struct {
 	key  string
 	op   op
@@ -24,11 +24,11 @@ const (
 // SetUint sets key, of at most 31 bytes, to an unsigned integer of 64 bits.
 func SetUint(key string, v uint64) Set { return Set{key: key, op: opUint, num: v} }
 
-// SetShortUint sets key, of at most 31 bytes, to an unsigned integer that takes
-// no more bytes than it needs.
+// SetShortUint sets key, of at most 31 bytes, to an unsigned integer in its
+// shortest encoding.
 func SetShortUint(key string, v uint64) Set { return Set{key: key, op: opShortUint, num: v} }
 
-// SetBytes sets key, of at most 31 bytes, to bytes that are no text.
+// SetBytes sets key, of at most 31 bytes, to bytes (msgpack bin).
 func SetBytes(key string, v []byte) Set { return Set{key: key, op: opBytes, text: v} }
 
 // SetBool sets key, of at most 31 bytes, to true or false.
@@ -46,13 +46,13 @@ func SetText(key string, v []byte) Set { return Set{key: key, op: opText, text: 
 // Unset removes key.
 func Unset(key string) Set { return Set{key: key, op: opUnset} }
 
-// Splice writes rec with some keys changed: a key that is there gets its new
-// value at its old place, a new one goes to the end, and everything else is
-// copied byte for byte. The keys of set differ.
+// Splice writes rec with some keys changed. An existing key gets its new value at
+// its old place, and a new key is appended. Everything else is copied byte for
+// byte. All keys of set must be different. Its error is that of the io.Writer.
 func (w *Writer) Splice(rec *Record, set ...Set) error {
 	k := keys{b: append(w.b, msgpcode.Map16, 0, 0), head: len(w.b)}
 	var done uint64    // bit i: set[i] is written
-	var lengths uint64 // bit i: a key of set has i bytes; spares most comparisons
+	var lengths uint64 // bit i: a key of set has i bytes; avoids most comparisons
 	for i := range set {
 		lengths |= 1 << len(set[i].key)
 	}
@@ -72,7 +72,7 @@ func (w *Writer) Splice(rec *Record, set ...Set) error {
 			k.n++
 			continue
 		}
-		k.b = append(k.b, rec.Raw[from:rec.begin(i)]...)
+		k.b = append(k.b, rec.Raw[from:rec.pairStart(i)]...)
 		from = int(p.end)
 		if bit := uint64(1) << j; done&bit == 0 {
 			done |= bit
@@ -88,8 +88,8 @@ func (w *Writer) Splice(rec *Record, set ...Set) error {
 	return w.finish(&k)
 }
 
-// begin is where the i-th pair begins.
-func (rec *Record) begin(i int) int {
+// pairStart is where the i-th pair begins.
+func (rec *Record) pairStart(i int) int {
 	if i == 0 {
 		return rec.header
 	}
@@ -100,7 +100,7 @@ func (k *keys) set(s *Set) {
 	if s.op == opUnset {
 		return
 	}
-	k.key(s.key)
+	k.appendKey(s.key)
 	if s.op == opUint { // nearly always
 		k.b = appendID(k.b, s.num)
 		return

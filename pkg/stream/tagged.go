@@ -11,11 +11,11 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// The rare records, session, clock and end, are encoded by the library after the
-// tags of their structs, which are the one place that names their keys.
+// The library encodes the rare records (session, clock, end) by the tags of their structs,
+// which are the only place with their keys.
 
-// Session writes a session record. What is zero or empty is left out, but for
-// the version, the clock and `masked`.
+// Session writes a session record. Zero and empty values are left out, except the version,
+// the times and `masked`.
 func (w *Writer) Session(s *Session) error {
 	k := w.begin("session")
 	k.text("format", "viv")
@@ -67,7 +67,7 @@ next:
 				continue next
 			}
 		}
-		k.key(key)
+		k.appendKey(key)
 		switch key {
 		case "parent_span_id":
 			id, _ := uintOf(value)
@@ -82,7 +82,7 @@ next:
 	return w.finish(k)
 }
 
-// appendStrict appends a value as the stream has it.
+// appendStrict appends a value in the stream's format.
 func appendStrict(b, value []byte) []byte {
 	for len(value) > 0 {
 		end, _, _ := item(value, 0) // of a value that was parsed
@@ -108,7 +108,7 @@ var (
 	endKeys     = keysOf[End]()
 )
 
-// keysOf are the keys of a struct's fields by their tags; empty: it has none.
+// keysOf returns the keys of a struct's fields, from their tags; empty: no key.
 func keysOf[T any]() []string {
 	t := reflect.TypeFor[T]()
 	list := make([]string, t.NumField())
@@ -120,8 +120,8 @@ func keysOf[T any]() []string {
 	return list
 }
 
-// Session decodes a session record. It is an error when the record is none, or
-// when its `format` is not `viv`.
+// Session decodes a session record. It returns an error if rec has another type, or a
+// *FormatError if its `format` is not `viv`.
 func (rec *Record) Session() (Session, error) {
 	var s Session
 	if err := rec.is(TypeSession); err != nil {
@@ -129,20 +129,20 @@ func (rec *Record) Session() (Session, error) {
 	}
 	rec.fields(&s, sessionKeys)
 	if format, _ := rec.Bytes("format"); string(format) != "viv" {
-		return s, FormatErrorf("this is no viv stream: its session has format %+q", format)
+		return s, FormatErrorf("the input is not a viv stream: its session has format %+q", format)
 	}
 	s.Policy = policy(rec.formats, s.Origin)
 	return s, nil
 }
 
-// Clock decodes a clock record.
+// Clock decodes a clock record. It returns an error if rec has another type.
 func (rec *Record) Clock() (Clock, error) {
 	var c Clock
 	rec.fields(&c, clockKeys)
 	return c, rec.is(TypeClock)
 }
 
-// End decodes an end record.
+// End decodes an end record. It returns an error if rec has another type.
 func (rec *Record) End() (End, error) {
 	var e End
 	rec.fields(&e, endKeys)
@@ -152,8 +152,7 @@ func (rec *Record) End() (End, error) {
 	return e, rec.is(TypeEnd)
 }
 
-// fields fills the struct that to points to, of which field i has the key
-// keys[i].
+// fields sets the fields of the struct that to points to. Field i has the key keys[i].
 func (rec *Record) fields(to any, keys []string) {
 	s := reflect.ValueOf(to).Elem()
 	for i, key := range keys {
@@ -166,8 +165,8 @@ func (rec *Record) fields(to any, keys []string) {
 	}
 }
 
-// setTagged sets a field of a new struct, or leaves it zero. Numbers, texts and
-// ids must fit, where the library would cut them; lists and maps are its.
+// setTagged sets a field of a new struct, or leaves it zero if the value does not fit. The
+// library would cut numbers, texts and ids; it decodes lists and maps.
 func setTagged(f reflect.Value, v []byte) {
 	switch f.Kind() {
 	case reflect.Uint32, reflect.Uint64:
@@ -187,7 +186,7 @@ func setTagged(f reflect.Value, v []byte) {
 		id, _ := traceIDOf(v)
 		f.Set(reflect.ValueOf(TraceID(id)))
 	default:
-		// A list of a few MB of nothing would become one of structs of 56 bytes.
+		// A few MB of empty elements would become structs of 56 bytes each.
 		if _, n, err := item(v, 0); err != nil || n > maxList && f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct {
 			return
 		}

@@ -6,8 +6,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// The functions below read a whole value. When it has another type they return
-// nothing and false.
+// The functions below decode a complete value. If it has another type, they return zero and
+// false.
 
 func uintOf(v []byte) (n uint64, ok bool) {
 	switch c := v[0]; {
@@ -68,8 +68,8 @@ func traceIDOf(v []byte) (id [16]byte, ok bool) {
 	return [16]byte(t), true
 }
 
-// list goes through the values of an array (or the keys and values of a map)
-// until do returns false. ok is false when v is no container.
+// list calls do for the values of an array (or the keys and values of a map) until do
+// returns false. ok is false if v is not a container.
 func list(v []byte, do func(v []byte) bool) (ok bool) {
 	p, n, err := item(v, 0)
 	if c := v[0]; err != nil || n == 0 && !msgpcode.IsFixedArray(c) && !msgpcode.IsFixedMap(c) && (c < msgpcode.Array16 || c > msgpcode.Map32) {

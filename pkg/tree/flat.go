@@ -1,7 +1,7 @@
 package tree
 
 import (
-	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"strconv"
@@ -10,12 +10,9 @@ import (
 	"vivarium/pkg/stream"
 )
 
-const hexDigits = "0123456789abcdef"
-
-// Flat reads r to its end and writes a table of its events to w, in the order
-// of the stream, each with the innermost method around it. It writes what it
-// has whenever the stream pauses, and keeps nothing but the open methods. Its
-// results are those of Draw.
+// Flat reads r to its end and writes a table of its events to w, in the order of the
+// stream, each with the innermost method around it. It writes whenever the stream pauses,
+// and keeps only the open methods in memory. Its results are those of Draw.
 func Flat(w io.Writer, r *stream.Reader) (res Result, err error) {
 	type method struct {
 		parent uint64
@@ -102,17 +99,9 @@ func appendRow(b []byte, ev *event.Event, p *stream.Policy, parent uint64, depth
 	num(uint64(ev.GID), 6)
 	b = padded(b, 16, func(b []byte) []byte { return p.AppendName(b, ev.Comm) })
 	b = append(b, ' ')
-	b = appendID(b, binary.BigEndian.Uint64(ev.TraceID[:8]))
-	b = append(appendID(b, binary.BigEndian.Uint64(ev.TraceID[8:])), ' ')
-	b = append(appendID(b, ev.SpanID), ' ')
-	b = append(appendID(b, parent), ' ')
+	b = append(hex.AppendEncode(b, ev.TraceID[:]), ' ')
+	b = append(event.AppendSpanID(b, ev.SpanID), ' ')
+	b = append(event.AppendSpanID(b, parent), ' ')
 	num(uint64(depth), 5)
 	return append(p.AppendName(b, ev.Name), '\n')
-}
-
-func appendID(b []byte, id uint64) []byte {
-	for i := 60; i >= 0; i -= 4 {
-		b = append(b, hexDigits[id>>i&15])
-	}
-	return b
 }

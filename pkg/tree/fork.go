@@ -8,26 +8,26 @@ import (
 // fork is a proc_fork event.
 type fork struct {
 	node     *node // nil: it is not shown
-	span     *node // that it was in
+	span     *node // span around it
 	start    uint64
 	proc     *proc // the parent
 	pid, tid uint32
-	spanID   uint64 // the child's; 0: not known
-	matched  bool   // with the child
+	spanID   uint64 // of the child; 0: unknown
+	matched  bool   // the child was found
 }
 
-// placed is a process whose fork is not shown, and the span that it stands in.
+// placed is a process whose fork is not shown, and the span that it is drawn in.
 type placed struct {
 	proc *proc
 	span *node
 }
 
-// placeProcesses puts each process under its fork, under its parent span, under
-// the only target, or at top level.
+// placeProcesses puts each process below its fork, its parent span or the only target, or
+// at the top level.
 func (s *session) placeProcesses() {
 	for _, t := range s.threads {
 		if t != t.proc.leader && t.TID != t.PID {
-			s.findFork(t.TID, t) // this fork made no process
+			s.findFork(t.TID, t) // this fork created a thread, not a process
 		}
 	}
 	root := map[*proc]bool{}
@@ -52,8 +52,7 @@ func (s *session) placeProcesses() {
 			p.enclosed = true
 			hidden = append(hidden, placed{p, t.parent})
 		} else if len(root) == 1 {
-			// Its fork is not known, but only descendants of the one target are
-			// watched.
+			// Its fork is unknown, but all processes are descendants of the only target.
 			r := s.roots[0].proc
 			r.node.nested = append(r.node.nested, p.node)
 		} else {
@@ -80,8 +79,8 @@ func (s *session) placeProcesses() {
 	}
 }
 
-// findFork finds the fork that made the thread t with that tid, and marks it as
-// matched.
+// findFork finds the fork that created the thread t with that tid, and marks it as
+// matched; nil: none.
 func (s *session) findFork(tid uint32, t *thread) *fork {
 	var best *fork
 	for _, f := range s.forks[tid] {

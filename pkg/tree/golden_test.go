@@ -194,7 +194,7 @@ func TestColor(t *testing.T) {
 	}
 	golden(t, "color.tree", out.String())
 	bare := out.String()
-	for _, c := range []string{plain, bold, alarming, striking, structure} {
+	for _, c := range []string{colorOff, colorName, colorHigh, colorLost, colorProcess} {
 		bare = strings.ReplaceAll(bare, c, "")
 	}
 	if d := cmp.Diff(drawn(t, b), bare); d != "" {

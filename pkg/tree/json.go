@@ -7,8 +7,8 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// document draws the tree as JSON: the records of the stream, each with its
-// children, and events with their text.
+// document draws the tree as JSON: the records of the stream with their children, and
+// events with their text.
 type document struct{}
 
 func (document) event(b []byte, rec *stream.Record, ev *event.Event, p *stream.Policy) []byte {
@@ -47,7 +47,7 @@ func (d document) list(w *output, nodes []*node, enclosing *node, t *text) {
 	w.b = append(w.b, ']')
 }
 
-// node appends n. The rendered record of a node lacks its last brace.
+// node appends n. The rendered record of a node does not have its closing brace yet.
 func (d document) node(w *output, n, enclosing *node, t *text) {
 	b := append(w.b, n.text...)
 	switch n.kind {

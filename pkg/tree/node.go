@@ -18,7 +18,7 @@ const (
 	kindProc
 )
 
-// node is a line of the tree with the lines under it.
+// node is a line of the tree, with the lines below it.
 type node struct {
 	kind    kind
 	seq     uint64       // place in the stream
@@ -53,7 +53,7 @@ func (s *session) newNode(k kind) *node {
 	return n
 }
 
-// firstShown is the seq of the first line under n that is no method; 0: it has
+// firstShown returns the seq of the first line below n that is not a method; 0: there is
 // none.
 func (n *node) firstShown() uint64 {
 	for _, c := range n.entries {
@@ -67,8 +67,8 @@ func (n *node) firstShown() uint64 {
 	return 0
 }
 
-// children returns the lines under n in their order. enclosing is the innermost
-// span around them, n if n is one.
+// children returns the lines below n in order. enclosing is the innermost span around
+// them: n itself if it is a span.
 func (n *node) children(enclosing *node) []*node {
 	switch n.kind {
 	case kindEvent, kindGap:
@@ -81,7 +81,7 @@ func (n *node) children(enclosing *node) []*node {
 	return nil
 }
 
-// lines returns the lines under n that are no spans.
+// lines returns the lines below n that are not spans.
 func (n *node) lines() []*node {
 	switch {
 	case n.kind == kindProc:
@@ -102,8 +102,8 @@ func (n *node) lines() []*node {
 	return visible(n.entries)
 }
 
-// deeper is the number of lines under n, which are not drawn because n is at the
-// greatest depth. It takes no stack of its own for a depth that a stream chooses.
+// deeper returns the number of lines below n, which are not drawn because n is at the
+// maximum depth. It is not recursive, because the stream determines the depth.
 func (n *node) deeper(enclosing *node) (lines int) {
 	type line struct{ node, enclosing *node }
 	for todo := []line{{n, enclosing}}; len(todo) > 0; {
@@ -122,8 +122,7 @@ func (n *node) deeper(enclosing *node) (lines int) {
 
 func (n *node) isSpan() bool { return n.kind == kindMethod || n.kind == kindGap }
 
-// shownTime is the time that an event or loss in the span enclosing is shown
-// with.
+// shownTime returns the ktime with which an event or loss in the span enclosing is shown.
 func (n *node) shownTime(enclosing *node) uint64 {
 	if n.atPrevious && enclosing != nil {
 		return max(enclosing.previousTime(n.seq), enclosing.start)
@@ -131,10 +130,9 @@ func (n *node) shownTime(enclosing *node) uint64 {
 	return n.start
 }
 
-// previousTime is the time of the last event before seq in the stream, or of a
-// loss shown with a time of its own, that the span n shows outside other spans;
-// 0: there is none. With the losses in it, none is shown with an earlier time
-// than a loss before it.
+// previousTime returns the ktime of the last event before seq in the stream, or of a loss
+// with a time of its own, that the span n shows outside other spans; 0: there is none. It
+// includes losses so that the times of losses are in order.
 func (n *node) previousTime(seq uint64) uint64 {
 	if n.marks == nil {
 		for todo := []*node{n}; len(todo) > 0; {
@@ -158,7 +156,7 @@ func (n *node) previousTime(seq uint64) uint64 {
 	return n.marks[i-1].ktime
 }
 
-// startTime is when n begins, as ktime.
+// startTime returns the start of n, ktime.
 func (n *node) startTime() uint64 {
 	if n.kind == kindProc && len(n.proc.threads) > 0 {
 		return n.proc.threads[0].StartKtimeNS
@@ -166,7 +164,7 @@ func (n *node) startTime() uint64 {
 	return n.start
 }
 
-// visible returns list without the processes that have no lines.
+// visible returns list without processes that have no lines.
 func visible(list []*node) []*node {
 	empty := func(n *node) bool { return n.kind == kindProc && n.proc.firstShown() == 0 }
 	if !slices.ContainsFunc(list, empty) {
@@ -175,7 +173,7 @@ func visible(list []*node) []*node {
 	return slices.DeleteFunc(slices.Clone(list), empty)
 }
 
-// merge puts each of nested in front of the first of entries that is not older.
+// merge inserts each of nested before the first of entries that is not older.
 func merge(entries, nested []*node, enclosing *node) []*node {
 	if len(nested) == 0 {
 		return entries

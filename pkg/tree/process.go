@@ -14,20 +14,20 @@ type proc struct {
 	comm     string
 	lastComm string // comm of its newest record
 	commFrom commSource
-	executed bool // a program was executed: then the first thread is the main one
+	executed bool // an exec was read: the first thread is then the main one
 	threads  []*thread
 	leader   *thread // thread group leader; nil: not seen
 	parent   *proc
 	node     *node
-	// enclosed: it is drawn inside a span, so that the events of its first thread
-	// need no span of their own.
+	// enclosed: it is drawn inside a span, so the events of its first thread are drawn
+	// without a span of their own.
 	enclosed bool
 	firstSeq uint64 // cache of firstShown
 	hasFirst bool   // firstSeq is known
 }
 
-// commSource is where the name of a process comes from. A name gives way to one
-// from the same or a later source.
+// commSource is the source of the name of a process. A name is replaced by one from the
+// same or a later source.
 type commSource uint8
 
 const (
@@ -46,7 +46,7 @@ func (s *session) newProc(pid uint32) *proc {
 	return p
 }
 
-// commSource is that of the name of a thread of p.
+// commSource returns the source for the name of a thread of p.
 func (s *session) commSource(p *proc, tid uint32) commSource {
 	switch {
 	case tid == s.MainTID || p.executed && tid == p.pid:
@@ -57,16 +57,16 @@ func (s *session) commSource(p *proc, tid uint32) commSource {
 	return commThread
 }
 
-// updateComm takes the program's name from an event of a thread.
+// updateComm updates the name of the process from an event of a thread.
 func (p *proc) updateComm(ev *event.Event, from commSource) {
 	if len(ev.Comm) > 0 && from >= p.commFrom && string(ev.Comm) != p.lastComm {
 		p.lastComm, p.commFrom = string(ev.Comm), from
-		// The kernel cuts names at 15 bytes; an exec has the whole one.
+		// The kernel cuts names at 15 bytes; an exec has the complete name.
 		if len(p.lastComm) != 15 || len(p.comm) < 15 || p.comm[:15] != p.lastComm {
 			p.comm = p.lastComm
 		}
 	}
-	if is(ev, event.ProcExec) && len(ev.Error) == 0 {
+	if ev.Is(event.ProcExec) && len(ev.Error) == 0 {
 		if path := ev.Fields[event.ProcExecPath].Text; len(path) > 0 {
 			p.comm, p.commFrom, p.executed = string(event.Basename(path)), commMain, true
 		}
@@ -81,8 +81,8 @@ func (p *proc) mainThread() *thread {
 	return p.threads[0]
 }
 
-// nameByThread names p as its main thread, whose events may not all be in the
-// stream, unless p has such a name already.
+// nameByThread gives p the name of its main thread, unless p already has such a name.
+// Events of the main thread may be missing in the stream.
 func (s *session) nameByThread(p *proc) {
 	var best *thread
 	from := p.commFrom
@@ -99,13 +99,13 @@ func (s *session) nameByThread(p *proc) {
 	}
 }
 
-// firstShown is the seq of the first line of p; 0: it has none.
+// firstShown returns the seq of the first line of p; 0: there is none.
 func (p *proc) firstShown() uint64 {
 	if p.hasFirst {
 		return p.firstSeq
 	}
 	first := uint64(0)
-	see := func(seq uint64) {
+	add := func(seq uint64) {
 		if seq != 0 && (first == 0 || seq < first) {
 			first = seq
 		}
@@ -113,16 +113,16 @@ func (p *proc) firstShown() uint64 {
 	for _, t := range p.threads {
 		for _, n := range t.items {
 			if n.kind == kindMethod {
-				see(n.seq)
+				add(n.seq)
 			}
-			see(n.firstShown())
+			add(n.firstShown())
 		}
 	}
 	p.firstSeq, p.hasFirst = first, true
 	return first
 }
 
-// children returns the lines under p; see node.children.
+// children returns the lines below p; see node.children.
 func (p *proc) children(enclosing *node) []*node {
 	var nested []*node
 	for _, t := range p.threads {

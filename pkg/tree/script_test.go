@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 	"vivarium/pkg/stream"
 )
 
@@ -58,22 +59,7 @@ func (s *script) event(pid, tid uint32, id event.ID, fields ...any) *script {
 			ev.Hidden = true
 			continue
 		}
-		for j, f := range k.Fields {
-			if f.Name == fields[i] {
-				v := &ev.Fields[j]
-				v.Type = f.Type
-				switch x := fields[i+1].(type) {
-				case int:
-					v.Num = uint64(x)
-				case string:
-					v.Text = []byte(x)
-				case []string:
-					for _, a := range x {
-						v.List = append(v.List, []byte(a))
-					}
-				}
-			}
-		}
+		eventtest.Set(&ev, fields[i].(string), fields[i+1])
 	}
 	s.w.Event(&ev)
 	s.now += 10

@@ -5,8 +5,8 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// session collects the records of one session into the tree that is drawn when
-// the session ends.
+// session collects the records of a session in a tree, which is drawn at the end of the
+// session.
 type session struct {
 	stream.Session
 	renderer  renderer
@@ -16,14 +16,14 @@ type session struct {
 	ended     bool
 	newest    uint64 // latest ktime that was read so far
 	spanned   bool   // span records were read
-	unspanned bool   // events of no known span were read
+	unspanned bool   // events without a known span were read
 
 	seq           uint64 // of the newest node
 	spans         map[uint64]spanRef
 	threads       []*thread
 	byTID         map[uint32]*thread // the newest of each tid
 	procs         []*proc
-	parentsLater  bool             // a process became the child of one that was seen after it
+	parentsLater  bool             // a process became the child of one that was read after it
 	byPID         map[uint32]*proc // the newest of each pid
 	forks         map[uint32][]*fork
 	pendingLosses []*node // losses that are placed in the span of the next event
@@ -82,12 +82,12 @@ func (s *session) add(rec *stream.Record) {
 	}
 }
 
-// renderRecord returns a record that is no event, rendered.
+// renderRecord returns a rendered record that is not an event.
 func (s *session) renderRecord(rec *stream.Record) []byte {
 	return s.render(func(b []byte) []byte { return s.renderer.record(b, rec) })
 }
 
-// render returns what add appends, kept until the session has been drawn.
+// render returns the text that add appends. It is kept until the session has been drawn.
 func (s *session) render(add func([]byte) []byte) []byte {
 	if cap(s.freeText)-len(s.freeText) < 256 {
 		s.freeText = make([]byte, 0, 1<<16)
@@ -97,9 +97,7 @@ func (s *session) render(add func([]byte) []byte) []byte {
 	return s.freeText[begin:len(s.freeText):len(s.freeText)]
 }
 
-func is(ev *event.Event, id event.ID) bool { return ev.Kind == &event.Kinds[id] }
-
-// event puts an event under the innermost span that is known of it.
+// event puts an event below its innermost known span.
 func (s *session) event(rec *stream.Record, ev *event.Event) {
 	s.newest = max(s.newest, ev.KtimeNS)
 	if s.StartKtimeNS == 0 {
@@ -115,7 +113,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	t := at.thread
 	t.proc.updateComm(ev, s.commSource(t.proc, ev.TID))
 	span := at.method
-	start, stop := is(ev, event.SpanStart), is(ev, event.SpanStop)
+	start, stop := ev.Is(event.SpanStart), ev.Is(event.SpanStop)
 	if span == nil {
 		span = t.currentGap(s)
 	}
@@ -125,9 +123,9 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 	if ev.Hidden && at.method == nil && s.spanned {
 		// An outermost method that is not shown still splits the gap in two.
 		if start {
-			t.enter(ev.KtimeNS)
+			t.beginMethod(ev.KtimeNS)
 		} else if stop {
-			t.leave(ev.KtimeNS)
+			t.endMethod(ev.KtimeNS)
 		}
 	}
 	shown := !ev.Hidden && !start && !stop
@@ -145,7 +143,7 @@ func (s *session) event(rec *stream.Record, ev *event.Event) {
 		n.text = s.render(func(b []byte) []byte { return s.renderer.event(b, rec, ev, &s.Policy) })
 		span.entries = append(span.entries, n)
 	}
-	if is(ev, event.ProcFork) {
+	if ev.Is(event.ProcFork) {
 		f := &fork{
 			node: n, span: span, start: ev.KtimeNS, proc: t.proc,
 			pid: uint32(ev.Fields[event.ProcForkChildPID].Num), tid: uint32(ev.Fields[event.ProcForkChildTID].Num),

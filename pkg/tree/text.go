@@ -8,7 +8,7 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// text draws the tree as vivarium does.
+// text draws the tree like vivarium.
 type text struct {
 	color  bool
 	stop   uint64         // ktime of the session's end; 0: not known
@@ -18,13 +18,13 @@ type text struct {
 	depth  int            // of the line
 }
 
-// The colours. None carries a meaning that the words do not have.
+// The colours. The text has the same information without them.
 const (
-	plain     = "\x1b[m"
-	bold      = "\x1b[1m"
-	alarming  = "\x1b[1;31m"
-	striking  = "\x1b[33m"
-	structure = "\x1b[36m"
+	colorOff     = "\x1b[m"
+	colorName    = "\x1b[1m"
+	colorHigh    = "\x1b[1;31m"
+	colorLost    = "\x1b[33m"
+	colorProcess = "\x1b[36m"
 )
 
 func (d *text) paint(b []byte, c string) []byte {
@@ -39,11 +39,11 @@ func (d *text) event(b []byte, _ *stream.Record, ev *event.Event, p *stream.Poli
 	high := ev.Severity() == event.High
 	b = append(padded(b, 4, func(b []byte) []byte { return append(b, ev.Label()...) }), ' ')
 	if high {
-		b = d.paint(b, alarming)
+		b = d.paint(b, colorHigh)
 	}
 	b = padded(b, 15, func(b []byte) []byte { return p.AppendName(b, ev.Name) })
 	if high {
-		b = d.paint(b, plain)
+		b = d.paint(b, colorOff)
 	}
 	b = append(b, " →  "...)
 	return padded(b, 30, func(b []byte) []byte {
@@ -57,7 +57,7 @@ func (d *text) event(b []byte, _ *stream.Record, ev *event.Event, p *stream.Poli
 
 func (d *text) record(b []byte, _ *stream.Record) []byte { return b }
 
-// padded appends what add appends, and blanks up to a width in characters.
+// padded calls add to append text, and appends blanks up to a width in characters.
 func padded(b []byte, width int, add func([]byte) []byte) []byte {
 	at := len(b)
 	b = add(b)
@@ -78,7 +78,7 @@ func (d *text) session(w *output, s *session) {
 	}
 }
 
-// node draws n and all under it. enclosing is the innermost span around n.
+// node draws n and the nodes below it. enclosing is the innermost span around n.
 func (d *text) node(w *output, n, enclosing *node) {
 	b := w.b
 	switch n.kind {
@@ -115,7 +115,7 @@ func (d *text) node(w *output, n, enclosing *node) {
 	d.depth--
 }
 
-// deeper draws the number of lines under n in their place.
+// deeper draws the number of lines below n instead of the lines.
 func (d *text) deeper(w *output, n, enclosing *node) {
 	if lines := n.deeper(enclosing); lines > 0 {
 		w.b = append(append(w.b, d.line...), "└─ ... "...)
@@ -124,7 +124,7 @@ func (d *text) deeper(w *output, n, enclosing *node) {
 }
 
 func (d *text) proc(b []byte, p *proc) []byte {
-	b = d.paint(b, structure)
+	b = d.paint(b, colorProcess)
 	b = strconv.AppendUint(append(b, "[PROC pid="...), uint64(p.pid), 10)
 	b = append(b, " comm="...)
 	if p.comm != "" {
@@ -135,7 +135,7 @@ func (d *text) proc(b []byte, p *proc) []byte {
 	if p.parent != nil {
 		b = strconv.AppendUint(append(b, " parent="...), uint64(p.parent.pid), 10)
 	}
-	return d.paint(append(b, ']'), plain)
+	return d.paint(append(b, ']'), colorOff)
 }
 
 func (d *text) span(b []byte, n *node) []byte {
@@ -143,23 +143,23 @@ func (d *text) span(b []byte, n *node) []byte {
 	b = strconv.AppendUint(append(b, "[SPAN tid="...), uint64(s.TID), 10)
 	b = append(b, ' ')
 	if n.kind == kindGap {
-		b = append(b, "<no-span>"...)
+		b = append(b, stream.NoSpan...)
 	} else {
-		b = d.paint(b, bold)
+		b = d.paint(b, colorName)
 		if s.Name == "" {
-			b = append(b, "<anonymous>"...)
+			b = append(b, stream.Anonymous...)
 		} else {
 			b = d.policy.AppendName(b, []byte(s.Name))
 		}
-		b = d.paint(b, plain)
+		b = d.paint(b, colorOff)
 		if s.File != "" {
 			b = append(b, ' ')
 			b = event.AppendPlace(b, []byte(s.File), s.Line, d.policy.AppendName)
 		}
 	}
 	b = appendDuration(append(b, "  dur="...), int64(s.EndKtimeNS-s.StartKtimeNS))
-	if s.Source == "marker" {
-		b = append(b, "  (marker)"...) // only the program says so
+	if s.Source == event.SourceMarker {
+		b = append(b, "  (marker)"...) // reported by the program itself
 	}
 	if s.Dangling {
 		b = append(b, "  (open)"...)
@@ -174,8 +174,8 @@ func (d *text) offset(b []byte, ktime uint64, enclosing *node) []byte {
 	return appendDuration(b, d.since(ktime, enclosing))
 }
 
-// since is the time from the start of the span enclosing, ns. Times outside the
-// session count as its start or end, times before the span as its start.
+// since returns the time from the start of the span enclosing, ns. Times outside the
+// session count as its start or end, and times before the span as its start.
 func (d *text) since(ktime uint64, enclosing *node) int64 {
 	from := d.start
 	if enclosing != nil {
@@ -184,7 +184,7 @@ func (d *text) since(ktime uint64, enclosing *node) int64 {
 	return int64(max(d.inSession(ktime), from) - from)
 }
 
-// inSession brings a ktime outside the session to its start or end.
+// inSession limits a ktime to the session.
 func (d *text) inSession(ktime uint64) uint64 {
 	if d.stop != 0 {
 		ktime = min(ktime, d.stop)
@@ -193,9 +193,9 @@ func (d *text) inSession(ktime uint64) uint64 {
 }
 
 func (d *text) lost(b []byte, n, enclosing *node) []byte {
-	b = d.paint(b, striking)
+	b = d.paint(b, colorLost)
 	b = append(b, "DROP dropped_events"...)
-	b = d.paint(b, plain)
+	b = d.paint(b, colorOff)
 	b = append(b, "  →  "...)
 	b = padded(b, 30, func(b []byte) []byte {
 		b = strconv.AppendUint(b, n.lost.Count, 10)
@@ -207,7 +207,7 @@ func (d *text) lost(b []byte, n, enclosing *node) []byte {
 
 func cause(l stream.Lost) string {
 	switch l.Cause {
-	case "", "ring buffer full":
+	case "", stream.CauseBufferFull:
 		return "ringbuf overflow"
 	}
 	return l.Cause

@@ -6,24 +6,24 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// spanRef is what a span id stands for: a thread, a method, or the session (neither).
+// spanRef is the span of an id: of a thread, a method, or the session (neither).
 type spanRef struct {
-	thread *thread // its own, or the method's
+	thread *thread // the thread, or the thread of the method
 	method *node   // nil for a thread's
 }
 
-// thread is a thread with its span.
+// thread is a thread and its span.
 type thread struct {
 	stream.Span
 	closed       bool
 	proc         *proc
-	items        []*node // its gaps and outermost methods
-	gap          *node   // the one that gets its events
-	gapAt        uint64  // when it began
-	gapEnd       uint64  // and ended; 0: not yet
-	openMethods  int     // outermost methods that are open
-	parent       *node   // the node of its parent span; nil: not known
-	parentThread *thread // whose span that is
+	items        []*node // gaps and outermost methods
+	gap          *node   // current gap; nil: not created yet
+	gapAt        uint64  // start of the gap, ktime
+	gapEnd       uint64  // end of the gap, ktime; 0: it is open
+	openMethods  int     // number of open outermost methods
+	parent       *node   // node of the parent span; nil: unknown
+	parentThread *thread // thread of the parent span
 }
 
 // open adds the span of a span-open record.
@@ -53,7 +53,7 @@ func (s *session) open(rec *stream.Record, sp *stream.Span) {
 			return
 		}
 		n.top = true
-		t.enter(sp.StartKtimeNS)
+		t.beginMethod(sp.StartKtimeNS)
 		t.items = append(t.items, n)
 	}
 }
@@ -71,7 +71,7 @@ func (s *session) close(rec *stream.Record, sp *stream.Span) {
 	case known.method != nil:
 		n := known.method
 		if n.open && n.top {
-			t.leave(sp.EndKtimeNS)
+			t.endMethod(sp.EndKtimeNS)
 		}
 		n.span, n.start, n.open, n.text = sp, sp.StartKtimeNS, false, s.renderRecord(rec)
 	default:
@@ -82,8 +82,8 @@ func (s *session) close(rec *stream.Record, sp *stream.Span) {
 	}
 }
 
-// enter ends the thread's gap because an outermost method begins.
-func (t *thread) enter(at uint64) {
+// beginMethod ends the gap: an outermost method begins.
+func (t *thread) beginMethod(at uint64) {
 	if t.openMethods++; t.openMethods > 1 {
 		return
 	}
@@ -93,8 +93,8 @@ func (t *thread) enter(at uint64) {
 	}
 }
 
-// leave begins a gap because an outermost method has ended.
-func (t *thread) leave(at uint64) {
+// endMethod begins a gap: an outermost method has ended.
+func (t *thread) endMethod(at uint64) {
 	if t.openMethods > 0 {
 		t.openMethods--
 	}
@@ -118,12 +118,12 @@ func (t *thread) currentGap(s *session) *node {
 	return t.gap
 }
 
-// newThread takes the span of a thread that was seen for the first time.
+// newThread adds a thread with its span.
 func (s *session) newThread(sp stream.Span) *thread {
 	t := &thread{Span: sp, gapAt: sp.StartKtimeNS}
 	p := s.byPID[sp.PID]
 	if p == nil || sp.TID == sp.PID && p.leader != nil && p.leader.closed {
-		p = s.newProc(sp.PID) // also when the pid is another process's by now
+		p = s.newProc(sp.PID) // also if another process has the pid now
 	}
 	t.proc = p
 	p.threads = append(p.threads, t)
@@ -152,7 +152,7 @@ func (t *thread) setParent(s *session, parent uint64) {
 	}
 }
 
-// threadOf returns the thread of an event whose span is not known.
+// threadOf returns the thread of an event whose span is unknown.
 func (s *session) threadOf(pid, tid uint32, id, ktime uint64) *thread {
 	s.unspanned = true
 	t := s.byTID[tid]

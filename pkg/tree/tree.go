@@ -1,5 +1,5 @@
-// Package tree draws the streams of viv-spans for people: as a tree of
-// processes, spans and events, as a table of events, or as JSON.
+// Package tree draws streams of viv-spans: as a tree of processes, spans and events, as a
+// table of events, or as JSON.
 package tree
 
 import (
@@ -11,14 +11,14 @@ import (
 
 // Result describes a stream that was drawn.
 type Result struct {
-	// Unspanned is the number of sessions with events that have no spans: they
-	// did not go through viv-spans.
+	// Unspanned is the number of sessions with events but without spans: they did not
+	// go through viv-spans.
 	Unspanned int
 }
 
-// Draw reads r to its end and writes the tree of each of its sessions to w. The
-// error is w's or the Reader's last one, which is io.EOF after a complete
-// stream: what came before has been drawn.
+// Draw reads r to its end and writes the tree of each session to w, in colour if color is
+// set. The error is one of w, or the last one of r.Next, which is io.EOF after a complete
+// stream. Sessions before the error have been drawn.
 func Draw(w io.Writer, r *stream.Reader, color bool) (Result, error) {
 	return draw(w, r, &text{color: color})
 }
@@ -28,23 +28,23 @@ func DrawJSON(w io.Writer, r *stream.Reader) (Result, error) {
 	return draw(w, r, document{})
 }
 
-// maxDepth is how deep a tree is drawn: deeper lines are counted. Without a limit
-// a chain of forks, each line indented by all before it, would take space with
-// the square of its length. JSON of this depth is still read by parsers that take
-// 256 levels, as older versions of jq do.
+// maxDepth is the maximum depth of a tree: deeper lines are only counted. Without a limit,
+// the size of the output would grow with the square of the length of a chain of forks.
+// JSON of this depth can be read by parsers with a limit of 256 levels, such as older
+// versions of jq.
 const maxDepth = 120
 
-// renderer is one format of the tree.
+// renderer writes a format of the tree.
 type renderer interface {
 	// event appends the rendered event, which is kept until the session is drawn.
 	event(b []byte, rec *stream.Record, ev *event.Event, p *stream.Policy) []byte
-	// record does so for another record.
+	// record appends another rendered record.
 	record(b []byte, rec *stream.Record) []byte
 	// session draws the complete session.
 	session(w *output, s *session)
 }
 
-// output buffers what is written and keeps the first error.
+// output buffers the output and keeps the first error.
 type output struct {
 	w   io.Writer
 	b   []byte
@@ -65,7 +65,7 @@ func (o *output) flush() {
 	o.b = o.b[:0]
 }
 
-// draw reads r to its end and has each session drawn.
+// draw reads r to its end and draws each session.
 func draw(w io.Writer, r *stream.Reader, to renderer) (res Result, err error) {
 	var s *session // nil: outside a session
 	out := output{w: w}

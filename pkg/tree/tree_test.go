@@ -51,7 +51,7 @@ func checkEvents(t *testing.T, b []byte) {
 		switch rec.Type {
 		case stream.TypeEvent:
 			ev, err := rec.Event()
-			if err == nil && !ev.Hidden && !is(ev, event.SpanStart) && !is(ev, event.SpanStop) {
+			if err == nil && !ev.Hidden && !ev.Is(event.SpanStart) && !ev.Is(event.SpanStop) {
 				want++
 			}
 		case stream.TypeLost:

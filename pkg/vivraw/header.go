@@ -27,7 +27,7 @@ type header struct {
 	countEnd   int
 }
 
-// parseHeader checks the JSON line, in vivarium's order and words.
+// parseHeader checks the JSON line in the order of vivarium, with the same messages.
 func parseHeader(line []byte) (h header, err error) {
 	bad := func(format string, args ...any) (header, error) {
 		return h, stream.FormatErrorf("invalid vivarium-raw capture: "+format, args...)
@@ -37,8 +37,8 @@ func parseHeader(line []byte) (h header, err error) {
 	if !json.Valid(line) {
 		return bad("header is not valid JSON: %v", json.Unmarshal(line, &values))
 	}
-	// Key by key, because the place of event_count is wanted. Of a key that is
-	// there twice the last one counts.
+	// Key by key, to get the position of event_count. If a key occurs twice, the last
+	// one counts.
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return bad("missing JSON object header")
 	}
@@ -123,7 +123,7 @@ func isNumber(v json.RawMessage, want float64) bool {
 	return err == nil && f == want
 }
 
-// toUint takes 7 and also 7.0 and 7e3.
+// toUint converts a whole number, also if it is written as 7.0 or 7e3.
 func toUint(v json.RawMessage) (uint64, bool) {
 	s := string(v)
 	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
@@ -136,8 +136,7 @@ func toUint(v json.RawMessage) (uint64, bool) {
 	return uint64(f), true
 }
 
-// policy is vivarium's: how a session with this JSON line is to be read. Of a
-// line that no capture begins with it takes what it can.
+// policy returns the Policy of a session with this JSON line. It ignores invalid values.
 func policy(line []byte) stream.Policy {
 	p := stream.Policy{Text: AppendText, Name: event.AppendSafe, Command: "ruby", MainThreadStays: true, LossAtPreviousEvent: true}
 	var values map[string]json.RawMessage
@@ -146,19 +145,19 @@ func policy(line []byte) stream.Policy {
 	}
 	p.MethodsEndKtimeNS, _ = strconv.ParseUint(string(values["session_stop_ktime"]), 10, 64)
 	p.Times = &stream.Times{
-		StartISO:   shown(values["session_start_iso"]),
-		StartKtime: shown(values["session_start_ktime"]),
-		StopISO:    shown(values["session_stop_iso"]),
-		StopKtime:  shown(values["session_stop_ktime"]),
+		StartISO:   asText(values["session_start_iso"]),
+		StartKtime: asText(values["session_start_ktime"]),
+		StopISO:    asText(values["session_stop_iso"]),
+		StopKtime:  asText(values["session_stop_ktime"]),
 		DurationNS: number(values["session_stop_ktime"]) - number(values["session_start_ktime"]),
 	}
 	return p
 }
 
-// shown is a value as vivarium prints it.
-func shown(v json.RawMessage) string {
+// asText returns a value as vivarium prints it.
+func asText(v json.RawMessage) string {
 	var s string
-	if json.Unmarshal(v, &s) == nil { // null is an empty text, too
+	if json.Unmarshal(v, &s) == nil { // null becomes an empty text
 		return s
 	}
 	return string(v)

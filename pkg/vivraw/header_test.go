@@ -20,11 +20,11 @@ func TestCaptureErrors(t *testing.T) {
 	deviations := map[string]string{
 		// Not recognised as captures, because they do not begin with a brace.
 		"empty file":   "the input is empty",
-		"not json":     `this is no viv stream: "not json\n" where a record should begin`,
-		"json null":    `this is no viv stream: "null\n" where a record should begin`,
-		"json array":   `this is no viv stream: "[]\n" where a record should begin`,
-		"json true":    `this is no viv stream: "true\n" where a record should begin`,
-		"binary bytes": `this is no viv stream: "\x00\x01\x02\xff\n" where a record should begin`,
+		"not json":     `the input is not a viv stream: "not json\n" is not the beginning of a record`,
+		"json null":    `the input is not a viv stream: "null\n" is not the beginning of a record`,
+		"json array":   `the input is not a viv stream: "[]\n" is not the beginning of a record`,
+		"json true":    `the input is not a viv stream: "true\n" is not the beginning of a record`,
+		"binary bytes": `the input is not a viv stream: "\x00\x01\x02\xff\n" is not the beginning of a record`,
 		// Shown as it is in the file.
 		"record size text": `invalid vivarium-raw capture: event_struct_size="352" (expected 352); incompatible capture (likely an older vivarium-raw v1 file)`,
 		// Q40.
@@ -124,8 +124,8 @@ func TestCaptureHeaders(t *testing.T) {
 		"cut header":          {`{"format":"vivarium-r`, invalid + "header is not valid JSON: "},
 		"header without line": {`{"format":"vivarium-raw","version":2}`, "incomplete: the capture was cut short: inside its header"},
 		"less than counted":   {`{"format":"vivarium-raw","version":2,"event_count":2}` + "\n" + rec + rec[:351], "incomplete: the capture was cut short: 1 of 2 records are there"},
-		"more than counted":   {`{"format":"vivarium-raw","version":2,"event_count":1}` + "\n" + rec + rec, behind(1, `"`+strings.Repeat(`\x00`, 16)+`" where a record should begin`)},
-		"none counted":        {`{"format":"vivarium-raw","version":2,"event_count":0}` + "\n" + rec, behind(0, `"`+strings.Repeat(`\x00`, 16)+`" where a record should begin`)},
+		"more than counted":   {`{"format":"vivarium-raw","version":2,"event_count":1}` + "\n" + rec + rec, behind(1, `"`+strings.Repeat(`\x00`, 16)+`" is not the beginning of a record`)},
+		"none counted":        {`{"format":"vivarium-raw","version":2,"event_count":0}` + "\n" + rec, behind(0, `"`+strings.Repeat(`\x00`, 16)+`" is not the beginning of a record`)},
 		"a map behind":        {`{"format":"vivarium-raw","version":2,"event_count":1}` + "\n" + rec + "\x80", behind(1, "a record after the end of session 1 belongs to no session")},
 		"endless header":      {"{" + strings.Repeat(" ", stream.MaxRecord), invalid + "its header is longer than 16 MiB"},
 	} {

@@ -8,25 +8,19 @@ import (
 	"vivarium/pkg/event"
 )
 
-// This file holds what of the kinds' payloads is not in slots.
+// This file reads and writes the parts of payloads that are not in slots.
 
 func putText(v *event.Value, text []byte) { v.Type, v.Text = event.Text, text }
 
 func putUint(v *event.Value, n uint64) { v.Type, v.Num = event.Uint, n }
 
-// The address families (AF_*) of which a payload has the address.
-const (
-	familyInet  = 2
-	familyInet6 = 10
-)
-
 func decodeConnect(ev *event.Event, p []byte) {
 	port := uint64(binary.BigEndian.Uint16(p[2:]))
 	switch ev.Fields[event.SockConnectFamily].Num {
-	case familyInet:
+	case event.FamilyInet:
 		putText(&ev.Fields[event.SockConnectAddr], netip.AddrFrom4([4]byte(p[4:8])).AppendTo(nil))
 		putUint(&ev.Fields[event.SockConnectPort], port)
-	case familyInet6:
+	case event.FamilyInet6:
 		putText(&ev.Fields[event.SockConnectAddr], netip.AddrFrom16([16]byte(p[4:20])).AppendTo(nil))
 		putUint(&ev.Fields[event.SockConnectPort], port)
 	}
@@ -39,7 +33,7 @@ func encodeConnect(ev *event.Event, p []byte) {
 	}
 }
 
-// dnsCapture is how much of a question vivarium captures, bytes.
+// dnsCapture is the number of bytes of a question that vivarium captures.
 const dnsCapture = 64
 
 func decodeDNS(ev *event.Event, p []byte) {
@@ -47,7 +41,7 @@ func decodeDNS(ev *event.Event, p []byte) {
 	if len(name) == 0 {
 		return
 	}
-	putText(&ev.Fields[event.DNSReqQName], bytes.TrimRight(name, "\x00")) // what was not captured of its last label
+	putText(&ev.Fields[event.DNSReqQName], bytes.TrimRight(name, "\x00")) // the missing part of its last label
 	if end := PayloadSize - len(rest); err == nil && end+4 <= dnsCapture && binary.BigEndian.Uint16(rest[2:]) != 0 {
 		putText(&ev.Fields[event.DNSReqQType], event.AppendQType(nil, binary.BigEndian.Uint16(rest)))
 	}
@@ -71,17 +65,17 @@ func encodeDNS(ev *event.Event, p []byte) {
 	}
 }
 
-// A fork's payload has the child's id (that of its first thread) at 0 and its
-// span id at 8; what vivarium shows as child_tid, at 4, its kernel side leaves
-// 0. A payload that is written here has the child's thread id there, and
-// behind the span id the process id, which vivarium does not look at.
+// The payload of a fork has the child's id (of its first thread) at 0 and its span id at
+// 8. vivarium's kernel side leaves 0 at 4, which vivarium shows as child_tid. A payload
+// that is written here has the child's thread id at 4, and its process id after the span
+// id, which vivarium ignores.
 const forkPID = 16
 
 func decodeFork(ev *event.Event, p []byte) {
 	id := uint64(le.Uint32(p))
 	pid := uint64(le.Uint32(p[forkPID:]))
 	if pid == 0 || uint64(le.Uint32(p[4:])) != id {
-		pid = id // a later record may tell that it is a thread
+		pid = id // later records show whether it is a thread
 	}
 	putUint(&ev.Fields[event.ProcForkChildPID], pid)
 	putUint(&ev.Fields[event.ProcForkChildTID], id)
@@ -97,8 +91,8 @@ func encodeFork(ev *event.Event, p []byte) {
 	le.PutUint32(p[forkPID:], uint32(ev.Fields[event.ProcForkChildPID].Num))
 }
 
-// An exec's payload has room for the file and three arguments. Empty arguments
-// behind the last one that is not are not told from none.
+// The payload of an exec has space for the file and three arguments. Empty arguments at
+// the end cannot be distinguished from missing ones.
 const execSlot, execArgs = 64, 3
 
 func decodeExec(ev *event.Event, p []byte) {
@@ -122,8 +116,8 @@ func encodeExec(ev *event.Event, p []byte) {
 	}
 }
 
-// A removal's payload has the file's name and, at unlinkDir, its directory's;
-// not the path.
+// The payload of a file_unlink has the name of the file and, at unlinkDir, the name of
+// its directory, but not the path.
 const unlinkDir = 128
 
 func decodeUnlink(ev *event.Event, p []byte) {
@@ -145,7 +139,7 @@ func encodeUnlink(ev *event.Event, p []byte) {
 
 const (
 	tlsHeader  = 8                       // bytes of an ssl_write payload before the data
-	tlsCapture = PayloadSize - tlsHeader // the most data that a payload takes
+	tlsCapture = PayloadSize - tlsHeader // maximum size of the data
 )
 
 func decodeTLS(ev *event.Event, p []byte) {
@@ -171,9 +165,9 @@ func decodeEnv(ev *event.Event, p []byte) {
 	}
 }
 
-// Captures know no other source of spans than USDT probes.
+// All spans of captures come from USDT probes.
 func decodeSpan(ev *event.Event, _ []byte) { putText(&ev.Fields[event.SpanSource], sourceUSDT) }
 
 func decodeRaise(ev *event.Event, _ []byte) { putText(&ev.Fields[event.SpanRaiseSource], sourceUSDT) }
 
-var sourceUSDT = []byte("usdt")
+var sourceUSDT = []byte(event.SourceUSDT)

@@ -2,21 +2,20 @@ package vivraw
 
 import "vivarium/pkg/event"
 
-// slot is the place of a field in a payload: a text of at most size bytes,
-// ended by a NUL if it is shorter, or a little-endian number of 1, 2, 4 or 8.
+// slot is the position of a field in a payload: a text of at most size bytes, with a NUL
+// if it is shorter, or a little-endian number of 1, 2, 4 or 8 bytes.
 type slot struct {
 	field, at, size int
 }
 
-// layout is where the fields of a kind lie in a payload.
+// layout has the positions of a kind's fields in a payload.
 type layout struct {
 	slots  []slot
-	decode func(ev *event.Event, payload []byte) // the fields that have no slot, after the slots
+	decode func(ev *event.Event, payload []byte) // reads the fields without a slot, after the slots
 	encode func(ev *event.Event, payload []byte) // the reverse
 }
 
-// layouts has a row for each kind of event that vivarium has. A kind without a
-// row cannot be written.
+// layouts has a row for each kind of event of vivarium. Other kinds cannot be written.
 var layouts = [event.NumKinds]*layout{
 	event.PathOpen:       {slots: []slot{{event.PathOpenPath, 0, 256}}},
 	event.MmapExec:       {slots: []slot{{event.MmapExecPath, 0, 256}}},
@@ -50,8 +49,7 @@ var layouts = [event.NumKinds]*layout{
 
 var spanSlots = []slot{{event.SpanName, 0, 128}, {event.SpanFile, 128, 120}, {event.SpanLine, 248, 8}}
 
-// layoutOf returns the layout of a kind, nil for one that vivarium does not
-// have and for none.
+// layoutOf returns the layout of a kind; nil if it has none or k is nil.
 func layoutOf(k *event.Kind) *layout {
 	if k == nil {
 		return nil
@@ -59,10 +57,9 @@ func layoutOf(k *event.Kind) *layout {
 	return layouts[k.ID]
 }
 
-// read fills ev's own fields from a payload, which they alias where they can.
-// Fields that a payload does not have stay as they are. What is derived from
-// them is Event.Derive's business, the summary of an ssl_write the one of
-// httpsummary.Decoder.
+// read sets the fields of ev from a payload, which they may alias. Fields that a payload
+// does not have stay unchanged. Event.Derive computes the derived fields, and
+// httpsummary.Decoder the summary of an ssl_write.
 func (l *layout) read(ev *event.Event, payload []byte) {
 	for _, s := range l.slots {
 		v, f := &ev.Fields[s.field], payload[s.at:s.at+s.size]
@@ -90,8 +87,8 @@ func (l *layout) read(ev *event.Event, payload []byte) {
 	}
 }
 
-// write makes a payload of ev's own fields, as far as it can hold them: texts
-// that do not fit are cut. payload is zero before.
+// write writes the fields of ev that a payload can hold. Texts that do not fit are cut.
+// payload must be zero.
 func (l *layout) write(ev *event.Event, payload []byte) {
 	for _, s := range l.slots {
 		v, f := ev.Fields[s.field], payload[s.at:s.at+s.size]

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 )
 
 // vivariumKinds are the kinds of events that vivarium 0.6.0 has.
@@ -55,62 +56,33 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// with returns a live event of a kind.
-func with(id event.ID, fields ...any) *event.Event {
-	ev := &event.Event{Kind: &event.Kinds[id], Name: []byte(event.Kinds[id].Name)}
-	for i := 0; i < len(fields); i += 2 {
-		set := false
-		for j, f := range ev.Kind.Fields {
-			if f.Name != fields[i] {
-				continue
-			}
-			v := &ev.Fields[j]
-			v.Type, set = f.Type, true
-			switch x := fields[i+1].(type) {
-			case int:
-				v.Num = uint64(x)
-			case string:
-				v.Text = []byte(x)
-			case []string:
-				for _, s := range x {
-					v.List = append(v.List, []byte(s))
-				}
-			}
-		}
-		if !set {
-			panic(fields[i])
-		}
-	}
-	return ev
-}
-
 // A live event that goes through a capture keeps what a capture can hold.
 func TestPayloadRoundTrip(t *testing.T) {
 	for _, ev := range []*event.Event{
-		with(event.PathOpen, "path", "/etc/hosts"),
-		with(event.SockConnect, "family", 2, "addr", "10.1.2.3", "port", 80),
-		with(event.SockConnect, "family", 10, "addr", "2001:db8::1", "port", 443),
-		with(event.OddSocket, "family", 16, "socktype", 3, "protocol", 15),
-		with(event.DNSReq, "qname", "www.example.com", "qtype", "AAAA"),
-		with(event.DNSReq, "qname", "www.example.com", "qtype", "TYPE999"),
-		with(event.ProcFork, "child_pid", 4, "child_tid", 5, "child_span_id", 77),
-		with(event.ProcExec, "path", "/bin/sh", "argv", []string{"sh", "", "x"}),
-		with(event.PtraceCheck, "mode", 3),
-		with(event.SbMount, "flags", 1<<62, "dev", "/dev/sda", "fstype", "ext4"),
-		with(event.KernelReadFile, "id", 2, "contents", 1, "id_name", "kernel-module"),
-		with(event.TaskKill, "sig", -7),
-		with(event.TaskKill, "sig", 9, "sig_name", "KILL"),
-		with(event.SetidChange, "flags", 5),
-		with(event.CapableCheck, "cap", 21, "opts", 3, "cap_name", "CAP_SYS_ADMIN"),
-		with(event.BprmCreds, "has_file", 1, "path", "/bin/su"),
-		with(event.FileSymlink, "target", "a", "path", "/b"),
-		with(event.FileUnlink, "path", "dir/name"),
-		with(event.FileChmod, "mode", 0o644, "path", "/x"),
-		with(event.FileGetdents, "fd", 3, "count", 9),
-		with(event.SSLWrite, "len", 3, "captured", 3, "data", "abc"),
-		with(event.EnvCaccess, "op", "putenv", "key", "A"),
-		with(event.SpanStart, "name", "A#b", "file", "/f.rb", "line", -1, "source", "usdt"),
-		with(event.SpanRaise, "error", "E", "message", "m", "file", "/f.rb", "line", 1<<40, "source", "usdt"),
+		eventtest.New(event.PathOpen, "path", "/etc/hosts"),
+		eventtest.New(event.SockConnect, "family", 2, "addr", "10.1.2.3", "port", 80),
+		eventtest.New(event.SockConnect, "family", 10, "addr", "2001:db8::1", "port", 443),
+		eventtest.New(event.OddSocket, "family", 16, "socktype", 3, "protocol", 15),
+		eventtest.New(event.DNSReq, "qname", "www.example.com", "qtype", "AAAA"),
+		eventtest.New(event.DNSReq, "qname", "www.example.com", "qtype", "TYPE999"),
+		eventtest.New(event.ProcFork, "child_pid", 4, "child_tid", 5, "child_span_id", 77),
+		eventtest.New(event.ProcExec, "path", "/bin/sh", "argv", []string{"sh", "", "x"}),
+		eventtest.New(event.PtraceCheck, "mode", 3),
+		eventtest.New(event.SbMount, "flags", 1<<62, "dev", "/dev/sda", "fstype", "ext4"),
+		eventtest.New(event.KernelReadFile, "id", 2, "contents", 1, "id_name", "kernel-module"),
+		eventtest.New(event.TaskKill, "sig", -7),
+		eventtest.New(event.TaskKill, "sig", 9, "sig_name", "KILL"),
+		eventtest.New(event.SetidChange, "flags", 5),
+		eventtest.New(event.CapableCheck, "cap", 21, "opts", 3, "cap_name", "CAP_SYS_ADMIN"),
+		eventtest.New(event.BprmCreds, "has_file", 1, "path", "/bin/su"),
+		eventtest.New(event.FileSymlink, "target", "a", "path", "/b"),
+		eventtest.New(event.FileUnlink, "path", "dir/name"),
+		eventtest.New(event.FileChmod, "mode", 0o644, "path", "/x"),
+		eventtest.New(event.FileGetdents, "fd", 3, "count", 9),
+		eventtest.New(event.SSLWrite, "len", 3, "captured", 3, "data", "abc"),
+		eventtest.New(event.EnvCaccess, "op", "putenv", "key", "A"),
+		eventtest.New(event.SpanStart, "name", "A#b", "file", "/f.rb", "line", -1, "source", "usdt"),
+		eventtest.New(event.SpanRaise, "error", "E", "message", "m", "file", "/f.rb", "line", 1<<40, "source", "usdt"),
 	} {
 		payload := make([]byte, PayloadSize)
 		layoutOf(ev.Kind).write(ev, payload)

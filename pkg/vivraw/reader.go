@@ -12,30 +12,30 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// capture hands out the records that a capture becomes: a session with the JSON
-// line, the events in order of (ktime, pid, tid), each with its payload and
-// behind a lost record if events were lost in front of it, and the end.
+// capture converts a capture to records: a session with the JSON line, the events in
+// order of (ktime, pid, tid), each with its payload, and the end. An event is preceded by
+// a lost record if events were lost before it.
 type capture struct {
 	header header
-	data   []byte   // whole records, as they are in the capture
-	order  []uint32 // of the events; nil: as they are
-	tail   []byte   // what there is of a record that was cut
-	cut    string   // how the capture was cut; empty: not
+	data   []byte   // complete records, in the order of the capture
+	order  []uint32 // indexes of the events in time order; nil: data is in order
+	tail   []byte   // incomplete last record
+	cut    string   // how the capture was cut; empty: it is complete
 
 	step     int    // 0: session, then the events, then the end
 	lost     uint64 // so far
-	lostSent bool   // the lost record in front of the event was handed out
+	lostSent bool   // the lost record before the event was returned
 	newest   uint64 // ktime of the last event, ns
 	tls      httpsummary.Decoder
 	ev       event.Event
 	derived  event.Raw // storage of its derived texts
 	summary  []byte
-	out      [2]stream.Writer // by turns: the Reader holds two records
+	out      [2]stream.Writer // used alternately: the Reader holds two records
 	turn     int
 }
 
-// open reads a capture, all of it, since it has to be sorted. It takes what is
-// there and believes no number in it.
+// open reads the whole capture, because it must be sorted. It allocates memory for the
+// bytes that exist, not for the numbers in the header.
 func open(in *stream.Input) (stream.Source, error) {
 	var c capture
 	line, whole, err := readLine(in)
@@ -71,7 +71,7 @@ func open(in *stream.Input) (stream.Source, error) {
 }
 
 // readLine returns the line at the beginning of in without its newline, and
-// whether that is there. It takes nothing from in.
+// whether there is one. It does not remove anything from in.
 func readLine(in *stream.Input) (line []byte, whole bool, err error) {
 	seen := 0
 	for {
@@ -90,7 +90,7 @@ func readLine(in *stream.Input) (line []byte, whole bool, err error) {
 	}
 }
 
-// readRecords takes as many records as the header counts, or else all there are.
+// readRecords reads the number of records in the header, or else all records.
 func (c *capture) readRecords(in *stream.Input) error {
 	h := &c.header
 	for !h.hasCount || uint64(c.count()) < h.count {
@@ -114,12 +114,12 @@ func (c *capture) readRecords(in *stream.Input) error {
 	return nil
 }
 
-// count is the number of whole records that were read.
+// count returns the number of complete records.
 func (c *capture) count() int { return len(c.data) / recordSize }
 
 func (c *capture) record(i int) []byte { return c.data[i*recordSize : (i+1)*recordSize] }
 
-// sort sets order, unless the events are in order as they are.
+// sort sets order, unless the events are already in order.
 func (c *capture) sort() {
 	n := c.count()
 	sorted := true
@@ -156,7 +156,7 @@ func (c *capture) next() ([]byte, error) {
 		if lost := le.Uint64(rec[atLost:]); lost > 0 && !c.lostSent {
 			c.lostSent = true
 			c.lost = stream.AddCounts(c.lost, lost)
-			w.Lost(&stream.Lost{KtimeNS: sortKeyOf(rec).ktime, Count: lost, Cause: "ring buffer full"})
+			w.Lost(&stream.Lost{KtimeNS: sortKeyOf(rec).ktime, Count: lost, Cause: stream.CauseBufferFull})
 			return w.Bytes(), nil
 		}
 		c.lostSent = false
@@ -189,7 +189,7 @@ func (c *capture) writeEnd(w *stream.Writer) {
 		Reason: "capture", Cut: c.cut != "", Origin: c.tail,
 	}
 	if !h.hasStop {
-		// As vivarium does: the last event's time.
+		// Like vivarium: the time of the last event.
 		e.StopKtimeNS = max(h.start, c.newest)
 		if h.stopUnix == 0 {
 			e.StopUnixNS = h.startUnix + int64(e.StopKtimeNS-h.start)
@@ -231,17 +231,17 @@ func (c *capture) writeEvent(w *stream.Writer, i int) {
 	w.Event(ev, extra...)
 }
 
-// summarize says what was written to a TLS connection. The order of time counts:
-// header compression has a state. A capture does not name the connection.
+// summarize sets the summary of an ssl_write. It must be called in order of time,
+// because header compression has a state. A capture does not identify connections.
 func (c *capture) summarize(ev *event.Event) {
-	if ev.Kind == &event.Kinds[event.SSLWrite] {
+	if ev.Is(event.SSLWrite) {
 		length, data := ev.Fields[event.SSLWriteLen].Num, ev.Fields[event.SSLWriteData].Text
 		c.summary = c.tls.AppendSummary(c.summary[:0], ev.PID, 0, length, data)
 		ev.Fields[event.SSLWriteSummary] = event.Value{Type: event.Text, Text: c.summary}
 	}
 }
 
-// padded says whether field is text and then nothing but NULs.
+// padded reports whether field is text followed only by NULs.
 func padded(field, text []byte) bool {
 	return len(bytes.Trim(field[len(text):], "\x00")) == 0
 }

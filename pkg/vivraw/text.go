@@ -7,9 +7,9 @@ import (
 	"vivarium/pkg/event"
 )
 
-// AppendText appends what vivarium prints of an event of a capture. Where that
-// depends on bytes of the payload that are no field's, it reads them. The text
-// is as harmless as event.AppendText's, which it is for an event without a
+// AppendText appends the text that vivarium prints for an event of a capture. It reads
+// the payload if the text depends on bytes that belong to no field. The text is as safe
+// for a terminal as that of event.AppendText, which it uses for an event without a
 // payload.
 func AppendText(b []byte, ev *event.Event) []byte {
 	p := ev.Origin

@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"testing"
-	"unicode"
-	"unicode/utf8"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 )
 
 // captured returns an event of a capture with this payload.
@@ -47,7 +46,7 @@ func TestText(t *testing.T) {
 		{captured(event.EnvCaccess, ""), `"` + zeros + `"`},
 		{captured(event.TaskKill, "\xff\xff\xff\xff"), `sig=-1`},
 		{&event.Event{Name: []byte("new"), Origin: append([]byte("a\xff\x00b"), make([]byte, PayloadSize-4)...)}, `"a\xFF"`},
-		{with(event.PathOpen, "path", "/live", "flags", 0), `"/live" flags=O_RDONLY`},
+		{eventtest.New(event.PathOpen, "path", "/live", "flags", 0), `"/live" flags=O_RDONLY`},
 	} {
 		if got := string(AppendText([]byte("x"), test.ev)); got != "x"+test.want {
 			t.Errorf("%s:\n got %s\nwant x%s", test.ev.Name, got, test.want)
@@ -58,7 +57,7 @@ func TestText(t *testing.T) {
 func TestTextAllocates(t *testing.T) {
 	buf := make([]byte, 0, 4096)
 	payload := make([]byte, PayloadSize)
-	binary.LittleEndian.PutUint16(payload, familyInet6)
+	binary.LittleEndian.PutUint16(payload, event.FamilyInet6)
 	for _, id := range vivariumKinds {
 		ev := captured(id, string(payload))
 		if n := testing.AllocsPerRun(100, func() { buf = AppendText(buf[:0], ev) }); n > 0 {
@@ -73,20 +72,6 @@ func BenchmarkText(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		buf = AppendText(buf[:0], ev)
-	}
-}
-
-// checkText: whatever an event holds, its text is one line of printable UTF-8.
-func checkText(t *testing.T, text []byte) {
-	t.Helper()
-	if !utf8.Valid(text) {
-		t.Errorf("not UTF-8: %q", text)
-	}
-	for _, r := range string(text) {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			t.Errorf("%U in %q", r, text)
-			return
-		}
 	}
 }
 
@@ -113,7 +98,7 @@ func FuzzPayload(f *testing.F) {
 		if keep {
 			ev.Origin = payload
 		}
-		checkText(t, AppendText(nil, &ev))
+		eventtest.CheckText(t, AppendText(nil, &ev))
 		out := make([]byte, PayloadSize)
 		l.write(&ev, out)
 		again := event.Event{Kind: ev.Kind}

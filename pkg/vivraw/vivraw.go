@@ -1,6 +1,6 @@
 // Package vivraw reads and writes vivarium-raw v2 captures, the format of
-// vivarium 0.6.0. Nothing else in viv knows it: programs that read captures
-// give Format to their stream.Reader.
+// vivarium 0.6.0. No other package depends on the format: programs that read captures
+// pass Format to their stream.Reader.
 //
 // A capture is one line of JSON, and then records of 352 bytes, little-endian:
 //
@@ -12,10 +12,10 @@
 //	56      16    comm, up to its first NUL
 //	72      16    name of the event, up to its first NUL
 //	88      256   payload, laid out by the kind of the event
-//	344     8     number of events that were lost in front of this one
+//	344     8     number of events that were lost before this one
 //
-// In the stream the JSON line is the session's Origin, the payload an event's,
-// and what there is of a record that was cut the end's.
+// In the stream, the JSON line is the Origin of the session, the payload is the Origin
+// of an event, and an incomplete last record is the Origin of the end record.
 package vivraw
 
 import (
@@ -46,22 +46,22 @@ const (
 	atLost    = 344
 
 	nameSize  = 16
-	maxHeader = stream.MaxRecord - 64<<10 // it has to fit into a session record
+	maxHeader = stream.MaxRecord - 64<<10 // it must fit into a session record
 )
 
 // PayloadSize is the size of the payload of a record, bytes.
 const PayloadSize = atLost - atPayload
 
-// Keys that an event of a capture has only when it could not be written again,
-// byte for byte, without them.
+// Keys of an event of a capture that are needed to write it again byte for byte. They
+// are absent if they are not needed.
 const (
 	keyArrival = "arrival"   // its index in a capture that was not sorted
-	keyNames   = "raw_names" // comm and event name with what lies behind their NUL
+	keyNames   = "raw_names" // comm and event name, with the bytes after their NUL
 )
 
 var le = binary.LittleEndian
 
-// sortKey is what captures are sorted by.
+// sortKey is the sort key of events in a capture.
 type sortKey struct {
 	ktime    uint64
 	pid, tid uint32

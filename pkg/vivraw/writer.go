@@ -14,13 +14,13 @@ import (
 	"vivarium/pkg/stream"
 )
 
-// Writer writes records as captures, one for each session. What came from a
-// capture is written as it was there, byte for byte. Of other events it writes
-// what the format can carry: texts are cut to their place in the payload, and
-// `error` and the records of viv-spans are left out. Events of kinds that the
-// format does not have are left out and counted.
+// Writer writes records as captures, one for each session. Records from a capture are
+// written byte for byte as they were. Of other events it writes what the format can
+// hold: texts are cut to the size of their place, and `error` and the records of
+// viv-spans are left out. Events of kinds that the format does not have are left out and
+// counted.
 //
-// A capture begins with the number of its events, so a Writer keeps them, 352
+// The header of a capture has the number of events. So a Writer keeps the events, 352
 // bytes each, until the next session or Close.
 type Writer struct {
 	w       io.Writer
@@ -28,7 +28,7 @@ type Writer struct {
 	session session
 }
 
-// session is what the Writer keeps of a session.
+// session is the state of the current session of a Writer.
 type session struct {
 	begun  bool
 	head   stream.Session
@@ -40,17 +40,17 @@ type session struct {
 
 }
 
-// position is where the record of an event lies.
+// position is the position of an event.
 type position struct {
-	arrival uint64 // its place in the capture
-	at      int    // its place in data
+	arrival uint64 // index in the capture
+	at      int    // offset of its record in data
 }
 
 // NewWriter returns a Writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w, leftOut: map[string]uint64{}} }
 
-// Write takes a record of the stream. Changes of its keys do not show: they are
-// about spans, which the format does not have.
+// Write adds a record of the stream. It ignores changes of keys: they are about spans,
+// which the format does not have.
 func (w *Writer) Write(rec *stream.Record, _ []stream.Set) error {
 	s := &w.session
 	var err error
@@ -74,14 +74,14 @@ func (w *Writer) Write(rec *stream.Record, _ []stream.Set) error {
 	return err
 }
 
-// Flush does nothing: a session is written when it has ended.
+// Flush does nothing: a session is written at its end.
 func (w *Writer) Flush() error { return nil }
 
-// Close writes what is still to be written.
+// Close writes the last session.
 func (w *Writer) Close() error { return w.finish() }
 
-// LeftOut names the kinds of the events that were left out so far because a
-// capture cannot hold them, with their numbers; it is empty if there are none.
+// LeftOut lists the kinds of events that were left out so far, because a capture cannot
+// hold them, with their numbers, for a message; empty: none.
 func (w *Writer) LeftOut() string {
 	var kinds []string
 	for _, name := range slices.Sorted(maps.Keys(w.leftOut)) {
@@ -90,8 +90,8 @@ func (w *Writer) LeftOut() string {
 	return strings.Join(kinds, ", ")
 }
 
-// The bounds of what is kept of events that are left out: a stream may hold
-// names of any number and length.
+// The bounds of the list of kinds that are left out: a stream can have any number of
+// names of any length.
 const (
 	maxLeftOut  = 64 // names
 	maxLeftName = 64 // bytes of each
@@ -125,7 +125,7 @@ func (w *Writer) event(rec *stream.Record) error {
 	b = le.AppendUint64(b, binary.BigEndian.Uint64(ev.TraceID[:8]))
 	b = le.AppendUint64(b, binary.BigEndian.Uint64(ev.TraceID[8:]))
 	id := ev.SpanID
-	if own, ok := rec.Uint("thread_span_id"); ok { // viv-spans put another one into span_id
+	if own, ok := rec.Uint("thread_span_id"); ok { // viv-spans has replaced span_id
 		id = own
 	}
 	b = le.AppendUint64(b, id)
@@ -160,8 +160,8 @@ func (w *Writer) finish() error {
 		return nil
 	}
 	if n := len(s.data); s.lost > 0 && n > 0 {
-		// Lost behind the last event. The format has no place for that, and the
-		// number matters more than the place.
+		// Lost after the last event. The format cannot express that, and the number is
+		// more important than the position.
 		last := s.data[n-8:]
 		le.PutUint64(last, stream.AddCounts(le.Uint64(last), s.lost))
 	}
@@ -182,14 +182,14 @@ func (w *Writer) finish() error {
 	return err
 }
 
-// header is the JSON line: the one that the session came with, its event_count
-// corrected if a filter took events away, or a new one.
+// header returns the JSON line: the session's own one, with a corrected event_count if a
+// filter removed events, or a new one.
 func (s *session) header() []byte {
 	n := uint64(len(s.events))
 	if line := s.head.Origin; line != nil {
 		h, err := parseHeader(line)
 		if err != nil || !h.hasCount || h.count == n || !s.ended || s.end.Cut {
-			return line // of a capture that was cut it keeps saying so
+			return line // an incomplete capture stays incomplete
 		}
 		return slices.Concat(line[:h.countBegin], strconv.AppendUint(nil, n, 10), line[h.countEnd:])
 	}

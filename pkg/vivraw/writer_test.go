@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/event/eventtest"
 	"vivarium/pkg/stream"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,9 +102,9 @@ func TestExportLeavesOut(t *testing.T) {
 	payload := bytes.Repeat([]byte("payload."), PayloadSize/8)
 	live := build(func(w *stream.Writer) {
 		w.Session(&stream.Session{Version: stream.Version})
-		w.Event(with(event.FileChmod, "mode", 0o644, "path", "/x"))
+		w.Event(eventtest.New(event.FileChmod, "mode", 0o644, "path", "/x"))
 		w.Event(sampleEvent())
-		w.Event(with(event.FileChmod, "mode", 0o600, "path", "/y"))
+		w.Event(eventtest.New(event.FileChmod, "mode", 0o600, "path", "/y"))
 		w.Event(unknown(nil))
 		w.Event(unknown(payload))
 		w.End(&stream.End{})

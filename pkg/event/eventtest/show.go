@@ -1,4 +1,4 @@
-// Package eventtest shows events to tests.
+// Package eventtest makes, shows and checks events in tests.
 package eventtest
 
 import (
@@ -8,8 +8,8 @@ import (
 	"vivarium/pkg/event"
 )
 
-// Show is an event on one line: its kind and own fields, without what differs
-// from run to run.
+// Show returns an event as one line: its kind and its fields, without the values that
+// differ from run to run.
 func Show(ev *event.Event) string {
 	b := []byte(ev.Kind.Name)
 	for i, f := range ev.Kind.Fields {
@@ -51,7 +51,7 @@ func Show(ev *event.Event) string {
 	return string(b)
 }
 
-// AppendQuoted quotes only what would be misread.
+// AppendQuoted appends text, quoted only if it would be ambiguous otherwise.
 func AppendQuoted(b, text []byte) []byte {
 	if q := strconv.QuoteToASCII(string(text)); len(text) == 0 || len(q) != len(text)+2 || bytes.ContainsAny(text, " []") {
 		return append(b, q...)

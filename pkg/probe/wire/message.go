@@ -60,7 +60,7 @@ type LibraryChange struct {
 
 // The sources of span events.
 var (
-	SourceMarker   = []byte("marker")
-	SourceUSDT     = []byte("usdt")
-	SourceFunction = []byte("uprobe")
+	SourceMarker   = []byte(event.SourceMarker)
+	SourceUSDT     = []byte(event.SourceUSDT)
+	SourceFunction = []byte(event.SourceFunction)
 )
