@@ -88,7 +88,7 @@ func TestGRPCProxy(t *testing.T) {
 	}
 
 	v = startViv(t, []string{"HTTPS_PROXY=" + proxy.URL, "OTEL_EXPORTER_OTLP_HEADERS=Authorization=secret"}, "--protocol", "grpc", "http://collector.example:4317")
-	if status := v.end(); status != 2 || !strings.Contains(v.msg.String(), "HTTPS_PROXY: the proxy would read") || strings.Contains(v.msg.String(), "=secret") {
+	if status := v.end(); status != 2 || !strings.Contains(v.msg.String(), "HTTPS_PROXY: the proxy could read") || strings.Contains(v.msg.String(), "=secret") {
 		t.Errorf("status %d, %s", status, &v.msg)
 	}
 }
