@@ -95,6 +95,7 @@ const (
 	VivFlagVIV_UNKNOWN       VivFlag = 16
 	VivFlagVIV_UNDECIDED     VivFlag = 32
 	VivFlagVIV_IN_METHOD     VivFlag = 64
+	VivFlagVIV_DELETED       VivFlag = 128
 )
 
 type VivForm uint32

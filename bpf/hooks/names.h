@@ -95,8 +95,9 @@ LSM(path_link, VIV_FILE_HARDLINK, true, struct dentry *old, const struct path *d
 }
 
 LSM(path_rename, VIV_FILE_RENAME, true, const struct path *old_dir, struct dentry *old, const struct path *dir,
-    struct dentry *dentry)
+    struct dentry *dentry, unsigned int flags)
 {
+	pend_num(p, 0, flags);
 	pend_path(p, 0, old_dir->mnt, old);
 	pend_path(p, 1, dir->mnt, dentry);
 }

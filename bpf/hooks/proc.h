@@ -170,20 +170,44 @@ LSM(bprm_creds_from_file, VIV_BPRM_CREDS, file, struct linux_binprm *bprm, struc
 	pend_path(p, 0, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
 }
 
+/* Is this exit the process's? When two threads end at once, both see that no
+ * thread is left: the first to ask is the one. */
+static __always_inline bool ends_process(struct task *t, struct task_struct *task)
+{
+	struct task *l;
+
+	if (task->signal->live.counter > 0)
+		return false;
+	l = bpf_task_storage_get(&tasks, task->group_leader, 0, 0);
+	if (!l)
+		l = t;
+	if (l->told & PROCESS_ENDED)
+		return false;
+	l->told |= PROCESS_ENDED;
+	return true;
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit, struct task_struct *task)
 {
 	struct task *t = watched();
+	struct signal_struct *signal = task->signal;
+	bool last;
 	struct out o;
 	int code;
 
 	if (!t)
 		return 0;
+	/* Another thread executes a program, and takes the first one's place. */
+	if (task->pid == task->tgid && signal->group_exec_task && signal->group_exec_task != task)
+		return 0;
+	last = ends_process(t, task);
 	begin(&o, t, VIV_PROC_EXIT, 0);
-	code = task->exit_code;
+	code = last ? signal->group_exit_code : task->exit_code;
 	set_num(&o, 0, code >> 8 & 0xff);
 	if (code & 0x7f)
 		set_num(&o, 1, code & 0x7f);
+	set_num(&o, 2, last);
 	emit(&o);
 	return 0;
 }

@@ -48,7 +48,12 @@ struct super_block {
 	unsigned long s_magic;
 };
 
+struct hlist_bl_node {
+	void **pprev;
+};
+
 struct dentry {
+	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
@@ -100,8 +105,11 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct task_struct;
+
 struct signal_struct {
 	atomic_t live; /* threads */
+	struct task_struct *group_exec_task; /* the thread that executes a program, while the others end */
 	int group_exit_code;
 };
 

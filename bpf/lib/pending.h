@@ -115,6 +115,8 @@ static __always_inline void pend_name(struct pending *p, int i, struct texts *s,
 
 	name_path(&n, s, dfd, NAME_USER);
 	pend_flags(p, i, n.flags);
+	if (n.flags & VIV_PSEUDO)
+		pend_num(p, 3, n.ino);
 	from = n.from;
 	len = n.len;
 	if (!len && n.flags & VIV_TRUNCATED)

@@ -24,6 +24,7 @@ enum flag {
 	VIV_UNKNOWN = 16,    /* the outcome is not known */
 	VIV_UNDECIDED = 32,  /* a method that the list does not have yet */
 	VIV_IN_METHOD = 64,  /* wanted only while the thread is in a method of Ruby's that is recorded */
+	VIV_DELETED = 128,   /* the file's name had been removed; others may have it now */
 };
 
 #define VIV_NUMS 4

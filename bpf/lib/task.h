@@ -5,10 +5,12 @@
 
 #include "record.h"
 
+#define PROCESS_ENDED (1ULL << 63)
+
 struct task {
 	__u64 span;
 	__u64 parent;
-	__u64 told; /* bits of enum blind: of a process's leader */
+	__u64 told; /* bits of enum blind, and PROCESS_ENDED: of a process's leader */
 	__u64 methods; /* of Ruby's, written in C, that it entered and has not returned from */
 	__u32 tid;     /* as it was made, if own_level: an exec of a thread loses it */
 };

@@ -109,7 +109,7 @@ var (
 	renames = []call{
 		{"rename", unix.SYS_RENAME, args{name0: 1, name1: 2}},
 		{"renameat", unix.SYS_RENAMEAT, args{dfd0: 1, name0: 2, dfd1: 3, name1: 4}},
-		{"renameat2", unix.SYS_RENAMEAT2, args{dfd0: 1, name0: 2, dfd1: 3, name1: 4}},
+		{"renameat2", unix.SYS_RENAMEAT2, args{dfd0: 1, name0: 2, dfd1: 3, name1: 4, num: 5, mask: flags32}},
 	}
 	unlinks = []call{
 		{"unlink", unix.SYS_UNLINK, args{name0: 1}},

@@ -117,8 +117,8 @@ func (b *Builder) moveThread(old uint32, ev *event.Event) error {
 		return nil
 	}
 	if first := b.byTID[ev.TID]; first != nil {
-		if first.state == live { // its exit was missed
-			if err := b.endWithoutExit(first); err != nil {
+		if first.state == live { // the exec ended it
+			if err := b.endThread(first, ev.KtimeNS, ev.KtimeNS); err != nil {
 				return err
 			}
 		}

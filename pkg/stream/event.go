@@ -62,6 +62,7 @@ func (w *Writer) Event(ev *event.Event, extra ...Set) error {
 		k.bytes("error", ev.Error)
 	}
 	k.setIf("truncated", ev.Truncated)
+	k.setIf("deleted", ev.Deleted)
 	if ev.OutcomeUnknown {
 		k.text("outcome", "unknown")
 	}
@@ -141,6 +142,8 @@ func (rec *Record) Event() (*event.Event, error) {
 			ev.OutcomeUnknown = string(t) == "unknown"
 		case "truncated":
 			ev.Truncated, _ = boolOf(v)
+		case "deleted":
+			ev.Deleted, _ = boolOf(v)
 		case "hidden":
 			ev.Hidden, _ = boolOf(v)
 		case keyEventOrigin:

@@ -108,6 +108,7 @@ func (m *Message) event(raw []byte, id event.ID) error {
 	has := func(f bpf.VivFlag) bool { return r.Head.Flags&uint8(f) != 0 }
 	ev.OutcomeUnknown = has(bpf.VivFlagVIV_UNKNOWN)
 	ev.Truncated = has(bpf.VivFlagVIV_TRUNCATED)
+	ev.Deleted = has(bpf.VivFlagVIV_DELETED)
 	m.Undecided, m.InMethod = has(bpf.VivFlagVIV_UNDECIDED), has(bpf.VivFlagVIV_IN_METHOD)
 	if r.Ret < 0 {
 		ev.Error = errnoName(syscall.Errno(-int64(r.Ret)))
