@@ -298,6 +298,7 @@ type VivTexts struct {
 	Path [12288]int8
 	Args [16384]int8
 	Arg  [8]uint64
+	Head [32]int8
 }
 
 type VivTlsEndRecord struct {

@@ -20,6 +20,34 @@ struct room {
 };
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits in front of its text");
 
+/* Where a walk begins, and where it ended: the path is room[pos..PATH_MAX). */
+struct walked {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+	__u32 pos;
+	__u32 left;  /* bytes of a name that are to be put in front; 0: it is whole */
+	__u32 flags; /* enum flag */
+	__u32 pad;
+	__u64 ino; /* with VIV_PSEUDO */
+};
+
+/* A name that a program or the kernel gave, and the path that it means: see
+ * name_path. */
+struct named {
+	const void *str;
+	__u32 from, len;
+	__u32 flags, pad;
+	__u64 ino; /* with VIV_PSEUDO */
+};
+
+/* Both lie in the room in front of a text until the record comes there, and not
+ * on the stack, of which a chain of calls has but 512 bytes. */
+#define WALKED_IN(room) ((struct walked *)(room))
+#define NAMED_IN(room) ((struct named *)((room) + sizeof(struct walked)))
+_Static_assert(sizeof(struct walked) + sizeof(struct named) <= RECORD_ROOM, "both fit");
+
+#define HEAD_MAX 32 /* bytes of a name that are looked at */
+
 /*
  * One per CPU, for the texts of one record. A path is built backwards from
  * PATH_MAX, a string of the program's is put forwards behind it; the rest is
@@ -33,6 +61,7 @@ struct texts {
 	char path[3 * PATH_MAX];
 	char args[ARGS_MAX];
 	__u64 arg[8]; /* of the call, see pick_args */
+	char head[HEAD_MAX];
 };
 
 struct {

@@ -46,6 +46,7 @@ struct file_system_type {
 struct super_block {
 	struct file_system_type *s_type;
 	unsigned long s_magic;
+	unsigned long s_flags;
 };
 
 struct hlist_bl_node {
@@ -68,6 +69,7 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	void *mnt_ns; /* a negative error: the kernel's own */
 };
 
 struct path {
@@ -80,6 +82,10 @@ struct file {
 	unsigned int f_flags;
 	struct inode *f_inode;
 	void *private_data;
+};
+
+struct backing_file { /* a file of another file system's, since Linux 6.5 */
+	struct path user_path;
 };
 
 struct fdtable {
@@ -99,6 +105,7 @@ struct fs_struct {
 struct mm_struct {
 	unsigned long arg_start;
 	unsigned long arg_end;
+	struct file *exe_file;
 };
 
 typedef struct {
@@ -169,8 +176,10 @@ struct task_struct {
 };
 
 struct linux_binprm {
-	struct file *file;
-	const char *filename;
+	struct file *file;	 /* what is run: of a script its interpreter */
+	struct file *executable; /* of binfmt_misc: the program that its interpreter gets opened */
+	const char *filename;	 /* as it was called; of a descriptor /dev/fd/N */
+	const char *interp;	 /* the same pointer, unless an interpreter runs */
 	int argc;
 };
 
@@ -242,6 +251,7 @@ struct mmsghdr_user {
 };
 
 #define RESOLVE_IN_ROOT 0x10
+#define SB_KERNMOUNT (1 << 22)
 
 #define NSFS_MAGIC 0x6e736673
 #define AF_UNIX 1

@@ -11,17 +11,6 @@
 
 #define PATH_STEPS 2048 /* PATH_MAX in components of one letter */
 
-/* Where a walk begins, and where it ended: the path is room[pos..PATH_MAX). */
-struct walked {
-	struct vfsmount *mnt;
-	struct dentry *dentry;
-	__u32 pos;
-	__u32 left;  /* bytes of a name that are to be put in front; 0: it is whole */
-	__u32 flags; /* enum flag */
-	__u32 pad;
-	__u64 ino; /* with VIV_PSEUDO */
-};
-
 /* What changes with each step is in r, of whose contents the verifier keeps no
  * account: it would follow every value that pos can have. */
 struct walk {
@@ -193,16 +182,26 @@ static __always_inline bool start_of(int dfd, struct vfsmount **mnt, struct dent
 	return true;
 }
 
+/* Text i of o becomes the whole path of (mnt, dentry). */
+static __always_inline void set_path(struct out *o, int i, struct texts *s, struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct walked *r = WALKED_IN(s->room);
+	__u32 pos;
+
+	r->mnt = mnt;
+	r->dentry = dentry;
+	walk_path(r, (struct room *)s->path);
+	set_flags(o, r->flags);
+	if (r->flags & VIV_PSEUDO)
+		set_num(o, 3, r->ino);
+	pos = r->pos & (PATH_MAX - 1);
+	set_text(o, i, s->path + pos, PATH_MAX - pos);
+}
+
 /* Text i of o becomes the whole path of an open file. */
 static __always_inline void set_file_path(struct out *o, int i, struct texts *s, struct file *file)
 {
-	struct walked r = { .mnt = LOAD(file, f_path.mnt), .dentry = LOAD(file, f_path.dentry) };
-
-	walk_path(&r, (struct room *)s->path);
-	set_flags(o, r.flags);
-	if (r.flags & VIV_PSEUDO)
-		set_num(o, 3, r.ino);
-	set_text(o, i, s->path + (r.pos & (PATH_MAX - 1)), PATH_MAX - (r.pos & (PATH_MAX - 1)));
+	set_path(o, i, s, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
 }
 
 /* A string of the program's (user) or the kernel's, with its NUL; below 0: it
@@ -223,16 +222,11 @@ static __always_inline long read_str(char *to, __u32 size, const void *str, bool
 #define NAME_USER 1
 #define NAME_IN_ROOT 2
 
-struct named {
-	const void *str;
-	__u32 from, len;
-	__u32 flags, pad;
-	__u64 ino; /* with VIV_PSEUDO */
-};
-
 __noinline int name_path(struct named *n, struct texts *s, int dfd, __u32 how)
 {
-	struct walked r = {};
+	struct walked *r;
+	struct vfsmount *mnt;
+	struct dentry *dentry;
 	char *name;
 	long len;
 
@@ -250,15 +244,18 @@ __noinline int name_path(struct named *n, struct texts *s, int dfd, __u32 how)
 	if (len == PATH_MAX)
 		n->flags = VIV_TRUNCATED;
 	n->len = (len - 1) & (PATH_MAX - 1);
-	if ((name[0] == '/' && !(how & NAME_IN_ROOT)) || !start_of(dfd, &r.mnt, &r.dentry))
+	if ((name[0] == '/' && !(how & NAME_IN_ROOT)) || !start_of(dfd, &mnt, &dentry))
 		return 0;
-	walk_path(&r, (struct room *)s->path);
+	r = WALKED_IN(s->room);
+	r->mnt = mnt;
+	r->dentry = dentry;
+	walk_path(r, (struct room *)s->path);
 	if (n->len) /* of the directory, not of the file */
-		r.flags &= ~(VIV_PSEUDO | VIV_DELETED);
-	n->flags |= r.flags;
-	n->ino = r.ino;
+		r->flags &= ~(VIV_PSEUDO | VIV_DELETED);
+	n->flags |= r->flags;
+	n->ino = r->ino;
 	s->path[PATH_MAX] = '/';
-	n->from = r.pos;
+	n->from = r->pos;
 	if (n->len && n->from == PATH_MAX - 1)
 		n->from++; /* the root has its slash already */
 	n->len = PATH_MAX - n->from + (n->len ? n->len + 1 : 0);
@@ -268,14 +265,15 @@ __noinline int name_path(struct named *n, struct texts *s, int dfd, __u32 how)
 /* Text i of o becomes such a path. */
 static __always_inline void set_name_path(struct out *o, int i, struct texts *s, int dfd, const void *str, __u32 how)
 {
-	struct named n = { .str = str };
+	struct named *n = NAMED_IN(s->room);
 
-	name_path(&n, s, dfd, how);
-	set_flags(o, n.flags);
-	if (n.flags & VIV_PSEUDO)
-		set_num(o, 3, n.ino);
-	if (n.from <= PATH_MAX + 1 && n.len <= 2 * PATH_MAX - 2)
-		set_text(o, i, s->path + n.from, n.len);
+	n->str = str;
+	name_path(n, s, dfd, how);
+	set_flags(o, n->flags);
+	if (n->flags & VIV_PSEUDO)
+		set_num(o, 3, n->ino);
+	if (n->from <= PATH_MAX + 1 && n->len <= 2 * PATH_MAX - 2)
+		set_text(o, i, s->path + n->from, n->len);
 }
 
 #endif

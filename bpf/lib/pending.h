@@ -94,32 +94,36 @@ static __always_inline void pend_flags(struct pending *p, int i, __u32 flags)
 /* Text i becomes the whole path of (mnt, dentry). */
 static __always_inline void pend_path(struct pending *p, int i, struct vfsmount *mnt, struct dentry *dentry)
 {
-	struct walked r = { .mnt = mnt, .dentry = dentry };
-	__u32 len;
+	struct walked *r = WALKED_IN(p->room);
+	__u32 pos, len;
 
-	walk_path(&r, (struct room *)p->text[i]);
-	pend_flags(p, i, r.flags);
-	if (r.flags & VIV_PSEUDO)
-		pend_num(p, 3, r.ino);
-	len = PATH_MAX - (r.pos & (PATH_MAX - 1));
+	r->mnt = mnt;
+	r->dentry = dentry;
+	walk_path(r, (struct room *)p->text[i]);
+	pend_flags(p, i, r->flags);
+	if (r->flags & VIV_PSEUDO)
+		pend_num(p, 3, r->ino);
+	pos = r->pos & (PATH_MAX - 1);
+	len = PATH_MAX - pos;
 	/* To the front: forwards, so that the two may overlap. */
-	bpf_probe_read_kernel(p->text[i], len, p->text[i] + (r.pos & (PATH_MAX - 1)));
+	bpf_probe_read_kernel(p->text[i], len, p->text[i] + pos);
 	p->len[i] = len;
 }
 
 /* Text i becomes the whole path meant by a string of the program's. */
 static __always_inline void pend_name(struct pending *p, int i, struct texts *s, int dfd, const void *str)
 {
-	struct named n = { .str = str };
+	struct named *n = NAMED_IN(s->room);
 	__u32 len, from;
 
-	name_path(&n, s, dfd, NAME_USER);
-	pend_flags(p, i, n.flags);
-	if (n.flags & VIV_PSEUDO)
-		pend_num(p, 3, n.ino);
-	from = n.from;
-	len = n.len;
-	if (!len && n.flags & VIV_TRUNCATED)
+	n->str = str;
+	name_path(n, s, dfd, NAME_USER);
+	pend_flags(p, i, n->flags);
+	if (n->flags & VIV_PSEUDO)
+		pend_num(p, 3, n->ino);
+	from = n->from;
+	len = n->len;
+	if (!len && n->flags & VIV_TRUNCATED)
 		p->unread = 1;
 	if (len > PATH_MAX) { /* the leaf end is what counts */
 		from += len - PATH_MAX;

@@ -169,6 +169,17 @@ type Result struct {
 	Unattached   []error // why not, by cause
 	BadMarkers   uint64  // paths beginning with viv:// that say nothing
 	Status       int     // of the command; 0 with PIDs
+
+	// Outlived is how many watched processes went on when the targets had ended,
+	// and Survivors names some of them.
+	Outlived  int
+	Survivors []Survivor
+}
+
+// Survivor is a process that goes on unwatched.
+type Survivor struct {
+	PID  int
+	Name string // its main thread's; empty: it has just ended
 }
 
 // Record lets the command go and writes the stream to out until the targets
@@ -199,7 +210,8 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 		err = r.end()
 	}
 	err = errors.Join(err, out.Close())
-	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, Missed: r.missed, BadMarkers: r.badMarkers}
+	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, Missed: r.missed, BadMarkers: r.badMarkers,
+		Outlived: r.outlived, Survivors: r.survivors}
 	if p.files != nil {
 		for _, f := range p.files.Failures() {
 			res.Unattached = append(res.Unattached, f)

@@ -59,6 +59,8 @@ type recording struct {
 	badMarkers   uint64
 	obs          *observed // nil: all is recorded
 	reason       string    // why it ended
+	outlived     int       // processes that go on when the targets have ended
+	survivors    []Survivor
 }
 
 // run copies records until there is a reason to end.
@@ -266,9 +268,12 @@ func (r *recording) end() error {
 	if err := r.unattached(e.StopKtimeNS, true); err != nil {
 		return err
 	}
-	_, alive, _, err := r.tasks.pass()
+	_, alive, watched, err := r.tasks.pass()
 	if err != nil {
 		return err
+	}
+	if r.reason == "exited" { // so none of them is a target
+		r.outlived, r.survivors = int(alive), survivors(watched)
 	}
 	e.Events, e.Lost, e.Alive = r.events, r.lost, uint64(alive)
 	if c := r.cmd; c != nil && r.reason == "exited" {

@@ -119,8 +119,8 @@ func ways(d string) []way {
 			},
 		}, {
 			name: "a program in no file",
-			says: "The `proc_exec` has the descriptor, `bprm_creds` what it is (`/memfd:NAME`).",
-			want: []string{executed("/dev/fd/${code}", 3, self, "exit", "0"), creds("/memfd:code")},
+			says: "What it is: `/memfd:NAME`.",
+			want: []string{executed("/memfd:code", 3, self, "exit", "0"), creds("/memfd:code")},
 		}, {
 			name: "MSG_FASTOPEN",
 			says: "The `sock_connect` that the message stands for.",
