@@ -77,6 +77,7 @@ const (
 	VivControlVIV_LIBRARY     VivControl = 31
 	VivControlVIV_TLS_END     VivControl = 32
 	VivControlVIV_METHOD_JUMP VivControl = 33
+	VivControlVIV_ROOT        VivControl = 34
 )
 
 type VivCount struct {
@@ -205,6 +206,17 @@ type VivMethodKey struct {
 	Method [64]int8
 }
 
+type VivOtherRoot struct {
+	_      structs.HostLayout
+	Mnt    uint64
+	Dentry uint64
+	Inode  uint64
+	Name   uint64
+	Id     uint64
+	Room   [128]int8
+	Text   [4352]int8
+}
+
 type VivPending struct {
 	_      structs.HostLayout
 	Kind   uint32
@@ -224,6 +236,7 @@ type VivRecord struct {
 	Ret  int32
 	Len  [2]uint16
 	Num  [4]uint64
+	Root uint64
 }
 
 type VivRole uint32
@@ -335,6 +348,7 @@ const (
 	VivMapFrames                = "frames"
 	VivMapLibraryScratch        = "library_scratch"
 	VivMapMethods               = "methods"
+	VivMapOtherRoots            = "other_roots"
 	VivMapPendings              = "pendings"
 	VivMapScratch               = "scratch"
 	VivMapSites                 = "sites"
@@ -417,6 +431,7 @@ const (
 	VivVarFollow                = "follow"
 	VivVarFormUnused            = "form_unused"
 	VivVarFoundLevel            = "found_level"
+	VivVarFoundRoot             = "found_root"
 	VivVarFunctionUnused        = "function_unused"
 	VivVarHeadUnused            = "head_unused"
 	VivVarKindUnused            = "kind_unused"
@@ -426,6 +441,7 @@ const (
 	VivVarMethodKeyUnused       = "method_key_unused"
 	VivVarOwnLevel              = "own_level"
 	VivVarOwnNamespace          = "own_namespace"
+	VivVarOwnRoot               = "own_root"
 	VivVarRecordUnused          = "record_unused"
 	VivVarRoleUnused            = "role_unused"
 	VivVarSeeded                = "seeded"
@@ -553,6 +569,7 @@ type VivMapSpecs struct {
 	Frames         *ebpf.MapSpec `ebpf:"frames"`
 	LibraryScratch *ebpf.MapSpec `ebpf:"library_scratch"`
 	Methods        *ebpf.MapSpec `ebpf:"methods"`
+	OtherRoots     *ebpf.MapSpec `ebpf:"other_roots"`
 	Pendings       *ebpf.MapSpec `ebpf:"pendings"`
 	Scratch        *ebpf.MapSpec `ebpf:"scratch"`
 	Sites          *ebpf.MapSpec `ebpf:"sites"`
@@ -584,6 +601,7 @@ type VivVariableSpecs struct {
 	Follow            *ebpf.VariableSpec `ebpf:"follow"`
 	FormUnused        *ebpf.VariableSpec `ebpf:"form_unused"`
 	FoundLevel        *ebpf.VariableSpec `ebpf:"found_level"`
+	FoundRoot         *ebpf.VariableSpec `ebpf:"found_root"`
 	FunctionUnused    *ebpf.VariableSpec `ebpf:"function_unused"`
 	HeadUnused        *ebpf.VariableSpec `ebpf:"head_unused"`
 	KindUnused        *ebpf.VariableSpec `ebpf:"kind_unused"`
@@ -593,6 +611,7 @@ type VivVariableSpecs struct {
 	MethodKeyUnused   *ebpf.VariableSpec `ebpf:"method_key_unused"`
 	OwnLevel          *ebpf.VariableSpec `ebpf:"own_level"`
 	OwnNamespace      *ebpf.VariableSpec `ebpf:"own_namespace"`
+	OwnRoot           *ebpf.VariableSpec `ebpf:"own_root"`
 	RecordUnused      *ebpf.VariableSpec `ebpf:"record_unused"`
 	RoleUnused        *ebpf.VariableSpec `ebpf:"role_unused"`
 	Seeded            *ebpf.VariableSpec `ebpf:"seeded"`
@@ -635,6 +654,7 @@ type VivMaps struct {
 	Frames         *ebpf.Map `ebpf:"frames"`
 	LibraryScratch *ebpf.Map `ebpf:"library_scratch"`
 	Methods        *ebpf.Map `ebpf:"methods"`
+	OtherRoots     *ebpf.Map `ebpf:"other_roots"`
 	Pendings       *ebpf.Map `ebpf:"pendings"`
 	Scratch        *ebpf.Map `ebpf:"scratch"`
 	Sites          *ebpf.Map `ebpf:"sites"`
@@ -656,6 +676,7 @@ func (m *VivMaps) Close() error {
 		m.Frames,
 		m.LibraryScratch,
 		m.Methods,
+		m.OtherRoots,
 		m.Pendings,
 		m.Scratch,
 		m.Sites,
@@ -688,6 +709,7 @@ type VivVariables struct {
 	Follow            *ebpf.Variable `ebpf:"follow"`
 	FormUnused        *ebpf.Variable `ebpf:"form_unused"`
 	FoundLevel        *ebpf.Variable `ebpf:"found_level"`
+	FoundRoot         *ebpf.Variable `ebpf:"found_root"`
 	FunctionUnused    *ebpf.Variable `ebpf:"function_unused"`
 	HeadUnused        *ebpf.Variable `ebpf:"head_unused"`
 	KindUnused        *ebpf.Variable `ebpf:"kind_unused"`
@@ -697,6 +719,7 @@ type VivVariables struct {
 	MethodKeyUnused   *ebpf.Variable `ebpf:"method_key_unused"`
 	OwnLevel          *ebpf.Variable `ebpf:"own_level"`
 	OwnNamespace      *ebpf.Variable `ebpf:"own_namespace"`
+	OwnRoot           *ebpf.Variable `ebpf:"own_root"`
 	RecordUnused      *ebpf.Variable `ebpf:"record_unused"`
 	RoleUnused        *ebpf.Variable `ebpf:"role_unused"`
 	Seeded            *ebpf.Variable `ebpf:"seeded"`

@@ -27,8 +27,8 @@ struct walked {
 	__u32 pos;
 	__u32 left;  /* bytes of a name that are to be put in front; 0: it is whole */
 	__u32 flags; /* enum flag */
-	__u32 pad;
-	__u64 ino; /* with VIV_PSEUDO */
+	__u32 whole; /* not to the task's root, but to viv-probe's */
+	__u64 ino;   /* with VIV_PSEUDO */
 };
 
 /* A name that a program or the kernel gave, and the path that it means: see
@@ -116,11 +116,88 @@ static __always_inline void set_task(struct head *r, struct task *t, __u32 kind)
 	r->kind = kind;
 }
 
+int walk_path(struct walked *r, struct room *room); /* path.h */
+
+/* The last root of a thread's that is not viv-probe's, as it was told. */
+struct other_root {
+	__u64 mnt, dentry, inode, name; /* what it is known by: a directory's address alone can come again */
+	__u64 id;			/* 0: it has not been told */
+	char room[RECORD_ROOM];
+	char text[TEXT_ROOM];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct other_root);
+} other_roots SEC(".maps");
+
+static __always_inline struct count *start_output(struct head *h);
+static __always_inline void end_output(struct count *c, struct head *h, long err);
+static __always_inline __u64 wake_reader(struct count *c);
+
+/* The number of the current task's root, which is told before it is used; 0: it
+ * could not be told. */
+static __noinline __u64 root_number(struct task *t)
+{
+	const __u64 head = offsetof(struct record, num) + sizeof(__u64);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct dentry *dentry = task->fs->root.dentry;
+	struct vfsmount *mnt = task->fs->root.mnt;
+	struct other_root *root;
+	struct walked *r;
+	struct record *rec;
+	struct count *c;
+	__u32 pos, len;
+	long err;
+
+	root = bpf_task_storage_get(&other_roots, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!root || !dentry)
+		return 0;
+	if (root->id && root->mnt == (__u64)mnt && root->dentry == (__u64)dentry &&
+	    root->inode == (__u64)dentry->d_inode && root->name == dentry->d_name.hash_len)
+		return root->id;
+	root->id = 0;
+	root->mnt = (__u64)mnt;
+	root->dentry = (__u64)dentry;
+	root->inode = (__u64)dentry->d_inode;
+	root->name = dentry->d_name.hash_len;
+	r = WALKED_IN(root->room);
+	r->mnt = mnt;
+	r->dentry = dentry;
+	r->whole = 1;
+	walk_path(r, (struct room *)root->text);
+	pos = r->pos & (PATH_MAX - 1);
+	len = PATH_MAX - pos;
+	err = r->flags & (VIV_UNREACHABLE | VIV_TRUNCATED | VIV_DELETED);
+	bpf_probe_read_kernel(root->text, len, root->text + pos);
+	rec = (void *)(root->room + RECORD_ROOM - head);
+	__builtin_memset(rec, 0, head);
+	set_task(&rec->head, t, VIV_ROOT);
+	rec->head.flags = err;
+	rec->head.nums = 1;
+	rec->len[0] = len;
+	rec->num[0] = new_span_id();
+	c = start_output(&rec->head);
+	if (!c)
+		return 0;
+	err = bpf_ringbuf_output(&events, rec, head + len, wake_reader(c));
+	end_output(c, &rec->head, err);
+	if (!err)
+		root->id = rec->num[0];
+	return root->id;
+}
+
 static __always_inline void begin(struct out *o, struct task *t, __u32 kind, long ret)
 {
 	__builtin_memset(o, 0, sizeof(*o));
 	set_task(&o->rec.head, t, kind);
 	o->rec.ret = ret < 0 ? ret : 0;
+	if (own_root && (__u64)bpf_get_current_task_btf()->fs->root.dentry != own_root) {
+		o->rec.root = root_number(t);
+		o->rec.head.nums |= 1 << VIV_NUMS;
+	}
 }
 
 static __always_inline void set_num(struct out *o, int i, __u64 v)
@@ -234,6 +311,8 @@ static __always_inline void emit(struct out *o)
 	for (int i = 0; i < VIV_NUMS; i++)
 		if (o->rec.head.nums >> i)
 			head += sizeof(o->rec.num[0]);
+	if (o->rec.head.nums >> VIV_NUMS)
+		head += sizeof(o->rec.root);
 	wake = wake_reader(c);
 	if (o->len[1])
 		err = output_pieces(o, head, wake);

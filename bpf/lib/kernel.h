@@ -21,6 +21,7 @@ enum { false, true };
 
 struct qstr {
 	__u32 len;
+	__u64 hash_len;
 	const unsigned char *name;
 };
 

@@ -19,7 +19,7 @@ struct walk {
 	struct vfsmount *mnt;
 	struct dentry *mnt_root;
 	struct dentry *root_dentry;
-	struct vfsmount *root_mnt;
+	struct vfsmount *root_mnt; /* 0: whichever it is mounted by */
 	struct walked *r;
 };
 
@@ -33,7 +33,7 @@ static long walk_step(__u32 i, struct walk *w)
 	const unsigned char *name;
 	__u32 len, pos = r->pos;
 
-	if (d == w->root_dentry && mnt == w->root_mnt)
+	if (d == w->root_dentry && (mnt == w->root_mnt || !w->root_mnt))
 		return 1;
 	if (d == w->mnt_root) {
 		struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
@@ -132,6 +132,10 @@ __noinline int walk_path(struct walked *r, struct room *room)
 
 	if (!r || !room)
 		return 0;
+	if (r->whole) { /* also in another mount namespace, which has a mount of its own of it */
+		w.root_dentry = (void *)own_root;
+		w.root_mnt = 0;
+	}
 	r->pos = PATH_MAX;
 	r->left = 0;
 	r->flags = 0;
@@ -190,6 +194,7 @@ static __always_inline void set_path(struct out *o, int i, struct texts *s, stru
 
 	r->mnt = mnt;
 	r->dentry = dentry;
+	r->whole = 0;
 	walk_path(r, (struct room *)s->path);
 	set_flags(o, r->flags);
 	if (r->flags & VIV_PSEUDO)
@@ -249,6 +254,7 @@ __noinline int name_path(struct named *n, struct texts *s, int dfd, __u32 how)
 	r = WALKED_IN(s->room);
 	r->mnt = mnt;
 	r->dentry = dentry;
+	r->whole = 0;
 	walk_path(r, (struct room *)s->path);
 	if (n->len) /* of the directory, not of the file */
 		r->flags &= ~(VIV_PSEUDO | VIV_DELETED);

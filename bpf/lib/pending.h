@@ -99,6 +99,7 @@ static __always_inline void pend_path(struct pending *p, int i, struct vfsmount 
 
 	r->mnt = mnt;
 	r->dentry = dentry;
+	r->whole = 0;
 	walk_path(r, (struct room *)p->text[i]);
 	pend_flags(p, i, r->flags);
 	if (r->flags & VIV_PSEUDO)
@@ -179,7 +180,7 @@ __noinline int emit_pending(struct task *t, struct pending *p, long ret, __u32 f
 	begin(&o, t, p->kind - 1, ret);
 	p->kind = 0;
 	o.rec.head.flags = p->flags | flags;
-	o.rec.head.nums = p->nums & ((1 << VIV_NUMS) - 1);
+	o.rec.head.nums |= p->nums & ((1 << VIV_NUMS) - 1);
 	for (int i = 0; i < VIV_NUMS; i++)
 		o.rec.num[i] = p->num[i];
 	for (int i = 0; i < VIV_TEXTS; i++) {

@@ -21,6 +21,7 @@ type Event struct {
 	OutcomeUnknown bool   // the event was seen outside a watched system call
 	Truncated      bool   // a value was cut
 	Deleted        bool   // the file's name had been removed before; another file may have it
+	Root           []byte // the thread's root directory as viv-probe sees it; empty: it is viv-probe's own
 	Hidden         bool   // viv-filter refused it; kept because spans are rebuilt from it
 	Origin         []byte // what another format needs to write the event again (stream.Format); nil: viv's own
 

@@ -6,7 +6,7 @@ const hexLower = "0123456789abcdef"
 
 // AppendText appends what ev says, as viv-tree shows it behind the arrow: its
 // base text, then the fields that this does not have as ` key=value` in
-// catalogue order, then ` outcome=unknown`, ` deleted=true`, ` truncated=true` and ` error=E`
+// catalogue order, then ` outcome=unknown`, ` root=R`, ` deleted=true`, ` truncated=true` and ` error=E`
 // where they apply. The text is harmless on a terminal whatever the event holds,
 // and empty for an unknown event.
 func AppendText(b []byte, ev *Event) []byte {
@@ -28,6 +28,9 @@ func AppendText(b []byte, ev *Event) []byte {
 	}
 	if ev.OutcomeUnknown {
 		b = append(appendKey(b, at, "outcome"), "=unknown"...)
+	}
+	if len(ev.Root) > 0 {
+		b = AppendQuote(append(appendKey(b, at, "root"), '='), ev.Root)
 	}
 	if ev.Deleted {
 		b = append(appendKey(b, at, "deleted"), "=true"...)

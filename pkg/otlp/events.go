@@ -228,6 +228,9 @@ func appendEventAttrs(b []byte, f field, ev *event.Event, target []byte) []byte 
 	if ev.OutcomeUnknown {
 		b = attrText(b, f, "viv.outcome", "unknown")
 	}
+	if len(ev.Root) > 0 {
+		b = attrText(b, f, "viv.root", view(ev.Root))
+	}
 	if ev.Deleted {
 		b = attrBool(b, f, "viv.deleted", true)
 	}

@@ -66,7 +66,7 @@ func TestExecs(t *testing.T) {
 			{"execveat, no name", ok(self, self, "exit", "0")},
 			{"execveat, a script", ok(d+"/script", self, "exit", "/dev/fd/${dfd}/script", "exit", "0")},
 			{"execveat, a script without a name", ok(d+"/script", self, "exit", "/dev/fd/${sfd}", "exit", "0")},
-			{"dev fd", ok(self, self, "exit", "0")},
+			{"thread fd", ok(self, self, "exit", "0")},
 			{"proc fd, a script", ok(d+"/script", self, "exit", "/proc/self/fd/${sfd}", "exit", "0")},
 			{"own exe", ok("${exe}", self, "exit", "0")},
 			{"memfd", ok("/memfd:code", self, "exit", "0")},

@@ -51,6 +51,7 @@ type recording struct {
 	tls          tlsWrites
 	span         event.Event // of a method that no probe told of
 	threads      methodThreads
+	roots        roots
 	fds          []unix.PollFd
 	events, lost uint64
 	unseen       uint64   // of lost
@@ -146,6 +147,8 @@ func (r *recording) message() error {
 		r.libraryChanged(&m.Changed)
 	case wire.TLSEnd:
 		r.tls.end(m.Event.PID, m.Conn)
+	case wire.Root:
+		r.roots.told(m)
 	case wire.MethodJump:
 		return r.leaveMethods(m.StackPointer)
 	}
@@ -155,6 +158,10 @@ func (r *recording) message() error {
 // event completes the event of the last record and writes it.
 func (r *recording) event() error {
 	m := &r.m
+	m.Event.Root = r.roots.of(m)
+	if m.ID == event.ProcExit {
+		defer r.roots.forget(m)
+	}
 	if r.sites != nil {
 		if !r.sites.see(m) {
 			return nil

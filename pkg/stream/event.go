@@ -63,6 +63,9 @@ func (w *Writer) Event(ev *event.Event, extra ...Set) error {
 	}
 	k.setIf("truncated", ev.Truncated)
 	k.setIf("deleted", ev.Deleted)
+	if len(ev.Root) > 0 {
+		k.bytes("root", ev.Root)
+	}
 	if ev.OutcomeUnknown {
 		k.text("outcome", "unknown")
 	}
@@ -142,6 +145,8 @@ func (rec *Record) Event() (*event.Event, error) {
 			ev.OutcomeUnknown = string(t) == "unknown"
 		case "truncated":
 			ev.Truncated, _ = boolOf(v)
+		case "root":
+			ev.Root, _ = textOf(v)
 		case "deleted":
 			ev.Deleted, _ = boolOf(v)
 		case "hidden":

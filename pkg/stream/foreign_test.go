@@ -161,6 +161,9 @@ func eventMap(ev *event.Event) map[string]any {
 	if len(ev.Error) > 0 {
 		m["error"] = ev.Error
 	}
+	if len(ev.Root) > 0 {
+		m["root"] = ev.Root
+	}
 	if ev.OutcomeUnknown {
 		m["outcome"] = []byte("unknown")
 	}

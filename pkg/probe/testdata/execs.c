@@ -110,7 +110,7 @@ static void rows(void)
 	ROW("execveat, a script", syscall(SYS_execveat, dfd, "script", args, 0, 0));
 	ROW("execveat, a script without a name", syscall(SYS_execveat, sfd, "", args, 0, AT_EMPTY_PATH));
 	args[0] = self;
-	ROW("dev fd", execv(named("/dev/fd/%d", fd), args));
+	ROW("thread fd", execv(named("/proc/thread-self/fd/%d", fd), args));
 	args[0] = "script's name";
 	ROW("proc fd, a script", execv(named("/proc/self/fd/%d", sfd), args));
 	args[0] = self;

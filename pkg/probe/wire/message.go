@@ -17,6 +17,7 @@ const (
 	Library                // a process can have another library now
 	TLSEnd                 // a TLS connection is over
 	MethodJump             // methods of Ruby were left, those below StackPointer
+	Root                   // RootPath is what RootID stands for
 )
 
 // Message is what one record says. Its zero value is ready for Decode.
@@ -34,6 +35,12 @@ type Message struct {
 	Undecided    bool     // the Event is of a method that the list does not have yet
 	InMethod     bool     // the Event is wanted only in a method of Ruby that is recorded
 	Data         []byte   // of an ssl_write: what was captured
+
+	// Of an Event OtherRoot says that its thread's root is not viv-probe's: RootID
+	// stands for it, of which a Root has told; 0: that was lost.
+	OtherRoot bool
+	RootID    uint64
+	RootPath  []byte // of Root: as viv-probe sees it
 
 	Cause   string        // of Blind: what is not seen
 	Changed LibraryChange // of Library
