@@ -105,18 +105,19 @@ const (
 	VivFormFORM_NAME      VivForm = 0
 	VivFormFORM_STRING    VivForm = 1
 	VivFormFORM_FILE      VivForm = 2
-	VivFormFORM_MOUNT     VivForm = 3
-	VivFormFORM_HOW       VivForm = 4
-	VivFormFORM_HANDLE    VivForm = 5
-	VivFormFORM_MAP       VivForm = 6
-	VivFormFORM_PROTECT   VivForm = 7
-	VivFormFORM_PTRACE    VivForm = 8
-	VivFormFORM_BUFFER    VivForm = 9
-	VivFormFORM_VECTOR    VivForm = 10
-	VivFormFORM_SENDTO    VivForm = 11
-	VivFormFORM_MESSAGE   VivForm = 12
-	VivFormFORM_MESSAGES  VivForm = 13
-	VivFormFORM_GROUP_IDS VivForm = 14
+	VivFormFORM_MOVE      VivForm = 3
+	VivFormFORM_MOUNT     VivForm = 4
+	VivFormFORM_HOW       VivForm = 5
+	VivFormFORM_HANDLE    VivForm = 6
+	VivFormFORM_MAP       VivForm = 7
+	VivFormFORM_PROTECT   VivForm = 8
+	VivFormFORM_PTRACE    VivForm = 9
+	VivFormFORM_BUFFER    VivForm = 10
+	VivFormFORM_VECTOR    VivForm = 11
+	VivFormFORM_SENDTO    VivForm = 12
+	VivFormFORM_MESSAGE   VivForm = 13
+	VivFormFORM_MESSAGES  VivForm = 14
+	VivFormFORM_GROUP_IDS VivForm = 15
 )
 
 type VivFrame struct {

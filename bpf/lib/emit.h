@@ -20,6 +20,12 @@ struct room {
 };
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits in front of its text");
 
+enum walk_to {
+	TO_ROOT, /* the task's */
+	TO_OWN_ROOT, /* viv-probe's */
+	TO_SUPER_ROOT, /* the file system's */
+};
+
 /* Where a walk begins, and where it ended: the path is room[pos..PATH_MAX). */
 struct walked {
 	struct vfsmount *mnt;
@@ -27,7 +33,7 @@ struct walked {
 	__u32 pos;
 	__u32 left;  /* bytes of a name that are to be put in front; 0: it is whole */
 	__u32 flags; /* enum flag */
-	__u32 whole; /* not to the task's root, but to viv-probe's */
+	__u32 to;    /* enum walk_to */
 	__u64 ino;   /* with VIV_PSEUDO */
 };
 
@@ -166,7 +172,7 @@ static __noinline __u64 root_number(struct task *t)
 	r = WALKED_IN(root->room);
 	r->mnt = mnt;
 	r->dentry = dentry;
-	r->whole = 1;
+	r->to = TO_OWN_ROOT;
 	walk_path(r, (struct room *)root->text);
 	pos = r->pos & (PATH_MAX - 1);
 	len = PATH_MAX - pos;

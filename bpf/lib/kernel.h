@@ -71,6 +71,7 @@ struct mount {
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
 	void *mnt_ns; /* a negative error: the kernel's own */
+	const char *mnt_devname;
 };
 
 struct path {

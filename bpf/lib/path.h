@@ -132,7 +132,7 @@ __noinline int walk_path(struct walked *r, struct room *room)
 
 	if (!r || !room)
 		return 0;
-	if (r->whole) { /* also in another mount namespace, which has a mount of its own of it */
+	if (r->to == TO_OWN_ROOT) { /* also in another mount namespace, which has a mount of its own of it */
 		w.root_dentry = (void *)own_root;
 		w.root_mnt = 0;
 	}
@@ -143,7 +143,7 @@ __noinline int walk_path(struct walked *r, struct room *room)
 	mnt = r->mnt;
 	w.dentry = r->dentry;
 	w.mnt = mnt;
-	w.mnt_root = LOAD(mnt, mnt_root);
+	w.mnt_root = r->to == TO_SUPER_ROOT ? 0 : LOAD(mnt, mnt_root);
 	if (bpf_loop(PATH_STEPS, walk_step, &w, 0) == PATH_STEPS)
 		r->flags |= VIV_TRUNCATED;
 	if (r->pos >= PATH_MAX) {
@@ -194,7 +194,7 @@ static __always_inline void set_path(struct out *o, int i, struct texts *s, stru
 
 	r->mnt = mnt;
 	r->dentry = dentry;
-	r->whole = 0;
+	r->to = TO_ROOT;
 	walk_path(r, (struct room *)s->path);
 	set_flags(o, r->flags);
 	if (r->flags & VIV_PSEUDO)
@@ -254,7 +254,7 @@ __noinline int name_path(struct named *n, struct texts *s, int dfd, __u32 how)
 	r = WALKED_IN(s->room);
 	r->mnt = mnt;
 	r->dentry = dentry;
-	r->whole = 0;
+	r->to = TO_ROOT;
 	walk_path(r, (struct room *)s->path);
 	if (n->len) /* of the directory, not of the file */
 		r->flags &= ~(VIV_PSEUDO | VIV_DELETED);

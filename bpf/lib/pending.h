@@ -99,7 +99,7 @@ static __always_inline void pend_path(struct pending *p, int i, struct vfsmount 
 
 	r->mnt = mnt;
 	r->dentry = dentry;
-	r->whole = 0;
+	r->to = TO_ROOT;
 	walk_path(r, (struct room *)p->text[i]);
 	pend_flags(p, i, r->flags);
 	if (r->flags & VIV_PSEUDO)
@@ -169,6 +169,45 @@ static __always_inline void pend_mount(struct pending *p, const void *dev, const
 		p->len[0] += n;
 	else if (fstype)
 		p->unread = 1;
+}
+
+/*
+ * Text 0, the path of a mount that a call moves, becomes what it is a mount of
+ * if it was nowhere mounted before: the path in the file system, its device, its
+ * type, each ended by a NUL. Number 1 says so.
+ */
+static __always_inline void pend_unmounted(struct pending *p, struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	struct walked *r = WALKED_IN(p->room);
+	char *to = p->text[0];
+	__u32 pos, len;
+	long n;
+
+	if (!(p->flags & VIV_UNREACHABLE))
+		return;
+	p->flags &= ~VIV_UNREACHABLE;
+	r->mnt = mnt;
+	r->dentry = dentry;
+	r->to = TO_SUPER_ROOT;
+	walk_path(r, (struct room *)to);
+	pos = r->pos & (PATH_MAX - 1);
+	len = PATH_MAX - pos;
+	if (len >= PATH_MAX / 2) {
+		pos += len - PATH_MAX / 2 + 1;
+		len = PATH_MAX / 2 - 1;
+		p->flags |= VIV_TRUNCATED;
+	}
+	bpf_probe_read_kernel(to, len & (PATH_MAX / 2 - 1), to + (pos & (PATH_MAX - 1)));
+	to += len & (PATH_MAX / 2 - 1);
+	*to++ = 0;
+	n = read_str(to, 256, LOAD(m, mnt_devname), false);
+	n = n > 0 ? n : 1;
+	len += 1 + (n & 255);
+	to += n & 255;
+	n = read_str(to, 64, (void *)BPF_CORE_READ(dentry, d_sb, s_type, name), false);
+	p->len[0] = len + (n > 0 ? n : 1);
+	pend_num(p, 1, 1);
 }
 
 __noinline int emit_pending(struct task *t, struct pending *p, long ret, __u32 flags)

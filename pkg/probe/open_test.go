@@ -41,6 +41,7 @@ func TestOpens(t *testing.T) {
 			cut = "path_open path=" + cut[i:] + " truncated"
 		}
 		rd := unix.O_RDONLY
+		sub := " root=" + d + "/sub"
 		compareRows(t, s, []row{
 			{"open", []string{opened(d+"/f", unix.O_RDWR|unix.O_APPEND)}},
 			{"creat", []string{opened(d+"/created", unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC)}},
@@ -65,7 +66,14 @@ func TestOpens(t *testing.T) {
 			{"another mount", []string{opened(d+"/mnt/x", rd|unix.O_CREAT)}},
 			{"bind mount", []string{opened(d+"/bound/g", rd)}},
 			{"mount that is gone", []string{opened("(unreachable)/x", rd)}},
-			{"chroot", []string{opened("/g", rd)}},
+			{"chroot", []string{opened("/g", rd) + sub}},
+			{"chroot in a chroot", []string{opened("/x", rd) + sub + "/in"}},
+			{"children in a chroot", []string{opened("/g", rd) + sub, opened("/in/x", rd) + sub}},
+			{"out of a chroot again", []string{opened("/g", rd) + sub, opened(d+"/f", rd)}},
+			{"a root that is renamed", []string{opened("/x", rd) + sub + "/in", opened("/x", rd) + sub + "/out"}},
+			{"the root of another mount namespace", []string{opened(d+"/f", rd)}},
+			{"a chroot in another mount namespace", []string{opened("/g", rd) + sub}},
+			{"pivot_root", []string{opened("/x", rd|unix.O_CREAT) + " root=(unreachable)/"}},
 		})
 	})
 }
