@@ -303,7 +303,8 @@ type VivTask struct {
 	Told    uint64
 	Methods uint64
 	Tid     uint32
-	_       [4]byte
+	Renamed uint32
+	Comm    [16]int8
 }
 
 type VivTexts struct {

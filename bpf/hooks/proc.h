@@ -24,6 +24,8 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 		c->span = new_span_id();
 		c->parent = t->span;
 		c->tid = own_level ? own_id(child) : 0;
+		c->renamed = t->renamed;
+		__builtin_memcpy(c->comm, t->comm, sizeof(c->comm));
 		set_num(&o, 2, c->span);
 	} else {
 		lose(); /* no memory: the child goes unwatched */
@@ -126,6 +128,28 @@ static __always_inline void set_exec_path(struct out *o, struct texts *s, struct
 		set_exec_name(o, s, AT_FDCWD, bprm->filename, 0);
 }
 
+/* Before Linux 6.14 a program that was called by a descriptor alone is named by
+ * its number: it gets its file's name, as since then. */
+static __always_inline void name_by_file(struct task *t, struct texts *s, struct linux_binprm *bprm)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = bprm->file;
+	__u32 len;
+	int fd = -1;
+
+	t->renamed = 0;
+	if (!is_digit(task->comm[0]))
+		return;
+	read_str(s->head, sizeof(s->head), bprm->filename, false);
+	len = named_fd(s->head, &fd);
+	if (!len || s->head[len & (HEAD_MAX - 1)])
+		return;
+	if (bprm->interp != bprm->filename)
+		file = fd_file(fd);
+	if (file && bpf_probe_read_kernel_str(t->comm, sizeof(t->comm), BPF_CORE_READ(file, f_path.dentry, d_name.name)) > 1)
+		t->renamed = 1;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
@@ -141,6 +165,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct l
 	s = get_texts();
 	if (!s)
 		return 0;
+	name_by_file(t, s, bprm);
 	if (emit_exec || old_pid != task->pid) { /* a thread that becomes the leader changes its tid */
 		begin(&o, t, VIV_PROC_EXEC, 0);
 		set_num(&o, 0, bprm->argc);

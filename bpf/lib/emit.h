@@ -99,6 +99,11 @@ struct out {
 	__u64 len[VIV_TEXTS]; /* of a register's size, so that the verifier keeps its bounds */
 };
 
+static __always_inline bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
 /* Who does it, and when. Loads, because a helper's call for each costs the
  * watched program more. */
 static __always_inline void set_task(struct head *r, struct task *t, __u32 kind)
@@ -118,7 +123,10 @@ static __always_inline void set_task(struct head *r, struct task *t, __u32 kind)
 	}
 	r->uid = task->cred->uid.val;
 	r->gid = task->cred->gid.val;
-	__builtin_memcpy(r->comm, task->comm, sizeof(r->comm));
+	if (t->renamed && is_digit(task->comm[0])) /* it may have taken another name since */
+		__builtin_memcpy(r->comm, t->comm, sizeof(r->comm));
+	else
+		__builtin_memcpy(r->comm, task->comm, sizeof(r->comm));
 	r->kind = kind;
 }
 

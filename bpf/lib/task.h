@@ -13,6 +13,8 @@ struct task {
 	__u64 told; /* bits of enum blind, and PROCESS_ENDED: of a process's leader */
 	__u64 methods; /* of Ruby's, written in C, that it entered and has not returned from */
 	__u32 tid;     /* as it was made, if own_level: an exec of a thread loses it */
+	__u32 renamed; /* the kernel calls it by the number of a descriptor, and we by comm */
+	char comm[16];
 };
 
 /* Task storage goes away with its task, so no context outlives a task whose

@@ -39,6 +39,11 @@ func TestExecs(t *testing.T) {
 	eachBackend(t, func(t *testing.T, hooks Hooks) {
 		d := tempDir(t)
 		s := record(t, Options{Hooks: hooks, Events: events(event.ProcExec, event.PathOpen)}, program(t, "execs"), d)
+		for _, ev := range s.events {
+			if c := ev.Comm[0]; '0' <= c && c <= '9' {
+				t.Errorf("%s: the process is called %s", eventtest.Show(ev), ev.Comm)
+			}
+		}
 		self := d + "/self"
 		const max, maxFailed = 16384, 12288 // bytes of argv that are recorded
 		many := []string{self, "exit", "0"}
