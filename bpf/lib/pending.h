@@ -198,6 +198,11 @@ static __always_inline void pend_unmounted(struct pending *p, struct vfsmount *m
 		len = PATH_MAX / 2 - 1;
 		p->flags |= VIV_TRUNCATED;
 	}
+	if (r->flags & VIV_PSEUDO) { /* the file system's root itself */
+		to[PATH_MAX - 1] = '/';
+		pos = PATH_MAX - 1;
+		len = 1;
+	}
 	bpf_probe_read_kernel(to, len & (PATH_MAX / 2 - 1), to + (pos & (PATH_MAX - 1)));
 	to += len & (PATH_MAX / 2 - 1);
 	*to++ = 0;

@@ -281,7 +281,7 @@ func eventTable(d string) []eventRow {
 	add(event.SbMount, "mount, ENOENT", "flags=0 dev=none fstype=tmpfs "+path("none")+enoent)
 	add(event.SbMount, "mount, move", "flags=8192 dev="+d+"/mnt "+path("mnt2"))
 	add(event.SbMount, "move_mount", "flags=8192 dev="+d+"/mnt2 "+path("mnt"))
-	add(event.SbMount, "move_mount, a detached one", "flags=8192 dev=${bound} fstype=${bound_type} "+path("mnt2"))
+	add(event.SbMount, "move_mount, a detached one", `flags=8192 dev="${bound}" fstype=${bound_type} `+path("mnt2"))
 	add(event.SbMount, "move_mount, a detached file system", "flags=8192 dev=none fstype=tmpfs "+path("mnt2"))
 	add(event.SbMount, "move_mount, a new one", `flags=8192 dev="a source" fstype=tmpfs `+path("mnt2"))
 	add(event.SbMount, "move_mount, a new one, ENOENT", "flags=8192 dev=none fstype=tmpfs "+path("none")+enoent)

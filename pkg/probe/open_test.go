@@ -67,6 +67,9 @@ func TestOpens(t *testing.T) {
 			{"bind mount", []string{opened(d+"/bound/g", rd)}},
 			{"mount that is gone", []string{opened("(unreachable)/x", rd)}},
 			{"chroot", []string{opened("/g", rd) + sub}},
+			{"what roots need", []string{
+				opened(d+"/sub", unix.O_PATH|unix.O_DIRECTORY), opened("/", unix.O_PATH|unix.O_DIRECTORY), touched(d + "/sub/in/x"),
+			}},
 			{"chroot in a chroot", []string{opened("/x", rd) + sub + "/in"}},
 			{"children in a chroot", []string{opened("/g", rd) + sub, opened("/in/x", rd) + sub}},
 			{"out of a chroot again", []string{opened("/g", rd) + sub, opened(d+"/f", rd)}},
