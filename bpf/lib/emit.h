@@ -151,9 +151,12 @@ static __always_inline struct count *start_output(struct head *h);
 static __always_inline void end_output(struct count *c, struct head *h, long err);
 static __always_inline __u64 wake_reader(struct count *c);
 
-/* The number of the current task's root, which is told before it is used; 0: it
- * could not be told. */
-static __noinline __u64 root_number(struct task *t)
+/*
+ * Tells user space of the current task's root, if it has not been told of it.
+ * A program does this as it begins, because it takes much of the stack; a
+ * record then has only the root's number.
+ */
+static __noinline int tell_root(struct task *t)
 {
 	const __u64 head = offsetof(struct record, num) + sizeof(__u64);
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -171,7 +174,7 @@ static __noinline __u64 root_number(struct task *t)
 		return 0;
 	if (root->id && root->mnt == (__u64)mnt && root->dentry == (__u64)dentry &&
 	    root->inode == (__u64)dentry->d_inode && root->name == dentry->d_name.hash_len)
-		return root->id;
+		return 0;
 	root->id = 0;
 	root->mnt = (__u64)mnt;
 	root->dentry = (__u64)dentry;
@@ -200,7 +203,15 @@ static __noinline __u64 root_number(struct task *t)
 	end_output(c, &rec->head, err);
 	if (!err)
 		root->id = rec->num[0];
-	return root->id;
+	return 0;
+}
+
+/* The number of the current task's root; 0: it could not be told. */
+static __always_inline __u64 root_number(void)
+{
+	struct other_root *root = bpf_task_storage_get(&other_roots, bpf_get_current_task_btf(), 0, 0);
+
+	return root ? root->id : 0;
 }
 
 static __always_inline void begin(struct out *o, struct task *t, __u32 kind, long ret)
@@ -208,8 +219,8 @@ static __always_inline void begin(struct out *o, struct task *t, __u32 kind, lon
 	__builtin_memset(o, 0, sizeof(*o));
 	set_task(&o->rec.head, t, kind);
 	o->rec.ret = ret < 0 ? ret : 0;
-	if (own_root && (__u64)bpf_get_current_task_btf()->fs->root.dentry != own_root) {
-		o->rec.root = root_number(t);
+	if (other_root()) {
+		o->rec.root = root_number();
 		o->rec.head.nums |= 1 << VIV_NUMS;
 	}
 }

@@ -29,6 +29,17 @@ struct {
 /* What tasks make is watched too. */
 const volatile bool follow = true;
 
+/* The directory that is viv-probe's root, by its address; 0: not known. */
+const volatile __u64 own_root = 0;
+
+/* Has the current task another root than viv-probe? */
+static __always_inline bool other_root(void)
+{
+	return own_root && (__u64)bpf_get_current_task_btf()->fs->root.dentry != own_root;
+}
+
+static int tell_root(struct task *t); /* emit.h */
+
 /* The current task's mark, if it is watched. Most tasks of a machine have no
  * storage at all, and that is seen without a helper's call: this runs at every
  * system call of everybody. */
@@ -36,7 +47,11 @@ static __always_inline struct task *watched(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return task->bpf_storage ? bpf_task_storage_get(&tasks, task, 0, 0) : 0;
+	struct task *t = task->bpf_storage ? bpf_task_storage_get(&tasks, task, 0, 0) : 0;
+
+	if (t && other_root())
+		tell_root(t);
+	return t;
 }
 
 /*
@@ -72,9 +87,6 @@ static __noinline __u32 own_id(struct task_struct *task)
 		return 0;
 	return LOAD(upid, nr);
 }
-
-/* The directory that is viv-probe's root, by its address; 0: not known. */
-const volatile __u64 own_root = 0;
 
 static __always_inline __u64 new_span_id(void)
 {
