@@ -77,6 +77,7 @@ const (
 	VivControlVIV_LIBRARY     VivControl = 31
 	VivControlVIV_TLS_END     VivControl = 32
 	VivControlVIV_METHOD_JUMP VivControl = 33
+	VivControlVIV_ROOT        VivControl = 34
 )
 
 type VivCount struct {
@@ -95,6 +96,7 @@ const (
 	VivFlagVIV_UNKNOWN       VivFlag = 16
 	VivFlagVIV_UNDECIDED     VivFlag = 32
 	VivFlagVIV_IN_METHOD     VivFlag = 64
+	VivFlagVIV_DELETED       VivFlag = 128
 )
 
 type VivForm uint32
@@ -103,18 +105,19 @@ const (
 	VivFormFORM_NAME      VivForm = 0
 	VivFormFORM_STRING    VivForm = 1
 	VivFormFORM_FILE      VivForm = 2
-	VivFormFORM_MOUNT     VivForm = 3
-	VivFormFORM_HOW       VivForm = 4
-	VivFormFORM_HANDLE    VivForm = 5
-	VivFormFORM_MAP       VivForm = 6
-	VivFormFORM_PROTECT   VivForm = 7
-	VivFormFORM_PTRACE    VivForm = 8
-	VivFormFORM_BUFFER    VivForm = 9
-	VivFormFORM_VECTOR    VivForm = 10
-	VivFormFORM_SENDTO    VivForm = 11
-	VivFormFORM_MESSAGE   VivForm = 12
-	VivFormFORM_MESSAGES  VivForm = 13
-	VivFormFORM_GROUP_IDS VivForm = 14
+	VivFormFORM_MOVE      VivForm = 3
+	VivFormFORM_MOUNT     VivForm = 4
+	VivFormFORM_HOW       VivForm = 5
+	VivFormFORM_HANDLE    VivForm = 6
+	VivFormFORM_MAP       VivForm = 7
+	VivFormFORM_PROTECT   VivForm = 8
+	VivFormFORM_PTRACE    VivForm = 9
+	VivFormFORM_BUFFER    VivForm = 10
+	VivFormFORM_VECTOR    VivForm = 11
+	VivFormFORM_SENDTO    VivForm = 12
+	VivFormFORM_MESSAGE   VivForm = 13
+	VivFormFORM_MESSAGES  VivForm = 14
+	VivFormFORM_GROUP_IDS VivForm = 15
 )
 
 type VivFrame struct {
@@ -204,6 +207,17 @@ type VivMethodKey struct {
 	Method [64]int8
 }
 
+type VivOtherRoot struct {
+	_      structs.HostLayout
+	Mnt    uint64
+	Dentry uint64
+	Inode  uint64
+	Name   uint64
+	Id     uint64
+	Room   [128]int8
+	Text   [4352]int8
+}
+
 type VivPending struct {
 	_      structs.HostLayout
 	Kind   uint32
@@ -223,6 +237,7 @@ type VivRecord struct {
 	Ret  int32
 	Len  [2]uint16
 	Num  [4]uint64
+	Root uint64
 }
 
 type VivRole uint32
@@ -288,7 +303,8 @@ type VivTask struct {
 	Told    uint64
 	Methods uint64
 	Tid     uint32
-	_       [4]byte
+	Renamed uint32
+	Comm    [16]int8
 }
 
 type VivTexts struct {
@@ -297,6 +313,7 @@ type VivTexts struct {
 	Path [12288]int8
 	Args [16384]int8
 	Arg  [8]uint64
+	Head [32]int8
 }
 
 type VivTlsEndRecord struct {
@@ -333,6 +350,7 @@ const (
 	VivMapFrames                = "frames"
 	VivMapLibraryScratch        = "library_scratch"
 	VivMapMethods               = "methods"
+	VivMapOtherRoots            = "other_roots"
 	VivMapPendings              = "pendings"
 	VivMapScratch               = "scratch"
 	VivMapSites                 = "sites"
@@ -415,6 +433,7 @@ const (
 	VivVarFollow                = "follow"
 	VivVarFormUnused            = "form_unused"
 	VivVarFoundLevel            = "found_level"
+	VivVarFoundRoot             = "found_root"
 	VivVarFunctionUnused        = "function_unused"
 	VivVarHeadUnused            = "head_unused"
 	VivVarKindUnused            = "kind_unused"
@@ -424,6 +443,7 @@ const (
 	VivVarMethodKeyUnused       = "method_key_unused"
 	VivVarOwnLevel              = "own_level"
 	VivVarOwnNamespace          = "own_namespace"
+	VivVarOwnRoot               = "own_root"
 	VivVarRecordUnused          = "record_unused"
 	VivVarRoleUnused            = "role_unused"
 	VivVarSeeded                = "seeded"
@@ -551,6 +571,7 @@ type VivMapSpecs struct {
 	Frames         *ebpf.MapSpec `ebpf:"frames"`
 	LibraryScratch *ebpf.MapSpec `ebpf:"library_scratch"`
 	Methods        *ebpf.MapSpec `ebpf:"methods"`
+	OtherRoots     *ebpf.MapSpec `ebpf:"other_roots"`
 	Pendings       *ebpf.MapSpec `ebpf:"pendings"`
 	Scratch        *ebpf.MapSpec `ebpf:"scratch"`
 	Sites          *ebpf.MapSpec `ebpf:"sites"`
@@ -582,6 +603,7 @@ type VivVariableSpecs struct {
 	Follow            *ebpf.VariableSpec `ebpf:"follow"`
 	FormUnused        *ebpf.VariableSpec `ebpf:"form_unused"`
 	FoundLevel        *ebpf.VariableSpec `ebpf:"found_level"`
+	FoundRoot         *ebpf.VariableSpec `ebpf:"found_root"`
 	FunctionUnused    *ebpf.VariableSpec `ebpf:"function_unused"`
 	HeadUnused        *ebpf.VariableSpec `ebpf:"head_unused"`
 	KindUnused        *ebpf.VariableSpec `ebpf:"kind_unused"`
@@ -591,6 +613,7 @@ type VivVariableSpecs struct {
 	MethodKeyUnused   *ebpf.VariableSpec `ebpf:"method_key_unused"`
 	OwnLevel          *ebpf.VariableSpec `ebpf:"own_level"`
 	OwnNamespace      *ebpf.VariableSpec `ebpf:"own_namespace"`
+	OwnRoot           *ebpf.VariableSpec `ebpf:"own_root"`
 	RecordUnused      *ebpf.VariableSpec `ebpf:"record_unused"`
 	RoleUnused        *ebpf.VariableSpec `ebpf:"role_unused"`
 	Seeded            *ebpf.VariableSpec `ebpf:"seeded"`
@@ -633,6 +656,7 @@ type VivMaps struct {
 	Frames         *ebpf.Map `ebpf:"frames"`
 	LibraryScratch *ebpf.Map `ebpf:"library_scratch"`
 	Methods        *ebpf.Map `ebpf:"methods"`
+	OtherRoots     *ebpf.Map `ebpf:"other_roots"`
 	Pendings       *ebpf.Map `ebpf:"pendings"`
 	Scratch        *ebpf.Map `ebpf:"scratch"`
 	Sites          *ebpf.Map `ebpf:"sites"`
@@ -654,6 +678,7 @@ func (m *VivMaps) Close() error {
 		m.Frames,
 		m.LibraryScratch,
 		m.Methods,
+		m.OtherRoots,
 		m.Pendings,
 		m.Scratch,
 		m.Sites,
@@ -686,6 +711,7 @@ type VivVariables struct {
 	Follow            *ebpf.Variable `ebpf:"follow"`
 	FormUnused        *ebpf.Variable `ebpf:"form_unused"`
 	FoundLevel        *ebpf.Variable `ebpf:"found_level"`
+	FoundRoot         *ebpf.Variable `ebpf:"found_root"`
 	FunctionUnused    *ebpf.Variable `ebpf:"function_unused"`
 	HeadUnused        *ebpf.Variable `ebpf:"head_unused"`
 	KindUnused        *ebpf.Variable `ebpf:"kind_unused"`
@@ -695,6 +721,7 @@ type VivVariables struct {
 	MethodKeyUnused   *ebpf.Variable `ebpf:"method_key_unused"`
 	OwnLevel          *ebpf.Variable `ebpf:"own_level"`
 	OwnNamespace      *ebpf.Variable `ebpf:"own_namespace"`
+	OwnRoot           *ebpf.Variable `ebpf:"own_root"`
 	RecordUnused      *ebpf.Variable `ebpf:"record_unused"`
 	RoleUnused        *ebpf.Variable `ebpf:"role_unused"`
 	Seeded            *ebpf.Variable `ebpf:"seeded"`

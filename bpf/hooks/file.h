@@ -58,6 +58,27 @@ LSM(file_open, VIV_PATH_OPEN, !(file->f_flags & FMODE_EXEC), struct file *file)
 	pend_path(p, 0, file->f_path.mnt, file->f_path.dentry);
 }
 
+/*
+ * What was mapped of an overlay is a file of one of its layers, on a mount of
+ * the kernel's own. From Linux 6.5 on it knows its path in the overlay; before,
+ * that is its path.
+ */
+static __always_inline void set_mapped_path(struct out *o, struct texts *s, struct file *file)
+{
+	struct vfsmount *mnt = LOAD(file, f_path.mnt);
+	struct dentry *dentry = LOAD(file, f_path.dentry);
+	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+
+	if (bpf_core_type_exists(struct backing_file) && (long)LOAD(m, mnt_ns) < 0 &&
+	    (long)LOAD(m, mnt_ns) >= -4095 && !(BPF_CORE_READ(dentry, d_sb, s_flags) & SB_KERNMOUNT)) {
+		struct backing_file *b = (void *)file;
+
+		mnt = BPF_CORE_READ(b, user_path.mnt);
+		dentry = BPF_CORE_READ(b, user_path.dentry);
+	}
+	set_path(o, 0, s, mnt, dentry);
+}
+
 struct vma_file {
 	struct file *file;
 };
@@ -98,7 +119,7 @@ SYSCALLS(mmap_exit)
 		return 0;
 	begin(&o, t, VIV_MMAP_EXEC, ret);
 	if (found.file) {
-		set_file_path(&o, 0, s, found.file);
+		set_mapped_path(&o, s, found.file);
 	} else {
 		static const char anonymous[] = "[anon]";
 

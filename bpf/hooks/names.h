@@ -14,6 +14,7 @@ static __noinline int pend_names(struct syscall *c, struct pt_regs *r)
 	struct texts *s = get_texts();
 	struct pending *p;
 	struct file *file;
+	char first = 1;
 
 	if (!s || !c || !r)
 		return 0;
@@ -37,6 +38,12 @@ static __noinline int pend_names(struct syscall *c, struct pt_regs *r)
 		break;
 	default:
 		pend_name(p, 0, s, PICKED(s, c->dfd[0]), (void *)PICKED(s, c->name[0]));
+		if (c->form == FORM_MOVE) {
+			bpf_probe_read_user(&first, 1, (void *)PICKED(s, c->name[0]));
+			file = first ? 0 : fd_file(PICKED(s, c->dfd[0]));
+			if (file)
+				pend_unmounted(p, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
+		}
 	}
 	if (c->name[1])
 		pend_name(p, 1, s, PICKED(s, c->dfd[1]), (void *)PICKED(s, c->name[1]));
@@ -79,6 +86,7 @@ LSM(move_mount, VIV_SB_MOUNT, true, const struct path *from, const struct path *
 {
 	pend_num(p, 0, MS_MOVE);
 	pend_path(p, 0, from->mnt, from->dentry);
+	pend_unmounted(p, from->mnt, from->dentry);
 	pend_path(p, 1, to->mnt, to->dentry);
 }
 
@@ -95,8 +103,9 @@ LSM(path_link, VIV_FILE_HARDLINK, true, struct dentry *old, const struct path *d
 }
 
 LSM(path_rename, VIV_FILE_RENAME, true, const struct path *old_dir, struct dentry *old, const struct path *dir,
-    struct dentry *dentry)
+    struct dentry *dentry, unsigned int flags)
 {
+	pend_num(p, 0, flags);
 	pend_path(p, 0, old_dir->mnt, old);
 	pend_path(p, 1, dir->mnt, dentry);
 }

@@ -7,11 +7,15 @@
 
 /* Run before the others are loaded: user space cannot see the level. */
 __u32 found_level = 0;
+__u64 found_root = 0;
 
 SEC("raw_tp")
 int find_level(void *ctx)
 {
-	found_level = bpf_get_current_task_btf()->thread_pid->level;
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	found_level = task->thread_pid->level;
+	found_root = (__u64)task->fs->root.dentry;
 	return 0;
 }
 

@@ -35,6 +35,7 @@ enum form {
 	FORM_NAME,   /* text 0 is the path that name 0 means */
 	FORM_STRING, /* text 0 is the string name 0 as it is */
 	FORM_FILE,   /* text 0 is the path of the descriptor dfd 0 */
+	FORM_MOVE,   /* FORM_NAME, of a mount that may not be mounted yet */
 	FORM_MOUNT,  /* text 0 are the strings name 0 and extra */
 	FORM_HOW,    /* FORM_NAME, with a struct open_how */
 	FORM_HANDLE, /* a file without a name */

@@ -20,6 +20,40 @@ struct room {
 };
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits in front of its text");
 
+enum walk_to {
+	TO_ROOT, /* the task's */
+	TO_OWN_ROOT, /* viv-probe's */
+	TO_SUPER_ROOT, /* the file system's */
+};
+
+/* Where a walk begins, and where it ended: the path is room[pos..PATH_MAX). */
+struct walked {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+	__u32 pos;
+	__u32 left;  /* bytes of a name that are to be put in front; 0: it is whole */
+	__u32 flags; /* enum flag */
+	__u32 to;    /* enum walk_to */
+	__u64 ino;   /* with VIV_PSEUDO */
+};
+
+/* A name that a program or the kernel gave, and the path that it means: see
+ * name_path. */
+struct named {
+	const void *str;
+	__u32 from, len;
+	__u32 flags, pad;
+	__u64 ino; /* with VIV_PSEUDO */
+};
+
+/* Both lie in the room in front of a text until the record comes there, and not
+ * on the stack, of which a chain of calls has but 512 bytes. */
+#define WALKED_IN(room) ((struct walked *)(room))
+#define NAMED_IN(room) ((struct named *)((room) + sizeof(struct walked)))
+_Static_assert(sizeof(struct walked) + sizeof(struct named) <= RECORD_ROOM, "both fit");
+
+#define HEAD_MAX 32 /* bytes of a name that are looked at */
+
 /*
  * One per CPU, for the texts of one record. A path is built backwards from
  * PATH_MAX, a string of the program's is put forwards behind it; the rest is
@@ -33,6 +67,7 @@ struct texts {
 	char path[3 * PATH_MAX];
 	char args[ARGS_MAX];
 	__u64 arg[8]; /* of the call, see pick_args */
+	char head[HEAD_MAX];
 };
 
 struct {
@@ -64,6 +99,11 @@ struct out {
 	__u64 len[VIV_TEXTS]; /* of a register's size, so that the verifier keeps its bounds */
 };
 
+static __always_inline bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
 /* Who does it, and when. Loads, because a helper's call for each costs the
  * watched program more. */
 static __always_inline void set_task(struct head *r, struct task *t, __u32 kind)
@@ -83,8 +123,95 @@ static __always_inline void set_task(struct head *r, struct task *t, __u32 kind)
 	}
 	r->uid = task->cred->uid.val;
 	r->gid = task->cred->gid.val;
-	__builtin_memcpy(r->comm, task->comm, sizeof(r->comm));
+	if (t->renamed && is_digit(task->comm[0])) /* it may have taken another name since */
+		__builtin_memcpy(r->comm, t->comm, sizeof(r->comm));
+	else
+		__builtin_memcpy(r->comm, task->comm, sizeof(r->comm));
 	r->kind = kind;
+}
+
+int walk_path(struct walked *r, struct room *room); /* path.h */
+
+/* The last root of a thread's that is not viv-probe's, as it was told. */
+struct other_root {
+	__u64 mnt, dentry, inode, name; /* what it is known by: a directory's address alone can come again */
+	__u64 id;			/* 0: it has not been told */
+	char room[RECORD_ROOM];
+	char text[TEXT_ROOM];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct other_root);
+} other_roots SEC(".maps");
+
+static __always_inline struct count *start_output(struct head *h);
+static __always_inline void end_output(struct count *c, struct head *h, long err);
+static __always_inline __u64 wake_reader(struct count *c);
+
+/*
+ * Tells user space of the current task's root, if it has not been told of it.
+ * A program does this as it begins, because it takes much of the stack; a
+ * record then has only the root's number.
+ */
+static __noinline int tell_root(struct task *t)
+{
+	const __u64 head = offsetof(struct record, num) + sizeof(__u64);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct dentry *dentry = task->fs->root.dentry;
+	struct vfsmount *mnt = task->fs->root.mnt;
+	struct other_root *root;
+	struct walked *r;
+	struct record *rec;
+	struct count *c;
+	__u32 pos, len;
+	long err;
+
+	root = bpf_task_storage_get(&other_roots, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!root || !dentry)
+		return 0;
+	if (root->id && root->mnt == (__u64)mnt && root->dentry == (__u64)dentry &&
+	    root->inode == (__u64)dentry->d_inode && root->name == dentry->d_name.hash_len)
+		return 0;
+	root->id = 0;
+	root->mnt = (__u64)mnt;
+	root->dentry = (__u64)dentry;
+	root->inode = (__u64)dentry->d_inode;
+	root->name = dentry->d_name.hash_len;
+	r = WALKED_IN(root->room);
+	r->mnt = mnt;
+	r->dentry = dentry;
+	r->to = TO_OWN_ROOT;
+	walk_path(r, (struct room *)root->text);
+	pos = r->pos & (PATH_MAX - 1);
+	len = PATH_MAX - pos;
+	err = r->flags & (VIV_UNREACHABLE | VIV_TRUNCATED | VIV_DELETED);
+	bpf_probe_read_kernel(root->text, len, root->text + pos);
+	rec = (void *)(root->room + RECORD_ROOM - head);
+	__builtin_memset(rec, 0, head);
+	set_task(&rec->head, t, VIV_ROOT);
+	rec->head.flags = err;
+	rec->head.nums = 1;
+	rec->len[0] = len;
+	rec->num[0] = new_span_id();
+	c = start_output(&rec->head);
+	if (!c)
+		return 0;
+	err = bpf_ringbuf_output(&events, rec, head + len, wake_reader(c));
+	end_output(c, &rec->head, err);
+	if (!err)
+		root->id = rec->num[0];
+	return 0;
+}
+
+/* The number of the current task's root; 0: it could not be told. */
+static __always_inline __u64 root_number(void)
+{
+	struct other_root *root = bpf_task_storage_get(&other_roots, bpf_get_current_task_btf(), 0, 0);
+
+	return root ? root->id : 0;
 }
 
 static __always_inline void begin(struct out *o, struct task *t, __u32 kind, long ret)
@@ -92,6 +219,10 @@ static __always_inline void begin(struct out *o, struct task *t, __u32 kind, lon
 	__builtin_memset(o, 0, sizeof(*o));
 	set_task(&o->rec.head, t, kind);
 	o->rec.ret = ret < 0 ? ret : 0;
+	if (other_root()) {
+		o->rec.root = root_number();
+		o->rec.head.nums |= 1 << VIV_NUMS;
+	}
 }
 
 static __always_inline void set_num(struct out *o, int i, __u64 v)
@@ -205,6 +336,8 @@ static __always_inline void emit(struct out *o)
 	for (int i = 0; i < VIV_NUMS; i++)
 		if (o->rec.head.nums >> i)
 			head += sizeof(o->rec.num[0]);
+	if (o->rec.head.nums >> VIV_NUMS)
+		head += sizeof(o->rec.root);
 	wake = wake_reader(c);
 	if (o->len[1])
 		err = output_pieces(o, head, wake);

@@ -21,6 +21,7 @@ enum { false, true };
 
 struct qstr {
 	__u32 len;
+	__u64 hash_len;
 	const unsigned char *name;
 };
 
@@ -46,9 +47,15 @@ struct file_system_type {
 struct super_block {
 	struct file_system_type *s_type;
 	unsigned long s_magic;
+	unsigned long s_flags;
+};
+
+struct hlist_bl_node {
+	void **pprev;
 };
 
 struct dentry {
+	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
@@ -63,6 +70,8 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	void *mnt_ns; /* a negative error: the kernel's own */
+	const char *mnt_devname;
 };
 
 struct path {
@@ -75,6 +84,10 @@ struct file {
 	unsigned int f_flags;
 	struct inode *f_inode;
 	void *private_data;
+};
+
+struct backing_file { /* a file of another file system's, since Linux 6.5 */
+	struct path user_path;
 };
 
 struct fdtable {
@@ -94,14 +107,18 @@ struct fs_struct {
 struct mm_struct {
 	unsigned long arg_start;
 	unsigned long arg_end;
+	struct file *exe_file;
 };
 
 typedef struct {
 	int counter;
 } atomic_t;
 
+struct task_struct;
+
 struct signal_struct {
 	atomic_t live; /* threads */
+	struct task_struct *group_exec_task; /* the thread that executes a program, while the others end */
 	int group_exit_code;
 };
 
@@ -161,8 +178,10 @@ struct task_struct {
 };
 
 struct linux_binprm {
-	struct file *file;
-	const char *filename;
+	struct file *file;	 /* what is run: of a script its interpreter */
+	struct file *executable; /* of binfmt_misc: the program that its interpreter gets opened */
+	const char *filename;	 /* as it was called; of a descriptor /dev/fd/N */
+	const char *interp;	 /* the same pointer, unless an interpreter runs */
 	int argc;
 };
 
@@ -234,6 +253,7 @@ struct mmsghdr_user {
 };
 
 #define RESOLVE_IN_ROOT 0x10
+#define SB_KERNMOUNT (1 << 22)
 
 #define NSFS_MAGIC 0x6e736673
 #define AF_UNIX 1

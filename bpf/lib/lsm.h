@@ -23,6 +23,8 @@ static __always_inline struct task *watched_worker(void)
 		if (leader)
 			t = bpf_task_storage_get(&tasks, leader, 0, 0);
 	}
+	if (t && other_root())
+		tell_root(t);
 	return t;
 }
 

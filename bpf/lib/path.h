@@ -11,33 +11,36 @@
 
 #define PATH_STEPS 2048 /* PATH_MAX in components of one letter */
 
+/* What changes with each step is in r, of whose contents the verifier keeps no
+ * account: it would follow every value that pos can have. */
 struct walk {
 	char *buf;
 	struct dentry *dentry;
 	struct vfsmount *mnt;
 	struct dentry *mnt_root;
 	struct dentry *root_dentry;
-	struct vfsmount *root_mnt;
-	__u32 pos; /* the path so far is buf[pos..PATH_MAX) */
-	__u8 flags;
-	__u64 ino;
+	struct vfsmount *root_mnt; /* 0: whichever it is mounted by */
+	struct walked *r;
 };
+
+#define NAME_STEP 255 /* bytes of a name that one step takes, a mask: all of it on most file systems */
 
 static long walk_step(__u32 i, struct walk *w)
 {
 	struct dentry *d = w->dentry, *parent;
+	struct walked *r = w->r;
 	struct vfsmount *mnt = w->mnt;
 	const unsigned char *name;
-	__u32 len, pos = w->pos;
+	__u32 len, pos = r->pos;
 
-	if (d == w->root_dentry && mnt == w->root_mnt)
+	if (d == w->root_dentry && (mnt == w->root_mnt || !w->root_mnt))
 		return 1;
 	if (d == w->mnt_root) {
 		struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 		struct mount *up = LOAD(m, mnt_parent);
 
 		if (up == m) { /* a detached mount, or one outside the root */
-			w->flags |= VIV_UNREACHABLE;
+			r->flags |= VIV_UNREACHABLE;
 			return 1;
 		}
 		w->dentry = LOAD(m, mnt_mountpoint);
@@ -49,12 +52,12 @@ static long walk_step(__u32 i, struct walk *w)
 	len = LOAD(d, d_name.len);
 	name = LOAD(d, d_name.name);
 	if (parent == d && pos < PATH_MAX) { /* a directory that was moved out of its mount */
-		w->flags |= VIV_UNREACHABLE;
+		r->flags |= VIV_UNREACHABLE;
 		return 1;
 	}
 	if (parent == d) { /* neither a mount's root nor in a directory: a pipe, a memfd, ... */
-		w->flags |= VIV_PSEUDO;
-		w->ino = BPF_CORE_READ(d, d_inode, i_ino);
+		r->flags |= VIV_PSEUDO;
+		r->ino = BPF_CORE_READ(d, d_inode, i_ino);
 		if (len < 2) { /* none, or that of a root */
 			name = (void *)BPF_CORE_READ(d, d_sb, s_type, name);
 			if (BPF_CORE_READ(d, d_sb, s_magic) == NSFS_MAGIC && bpf_core_field_exists(struct ns_common, ops)) {
@@ -64,33 +67,49 @@ static long walk_step(__u32 i, struct walk *w)
 			}
 			len = bpf_probe_read_kernel_str(w->buf, 64, name) - 1;
 		}
-		pos = PATH_MAX - (len & 255);
-		bpf_probe_read_kernel(&w->buf[pos & (PATH_MAX - 1)], len & 255, name);
-		w->pos = pos;
+		if (len > NAME_STEP) {
+			len = NAME_STEP;
+			r->flags |= VIV_TRUNCATED;
+		}
+		barrier_var(len); /* so that the verifier sees the bound */
+		len &= NAME_STEP;
+		pos = PATH_MAX - len;
+		bpf_probe_read_kernel(&w->buf[pos & (PATH_MAX - 1)], len, name);
+		r->pos = pos;
 		return 1;
 	}
-	len &= 255;
+	if (r->left)
+		len = r->left;
 	if (pos < len + 1 || pos > PATH_MAX) {
-		w->flags |= VIV_TRUNCATED;
+		r->flags |= VIV_TRUNCATED;
 		return 1;
 	}
+	if (len > NAME_STEP) {
+		r->left = len - NAME_STEP;
+		name += r->left;
+		pos -= NAME_STEP;
+		bpf_probe_read_kernel(&w->buf[pos & (PATH_MAX - 1)], NAME_STEP, name);
+		r->pos = pos;
+		return 0;
+	}
+	r->left = 0;
+	barrier_var(len);
+	len &= NAME_STEP;
 	pos -= len;
 	bpf_probe_read_kernel(&w->buf[pos & (PATH_MAX - 1)], len, name);
 	pos--;
 	w->buf[pos & (PATH_MAX - 1)] = '/';
-	w->pos = pos;
+	r->pos = pos;
 	w->dentry = parent;
 	return 0;
 }
 
-/* Where a walk begins, and where it ended: the path is room[pos..PATH_MAX). */
-struct walked {
-	struct vfsmount *mnt;
-	struct dentry *dentry;
-	__u32 pos;
-	__u32 flags; /* enum flag */
-	__u64 ino;   /* with VIV_PSEUDO */
-};
+/* Has the file at d lost the name that d has? A name without a file is one that
+ * is about to be made. */
+static __always_inline bool removed(struct dentry *d)
+{
+	return !LOAD(d, d_hash.pprev) && LOAD(d, d_inode) && LOAD(d, d_parent) != d;
+}
 
 /*
  * Walks from r's file to the current task's root.
@@ -107,25 +126,32 @@ __noinline int walk_path(struct walked *r, struct room *room)
 		.buf = buf,
 		.root_dentry = task->fs->root.dentry,
 		.root_mnt = task->fs->root.mnt,
-		.pos = PATH_MAX + unknown_zero,
+		.r = r,
 	};
 	struct vfsmount *mnt;
 
 	if (!r || !room)
 		return 0;
+	if (r->to == TO_OWN_ROOT) { /* also in another mount namespace, which has a mount of its own of it */
+		w.root_dentry = (void *)own_root;
+		w.root_mnt = 0;
+	}
+	r->pos = PATH_MAX;
+	r->left = 0;
+	r->flags = 0;
+	r->ino = 0;
 	mnt = r->mnt;
 	w.dentry = r->dentry;
 	w.mnt = mnt;
-	w.mnt_root = LOAD(mnt, mnt_root);
+	w.mnt_root = r->to == TO_SUPER_ROOT ? 0 : LOAD(mnt, mnt_root);
 	if (bpf_loop(PATH_STEPS, walk_step, &w, 0) == PATH_STEPS)
-		w.flags |= VIV_TRUNCATED;
-	if (w.pos >= PATH_MAX) {
-		w.pos = PATH_MAX - 1;
+		r->flags |= VIV_TRUNCATED;
+	if (r->pos >= PATH_MAX) {
+		r->pos = PATH_MAX - 1;
 		buf[PATH_MAX - 1] = '/';
 	}
-	r->pos = w.pos & (PATH_MAX - 1);
-	r->flags = w.flags;
-	r->ino = w.ino;
+	if (!(r->flags & VIV_PSEUDO) && removed(r->dentry))
+		r->flags |= VIV_DELETED;
 	return 0;
 }
 
@@ -160,16 +186,27 @@ static __always_inline bool start_of(int dfd, struct vfsmount **mnt, struct dent
 	return true;
 }
 
+/* Text i of o becomes the whole path of (mnt, dentry). */
+static __always_inline void set_path(struct out *o, int i, struct texts *s, struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct walked *r = WALKED_IN(s->room);
+	__u32 pos;
+
+	r->mnt = mnt;
+	r->dentry = dentry;
+	r->to = TO_ROOT;
+	walk_path(r, (struct room *)s->path);
+	set_flags(o, r->flags);
+	if (r->flags & VIV_PSEUDO)
+		set_num(o, 3, r->ino);
+	pos = r->pos & (PATH_MAX - 1);
+	set_text(o, i, s->path + pos, PATH_MAX - pos);
+}
+
 /* Text i of o becomes the whole path of an open file. */
 static __always_inline void set_file_path(struct out *o, int i, struct texts *s, struct file *file)
 {
-	struct walked r = { .mnt = LOAD(file, f_path.mnt), .dentry = LOAD(file, f_path.dentry) };
-
-	walk_path(&r, (struct room *)s->path);
-	set_flags(o, r.flags);
-	if (r.flags & VIV_PSEUDO)
-		set_num(o, 3, r.ino);
-	set_text(o, i, s->path + (r.pos & (PATH_MAX - 1)), PATH_MAX - (r.pos & (PATH_MAX - 1)));
+	set_path(o, i, s, LOAD(file, f_path.mnt), LOAD(file, f_path.dentry));
 }
 
 /* A string of the program's (user) or the kernel's, with its NUL; below 0: it
@@ -190,15 +227,11 @@ static __always_inline long read_str(char *to, __u32 size, const void *str, bool
 #define NAME_USER 1
 #define NAME_IN_ROOT 2
 
-struct named {
-	const void *str;
-	__u32 from, len;
-	__u32 flags, pad;
-};
-
 __noinline int name_path(struct named *n, struct texts *s, int dfd, __u32 how)
 {
-	struct walked r = {};
+	struct walked *r;
+	struct vfsmount *mnt;
+	struct dentry *dentry;
 	char *name;
 	long len;
 
@@ -216,12 +249,19 @@ __noinline int name_path(struct named *n, struct texts *s, int dfd, __u32 how)
 	if (len == PATH_MAX)
 		n->flags = VIV_TRUNCATED;
 	n->len = (len - 1) & (PATH_MAX - 1);
-	if ((name[0] == '/' && !(how & NAME_IN_ROOT)) || !start_of(dfd, &r.mnt, &r.dentry))
+	if ((name[0] == '/' && !(how & NAME_IN_ROOT)) || !start_of(dfd, &mnt, &dentry))
 		return 0;
-	walk_path(&r, (struct room *)s->path);
-	n->flags |= r.flags & ~VIV_PSEUDO;
+	r = WALKED_IN(s->room);
+	r->mnt = mnt;
+	r->dentry = dentry;
+	r->to = TO_ROOT;
+	walk_path(r, (struct room *)s->path);
+	if (n->len) /* of the directory, not of the file */
+		r->flags &= ~(VIV_PSEUDO | VIV_DELETED);
+	n->flags |= r->flags;
+	n->ino = r->ino;
 	s->path[PATH_MAX] = '/';
-	n->from = r.pos;
+	n->from = r->pos;
 	if (n->len && n->from == PATH_MAX - 1)
 		n->from++; /* the root has its slash already */
 	n->len = PATH_MAX - n->from + (n->len ? n->len + 1 : 0);
@@ -231,12 +271,15 @@ __noinline int name_path(struct named *n, struct texts *s, int dfd, __u32 how)
 /* Text i of o becomes such a path. */
 static __always_inline void set_name_path(struct out *o, int i, struct texts *s, int dfd, const void *str, __u32 how)
 {
-	struct named n = { .str = str };
+	struct named *n = NAMED_IN(s->room);
 
-	name_path(&n, s, dfd, how);
-	set_flags(o, n.flags);
-	if (n.from <= PATH_MAX + 1 && n.len <= 2 * PATH_MAX - 2)
-		set_text(o, i, s->path + n.from, n.len);
+	n->str = str;
+	name_path(n, s, dfd, how);
+	set_flags(o, n->flags);
+	if (n->flags & VIV_PSEUDO)
+		set_num(o, 3, n->ino);
+	if (n->from <= PATH_MAX + 1 && n->len <= 2 * PATH_MAX - 2)
+		set_text(o, i, s->path + n->from, n->len);
 }
 
 #endif

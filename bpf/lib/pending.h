@@ -94,30 +94,37 @@ static __always_inline void pend_flags(struct pending *p, int i, __u32 flags)
 /* Text i becomes the whole path of (mnt, dentry). */
 static __always_inline void pend_path(struct pending *p, int i, struct vfsmount *mnt, struct dentry *dentry)
 {
-	struct walked r = { .mnt = mnt, .dentry = dentry };
-	__u32 len;
+	struct walked *r = WALKED_IN(p->room);
+	__u32 pos, len;
 
-	walk_path(&r, (struct room *)p->text[i]);
-	pend_flags(p, i, r.flags);
-	if (r.flags & VIV_PSEUDO)
-		pend_num(p, 3, r.ino);
-	len = PATH_MAX - (r.pos & (PATH_MAX - 1));
+	r->mnt = mnt;
+	r->dentry = dentry;
+	r->to = TO_ROOT;
+	walk_path(r, (struct room *)p->text[i]);
+	pend_flags(p, i, r->flags);
+	if (r->flags & VIV_PSEUDO)
+		pend_num(p, 3, r->ino);
+	pos = r->pos & (PATH_MAX - 1);
+	len = PATH_MAX - pos;
 	/* To the front: forwards, so that the two may overlap. */
-	bpf_probe_read_kernel(p->text[i], len, p->text[i] + (r.pos & (PATH_MAX - 1)));
+	bpf_probe_read_kernel(p->text[i], len, p->text[i] + pos);
 	p->len[i] = len;
 }
 
 /* Text i becomes the whole path meant by a string of the program's. */
 static __always_inline void pend_name(struct pending *p, int i, struct texts *s, int dfd, const void *str)
 {
-	struct named n = { .str = str };
+	struct named *n = NAMED_IN(s->room);
 	__u32 len, from;
 
-	name_path(&n, s, dfd, NAME_USER);
-	pend_flags(p, i, n.flags);
-	from = n.from;
-	len = n.len;
-	if (!len && n.flags & VIV_TRUNCATED)
+	n->str = str;
+	name_path(n, s, dfd, NAME_USER);
+	pend_flags(p, i, n->flags);
+	if (n->flags & VIV_PSEUDO)
+		pend_num(p, 3, n->ino);
+	from = n->from;
+	len = n->len;
+	if (!len && n->flags & VIV_TRUNCATED)
 		p->unread = 1;
 	if (len > PATH_MAX) { /* the leaf end is what counts */
 		from += len - PATH_MAX;
@@ -164,6 +171,50 @@ static __always_inline void pend_mount(struct pending *p, const void *dev, const
 		p->unread = 1;
 }
 
+/*
+ * Text 0, the path of a mount that a call moves, becomes what it is a mount of
+ * if it was nowhere mounted before: the path in the file system, its device, its
+ * type, each ended by a NUL. Number 1 says so.
+ */
+static __always_inline void pend_unmounted(struct pending *p, struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	struct walked *r = WALKED_IN(p->room);
+	char *to = p->text[0];
+	__u32 pos, len;
+	long n;
+
+	if (!(p->flags & VIV_UNREACHABLE))
+		return;
+	p->flags &= ~VIV_UNREACHABLE;
+	r->mnt = mnt;
+	r->dentry = dentry;
+	r->to = TO_SUPER_ROOT;
+	walk_path(r, (struct room *)to);
+	pos = r->pos & (PATH_MAX - 1);
+	len = PATH_MAX - pos;
+	if (len >= PATH_MAX / 2) {
+		pos += len - PATH_MAX / 2 + 1;
+		len = PATH_MAX / 2 - 1;
+		p->flags |= VIV_TRUNCATED;
+	}
+	if (r->flags & VIV_PSEUDO) { /* the file system's root itself */
+		to[PATH_MAX - 1] = '/';
+		pos = PATH_MAX - 1;
+		len = 1;
+	}
+	bpf_probe_read_kernel(to, len & (PATH_MAX / 2 - 1), to + (pos & (PATH_MAX - 1)));
+	to += len & (PATH_MAX / 2 - 1);
+	*to++ = 0;
+	n = read_str(to, 256, LOAD(m, mnt_devname), false);
+	n = n > 0 ? n : 1;
+	len += 1 + (n & 255);
+	to += n & 255;
+	n = read_str(to, 64, (void *)BPF_CORE_READ(dentry, d_sb, s_type, name), false);
+	p->len[0] = len + (n > 0 ? n : 1);
+	pend_num(p, 1, 1);
+}
+
 __noinline int emit_pending(struct task *t, struct pending *p, long ret, __u32 flags)
 {
 	struct out o;
@@ -173,7 +224,7 @@ __noinline int emit_pending(struct task *t, struct pending *p, long ret, __u32 f
 	begin(&o, t, p->kind - 1, ret);
 	p->kind = 0;
 	o.rec.head.flags = p->flags | flags;
-	o.rec.head.nums = p->nums & ((1 << VIV_NUMS) - 1);
+	o.rec.head.nums |= p->nums & ((1 << VIV_NUMS) - 1);
 	for (int i = 0; i < VIV_NUMS; i++)
 		o.rec.num[i] = p->num[i];
 	for (int i = 0; i < VIV_TEXTS; i++) {

@@ -24,6 +24,7 @@ enum flag {
 	VIV_UNKNOWN = 16,    /* the outcome is not known */
 	VIV_UNDECIDED = 32,  /* a method that the list does not have yet */
 	VIV_IN_METHOD = 64,  /* wanted only while the thread is in a method of Ruby's that is recorded */
+	VIV_DELETED = 128,   /* the file's name had been removed; others may have it now */
 };
 
 #define VIV_NUMS 4
@@ -51,6 +52,7 @@ struct record {
 	__s32 ret; /* below 0: -errno */
 	__u16 len[VIV_TEXTS];
 	__u64 num[VIV_NUMS];
+	__u64 root; /* of a VIV_ROOT: the task's root; present if bit VIV_NUMS of nums is set */
 };
 
 /* The kinds of the other records, behind those of events. */
@@ -61,6 +63,7 @@ enum control {
 	VIV_LIBRARY,
 	VIV_TLS_END,
 	VIV_METHOD_JUMP, /* a struct head: methods below its sp were left */
+	VIV_ROOT,	 /* a struct record: number 0 stands for a root, text 0 is its path as viv-probe sees it */
 };
 
 /* VIV_FUNCTION: a function that probes are on was entered or left. */

@@ -5,12 +5,16 @@
 
 #include "record.h"
 
+#define PROCESS_ENDED (1ULL << 63)
+
 struct task {
 	__u64 span;
 	__u64 parent;
-	__u64 told; /* bits of enum blind: of a process's leader */
+	__u64 told; /* bits of enum blind, and PROCESS_ENDED: of a process's leader */
 	__u64 methods; /* of Ruby's, written in C, that it entered and has not returned from */
 	__u32 tid;     /* as it was made, if own_level: an exec of a thread loses it */
+	__u32 renamed; /* the kernel calls it by the number of a descriptor, and we by comm */
+	char comm[16];
 };
 
 /* Task storage goes away with its task, so no context outlives a task whose
@@ -25,6 +29,17 @@ struct {
 /* What tasks make is watched too. */
 const volatile bool follow = true;
 
+/* The directory that is viv-probe's root, by its address; 0: not known. */
+const volatile __u64 own_root = 0;
+
+/* Has the current task another root than viv-probe? */
+static __always_inline bool other_root(void)
+{
+	return own_root && (__u64)bpf_get_current_task_btf()->fs->root.dentry != own_root;
+}
+
+static int tell_root(struct task *t); /* emit.h */
+
 /* The current task's mark, if it is watched. Most tasks of a machine have no
  * storage at all, and that is seen without a helper's call: this runs at every
  * system call of everybody. */
@@ -32,7 +47,11 @@ static __always_inline struct task *watched(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return task->bpf_storage ? bpf_task_storage_get(&tasks, task, 0, 0) : 0;
+	struct task *t = task->bpf_storage ? bpf_task_storage_get(&tasks, task, 0, 0) : 0;
+
+	if (t && other_root())
+		tell_root(t);
+	return t;
 }
 
 /*

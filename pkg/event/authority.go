@@ -53,7 +53,7 @@ var authority = []Kind{
 	}, text: textPtrace, extra: []extra{{field: PtraceCheckTargetPID}}},
 	{ID: SbMount, Name: "sb_mount", Label: "LSM", Severity: High, Doc: "A file system was mounted or moved.", Fields: []Field{
 		SbMountFlags:  {"flags", Uint, Num0, "mount flags (MS_*)", 0},
-		SbMountDev:    {"dev", Text, Derived, "device or source", "tmpfs"},
+		SbMountDev:    {"dev", Text, Derived, "device or source; of a directory that open_tree(2) cloned DEVICE[/PATH], as findmnt(8) shows it", "tmpfs"},
 		SbMountFstype: {"fstype", Text, Derived, "file system type", "tmpfs"},
 		SbMountPath:   {"path", Text, Text1, "mount point", "/mnt"},
 	}, text: textMount, extra: []extra{{field: SbMountPath, show: showQuoted}}, derive: deriveMount},
@@ -94,9 +94,21 @@ func textMount(b []byte, ev *Event) []byte {
 	return ev.quote(ev.quote(b, " dev_name=", SbMountDev), " fs_type=", SbMountFstype)
 }
 
-// A record's text 0 is the device, a NUL and the type.
+// A record's text 0 is the device, a NUL and the type. Of a mount that was
+// nowhere before (number 1) the path in the file system is in front; one that is
+// not its root is shown as findmnt(8) does: DEVICE[/PATH].
 func deriveMount(ev *Event, raw *Raw) {
-	dev, fstype, _ := bytes.Cut(raw.Text[0], []byte{0})
+	text := raw.Text[0]
+	var path []byte
+	if raw.Num[1] != 0 {
+		path, text, _ = bytes.Cut(text, []byte{0})
+	}
+	dev, fstype, _ := bytes.Cut(text, []byte{0})
+	if len(path) > 1 {
+		at := len(raw.Buf)
+		raw.Buf = append(append(append(append(raw.Buf, dev...), '['), path...), ']')
+		dev = raw.since(at)
+	}
 	ev.setText(SbMountDev, dev)
 	ev.setText(SbMountFstype, CString(fstype))
 }

@@ -20,6 +20,8 @@ type Event struct {
 	Error          []byte // name of the errno; empty: the call succeeded
 	OutcomeUnknown bool   // the event was seen outside a watched system call
 	Truncated      bool   // a value was cut
+	Deleted        bool   // the file's name had been removed before; another file may have it
+	Root           []byte // the thread's root directory as viv-probe sees it; empty: it is viv-probe's own
 	Hidden         bool   // not selected by viv-filter, but needed by later programs
 	Origin         []byte // what another format needs to write the event unchanged (stream.Format); nil: viv's own event
 

@@ -18,6 +18,7 @@ const (
 const (
 	FileRenameOldPath = iota
 	FileRenamePath
+	FileRenameFlags
 )
 const (
 	FileUnlinkPath = iota
@@ -52,7 +53,8 @@ var files = []Kind{
 	{ID: FileRename, Name: "file_rename", Label: "LSM", Doc: "A file was renamed.", Fields: []Field{
 		FileRenameOldPath: {"old_path", Text, Text0, "the name before", "/srv/app/config.new"},
 		FileRenamePath:    {"path", Text, Text1, "the name after", "/srv/app/config.yml"},
-	}, text: textRename},
+		FileRenameFlags:   {"flags", Uint, Num0, "RENAME_* bits; with RENAME_EXCHANGE (2) both names exist afterwards, exchanged; absent: 0", nil},
+	}, text: textRename, extra: []extra{{field: FileRenameFlags, show: appendRenameFlags}}, derive: deriveRename},
 	{ID: FileUnlink, Name: "file_unlink", Label: "EVT", Doc: "A file or directory was removed.", Fields: []Field{
 		FileUnlinkPath: {"path", Text, Text0, "the removed name", "/srv/app/config.yml"},
 	}, text: textUnlink},
@@ -83,6 +85,37 @@ func textHardlink(b []byte, ev *Event) []byte {
 
 func textRename(b []byte, ev *Event) []byte {
 	return ev.quote(ev.quote(b, "old_name=", FileRenameOldPath), " new_name=", FileRenamePath)
+}
+
+// deriveRename leaves out the flags of a plain rename.
+func deriveRename(ev *Event, _ *Raw) {
+	if f := &ev.Fields[FileRenameFlags]; f.Num == 0 {
+		f.Type = None
+	}
+}
+
+// renameFlags are the bits of renameat2(2), lowest first.
+var renameFlags = [...]string{"RENAME_NOREPLACE", "RENAME_EXCHANGE", "RENAME_WHITEOUT"}
+
+func appendRenameFlags(b []byte, v Value) []byte {
+	f, at := v.Num, len(b)
+	for i, name := range renameFlags {
+		if f&(1<<i) == 0 {
+			continue
+		}
+		f &^= 1 << i
+		if len(b) > at {
+			b = append(b, '|')
+		}
+		b = append(b, name...)
+	}
+	if f == 0 {
+		return b
+	}
+	if len(b) > at {
+		b = append(b, '|')
+	}
+	return appendHex(append(b, "0x"...), f, hexLower)
 }
 
 func textUnlink(b []byte, ev *Event) []byte {

@@ -17,6 +17,7 @@ const (
 const (
 	ProcExitCode = iota
 	ProcExitSignal
+	ProcExitProcess
 )
 
 var processes = []Kind{
@@ -32,8 +33,9 @@ var processes = []Kind{
 		ProcExecOldTID: {"old_tid", Uint, Num1, "thread that called exec; present when it was not the leader", nil},
 	}, text: textExec, extra: []extra{{field: ProcExecArgc, cut: true}, {field: ProcExecOldTID}}},
 	{ID: ProcExit, Name: "proc_exit", Label: "EVT", Doc: "A thread ended.", Fields: []Field{
-		ProcExitCode:   {"exit_code", Int, Num0, "exit status, 0..255", 1},
-		ProcExitSignal: {"signal", Int, Num1, "signal that killed it; absent: none", nil},
+		ProcExitCode:    {"exit_code", Int, Num0, "exit status of the thread, 0..255; of the process, if it is its last one", 1},
+		ProcExitSignal:  {"signal", Int, Num1, "signal that killed it; absent: none", nil},
+		ProcExitProcess: {"process", Bool, Num2, "true: the last thread of its process, whose status this is; false: others go on; absent: unknown", nil},
 	}, text: textExit},
 }
 

@@ -6,7 +6,7 @@ const hexLower = "0123456789abcdef"
 
 // AppendText appends the text of ev, as viv-tree shows it after the arrow: the base text,
 // then the other fields as ` key=value` in catalogue order, then ` outcome=unknown`,
-// ` truncated=true` and ` error=E` if they apply. The text is safe on a terminal,
+// ` root=R`, ` deleted=true`, ` truncated=true` and ` error=E` if they apply. The text is safe on a terminal,
 // whatever the event contains, and empty for an unknown event.
 func AppendText(b []byte, ev *Event) []byte {
 	at := len(b)
@@ -27,6 +27,12 @@ func AppendText(b []byte, ev *Event) []byte {
 	}
 	if ev.OutcomeUnknown {
 		b = append(appendKey(b, at, "outcome"), "=unknown"...)
+	}
+	if len(ev.Root) > 0 {
+		b = AppendQuote(append(appendKey(b, at, "root"), '='), ev.Root)
+	}
+	if ev.Deleted {
+		b = append(appendKey(b, at, "deleted"), "=true"...)
 	}
 	if ev.Truncated {
 		b = append(appendKey(b, at, "truncated"), "=true"...)

@@ -59,6 +59,8 @@ type Filter struct {
 	place     place
 	set       [3]stream.Set
 	text      []byte
+	outside   []byte // text of an event of another root, as it is outside of that
+	paths     []byte // in it
 	seen      map[[2]uint64]struct{}
 	seeds     [2]maphash.Seed
 	spans     map[uint64]spanState
@@ -199,11 +201,35 @@ func (f *Filter) shows(ev *event.Event) bool {
 		if !r.matchesFields(ev.Name, ev.Severity().String(), ev.PID, ev.TID) {
 			return false
 		}
-		if ps := r.patterns(ev.Name); ps != nil && !ps.Match(f.textOf(ev)) {
+		if ps := r.patterns(ev.Name); ps != nil && !ps.Match(f.textOf(ev)) && !f.matchesOutside(ps, ev) {
 			return false
 		}
 	}
 	return f.seen == nil || !f.repeated(ev)
+}
+
+// matchesOutside matches the text of an event whose thread has another root than
+// viv-probe once more, with its paths as they are outside: /shadow of a root in
+// /etc is /etc/shadow.
+func (f *Filter) matchesOutside(ps Patterns, ev *event.Event) bool {
+	if len(ev.Root) == 0 || ev.Root[0] != '/' || ev.Kind == nil {
+		return false
+	}
+	outside := *ev
+	f.paths = f.paths[:0]
+	for i := range ev.Kind.Fields {
+		v := &outside.Fields[i]
+		switch ev.Kind.Fields[i].Name {
+		case "path", "old_path":
+			if len(v.Text) > 0 && v.Text[0] == '/' {
+				at := len(f.paths)
+				f.paths = append(append(f.paths, ev.Root...), v.Text...)
+				v.Text = f.paths[at:]
+			}
+		}
+	}
+	f.outside = f.policy.AppendText(f.outside[:0], &outside)
+	return ps.Match(f.outside)
 }
 
 func (f *Filter) textOf(ev *event.Event) []byte {

@@ -346,3 +346,23 @@ func TestEventsAsLogs(t *testing.T) {
 		}
 	}
 }
+
+// TestExitOfThread: a thread that ends before its process says nothing of how the
+// process ended.
+func TestExitOfThread(t *testing.T) {
+	for _, c := range []struct {
+		process int
+		want    any
+	}{
+		{0, nil},
+		{1, int64(3)},
+	} {
+		s := newScript()
+		s.event(6, event.ProcExit, 2, all(set("exit_code", 3), set("process", c.process)))
+		e := exportScript(t, s.finish(10), Options{})
+		got, ok := e.spans[2].Attributes().AsRaw()["process.exit.code"]
+		if ok != (c.want != nil) || got != c.want {
+			t.Errorf("process %d: exit code %v, want %v", c.process, got, c.want)
+		}
+	}
+}

@@ -37,6 +37,10 @@ func (c *Converter) event(ev *event.Event) error {
 	case &event.Kinds[event.ProcExit]: // exported with the thread's span
 		if thread != nil {
 			b := thread.exit[:0]
+			if p := ev.Fields[event.ProcExitProcess]; p.Type != event.None && p.Num == 0 {
+				thread.exit = b // the process goes on
+				return nil
+			}
 			if code := ev.Fields[event.ProcExitCode]; code.Type != event.None {
 				b = attrInt(b, 9, "process.exit.code", int64(code.Num))
 			}
@@ -223,6 +227,12 @@ func appendEventAttrs(b []byte, f field, ev *event.Event, target []byte) []byte 
 	}
 	if ev.OutcomeUnknown {
 		b = attrText(b, f, "viv.outcome", "unknown")
+	}
+	if len(ev.Root) > 0 {
+		b = attrText(b, f, "viv.root", view(ev.Root))
+	}
+	if ev.Deleted {
+		b = attrBool(b, f, "viv.deleted", true)
 	}
 	if ev.Truncated {
 		b = attrBool(b, f, "viv.truncated", true)

@@ -34,6 +34,7 @@ const (
 	modeBits  = 0o7777
 	isFile    = bpf.VivFormFORM_FILE
 	isString  = bpf.VivFormFORM_STRING
+	isMove    = bpf.VivFormFORM_MOVE
 	isMount   = bpf.VivFormFORM_MOUNT
 	isGroupID = bpf.VivFormFORM_GROUP_IDS
 )
@@ -74,7 +75,7 @@ var (
 	}
 	mounts = []call{
 		{"mount", unix.SYS_MOUNT, args{form: isMount, name0: 1, name1: 2, extra: 3, num: 4}},
-		{"move_mount", unix.SYS_MOVE_MOUNT, args{dfd0: 1, name0: 2, dfd1: 3, name1: 4, value: unix.MS_MOVE}},
+		{"move_mount", unix.SYS_MOVE_MOUNT, args{form: isMove, dfd0: 1, name0: 2, dfd1: 3, name1: 4, value: unix.MS_MOVE}},
 	}
 	readFiles = []call{ // the value is one of enum kernel_read_file_id
 		{"finit_module", unix.SYS_FINIT_MODULE, args{value: 2}},
@@ -109,7 +110,7 @@ var (
 	renames = []call{
 		{"rename", unix.SYS_RENAME, args{name0: 1, name1: 2}},
 		{"renameat", unix.SYS_RENAMEAT, args{dfd0: 1, name0: 2, dfd1: 3, name1: 4}},
-		{"renameat2", unix.SYS_RENAMEAT2, args{dfd0: 1, name0: 2, dfd1: 3, name1: 4}},
+		{"renameat2", unix.SYS_RENAMEAT2, args{dfd0: 1, name0: 2, dfd1: 3, name1: 4, num: 5, mask: flags32}},
 	}
 	unlinks = []call{
 		{"unlink", unix.SYS_UNLINK, args{name0: 1}},

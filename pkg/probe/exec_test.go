@@ -39,6 +39,11 @@ func TestExecs(t *testing.T) {
 	eachBackend(t, func(t *testing.T, hooks Hooks) {
 		d := tempDir(t)
 		s := record(t, Options{Hooks: hooks, Events: events(event.ProcExec, event.PathOpen)}, program(t, "execs"), d)
+		for _, ev := range s.events {
+			if c := ev.Comm[0]; '0' <= c && c <= '9' {
+				t.Errorf("%s: the process is called %s", eventtest.Show(ev), ev.Comm)
+			}
+		}
 		self := d + "/self"
 		const max, maxFailed = 16384, 12288 // bytes of argv that are recorded
 		many := []string{self, "exit", "0"}
@@ -58,11 +63,23 @@ func TestExecs(t *testing.T) {
 			{"arguments too long", cut(self, "exit", "0", lines, lines, lines, "last")},
 			{"2000 arguments", cut(append([]string{self, "exit", "0"}, repeat("tenletters", 1997)...)...)},
 			{"no arguments", ok(self, "")},
-			{"relative", ok(d+"/./sub/../self", self, "exit", "0")},
-			{"symlink", ok(d+"/link", self, "exit", "0")},
+			{"relative", ok(self, self, "exit", "0")},
+			{"symlink", ok(self, self, "exit", "0")},
 			{"script", ok(d+"/script", self, "exit", d+"/script", "exit", "0")},
-			{"execveat", ok("/dev/fd/${dfd}/self", self, "exit", "0")},
-			{"execveat, no name", ok("/dev/fd/${fd}", self, "exit", "0")},
+			{"a script of a script", ok(d+"/chain", self, "exit", d+"/script", d+"/chain", "exit", "0")},
+			{"execveat", ok(self, self, "exit", "0")},
+			{"execveat, no name", ok(self, self, "exit", "0")},
+			{"execveat, a script", ok(d+"/script", self, "exit", "/dev/fd/${dfd}/script", "exit", "0")},
+			{"execveat, a script without a name", ok(d+"/script", self, "exit", "/dev/fd/${sfd}", "exit", "0")},
+			{"thread fd", ok(self, self, "exit", "0")},
+			{"proc fd, a script", ok(d+"/script", self, "exit", "/proc/self/fd/${sfd}", "exit", "0")},
+			{"own exe", ok("${exe}", self, "exit", "0")},
+			{"memfd", ok("/memfd:code", self, "exit", "0")},
+			{"a removed file", []string{executed(d+"/gone", 3, self, "exit", "0") + " deleted"}},
+			{"a descriptor that is none", []string{failed("/dev/fd/777", "ENOENT")}},
+			{"execveat, EACCES, no name", []string{failed(d+"/plain", "EACCES")}},
+			{"proc fd, EACCES", []string{failed(d+"/plain", "EACCES")}},
+			{"dev fd, ENOENT below it", []string{failed(d+"/none", "ENOENT")}},
 
 			{"ENOENT", []string{failed(d+"/none", "ENOENT")}},
 			{"ENOENT, execveat", []string{failed(d+"/none", "ENOENT")}},

@@ -8,26 +8,19 @@ import (
 	"strings"
 	"time"
 
+	"vivarium/pkg/probe/ktime"
 	"vivarium/pkg/stream"
 
 	"golang.org/x/sys/unix"
 )
 
-// clocks reads the wall clock (ns since 1970) and CLOCK_MONOTONIC (ns), which
-// the kernel stamps events with, as one moment: the monotonic clock is read
-// before and after, and the middle is taken.
+// clocks reads the wall clock (ns since 1970) and the kernel's clock (ns), which
+// it stamps events with, as one moment: the kernel's is read before and after,
+// and the middle is taken.
 func clocks() (unixNS int64, ktimeNS uint64) {
-	before := monotonic()
+	before := ktime.Now()
 	unixNS = time.Now().UnixNano()
-	return unixNS, before + (monotonic()-before)/2
-}
-
-func monotonic() uint64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic(err) // clock_gettime(2): only for a clock that does not exist
-	}
-	return uint64(ts.Nano())
+	return unixNS, before + (ktime.Now()-before)/2
 }
 
 // thisHost describes the machine; what it cannot read stays empty.

@@ -23,13 +23,14 @@ func (p *Probe) load() error {
 		return fmt.Errorf("read the BPF programs: %w", err)
 	}
 	chosen := p.opt.Events
-	level, namespace, err := ownNamespace(spec)
+	level, namespace, root, err := ownNamespace(spec)
 	if err != nil {
 		return err
 	}
 	values := map[string]any{
 		"own_level":     level,
 		"own_namespace": namespace,
+		"own_root":      root,
 		"follow":        !p.opt.NoFollow,
 		"failed_opens":  p.opt.FailedOpens,
 		"emit_exec":     chosen[event.ProcExec],
@@ -66,8 +67,8 @@ func (p *Probe) load() error {
 }
 
 // ownNamespace is the depth of viv-probe's pid namespace, as the ids in all
-// events have it, and its inode.
-func ownNamespace(spec *ebpf.CollectionSpec) (level, inode uint32, err error) {
+// events have it, its inode, and the address of viv-probe's root directory.
+func ownNamespace(spec *ebpf.CollectionSpec) (level, inode uint32, root uint64, err error) {
 	spec = spec.Copy()
 	for name := range spec.Programs {
 		if name != "find_level" {
@@ -81,20 +82,23 @@ func ownNamespace(spec *ebpf.CollectionSpec) (level, inode uint32, err error) {
 	}
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil {
-		return 0, 0, fmt.Errorf("load the BPF programs: %w", err)
+		return 0, 0, 0, fmt.Errorf("load the BPF programs: %w", err)
 	}
 	defer coll.Close()
 	if _, err := coll.Programs["find_level"].Run(&ebpf.RunOptions{}); err != nil {
-		return 0, 0, fmt.Errorf("find the own pid namespace: %w", err)
+		return 0, 0, 0, fmt.Errorf("find the own pid namespace: %w", err)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
-		return 0, 0, fmt.Errorf("find the own pid namespace: /proc/self/ns/pid: %w", err)
+		return 0, 0, 0, fmt.Errorf("find the own pid namespace: /proc/self/ns/pid: %w", err)
 	}
 	if err := coll.Variables["found_level"].Get(&level); err != nil {
-		return 0, 0, fmt.Errorf("find the own pid namespace: %w", err)
+		return 0, 0, 0, fmt.Errorf("find the own pid namespace: %w", err)
 	}
-	return level, uint32(st.Ino), nil
+	if err := coll.Variables["found_root"].Get(&root); err != nil {
+		return 0, 0, 0, fmt.Errorf("find the own root directory: %w", err)
+	}
+	return level, uint32(st.Ino), root, nil
 }
 
 // attach attaches the programs of the chosen events; nothing is recorded yet,

@@ -41,6 +41,7 @@ func TestOpens(t *testing.T) {
 			cut = "path_open path=" + cut[i:] + " truncated"
 		}
 		rd := unix.O_RDONLY
+		sub := " root=" + d + "/sub"
 		compareRows(t, s, []row{
 			{"open", []string{opened(d+"/f", unix.O_RDWR|unix.O_APPEND)}},
 			{"creat", []string{opened(d+"/created", unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC)}},
@@ -57,15 +58,25 @@ func TestOpens(t *testing.T) {
 			{"memfd", []string{opened("/memfd:secret", unix.O_RDWR)}},
 			{"pipe", []string{opened(`"pipe:[${pipe}]"`, rd)}},
 			{"namespace", []string{opened(`"net:[${netns}]"`, rd)}},
-			{"deleted", []string{opened(d+"/gone", rd|unix.O_CREAT), opened(d+"/gone", rd)}},
-			{"unnamed", []string{opened(d+"/sub/#${tmpfile}", unix.O_TMPFILE|unix.O_WRONLY)}},
+			{"deleted", []string{opened(d+"/gone", rd|unix.O_CREAT), opened(d+"/gone", rd) + " deleted"}},
+			{"unnamed", []string{opened(d+"/sub/#${tmpfile}", unix.O_TMPFILE|unix.O_WRONLY) + " deleted"}},
 			{"300 bytes", []string{opened(deep(d, 300), rd|unix.O_CREAT)}},
 			{"4000 bytes", []string{opened(deep(d, 4000), rd|unix.O_CREAT)}},
 			{"4200 bytes", []string{cut}},
 			{"another mount", []string{opened(d+"/mnt/x", rd|unix.O_CREAT)}},
 			{"bind mount", []string{opened(d+"/bound/g", rd)}},
 			{"mount that is gone", []string{opened("(unreachable)/x", rd)}},
-			{"chroot", []string{opened("/g", rd)}},
+			{"chroot", []string{opened("/g", rd) + sub}},
+			{"what roots need", []string{
+				opened(d+"/sub", unix.O_PATH|unix.O_DIRECTORY), opened("/", unix.O_PATH|unix.O_DIRECTORY), touched(d + "/sub/in/x"),
+			}},
+			{"chroot in a chroot", []string{opened("/x", rd) + sub + "/in"}},
+			{"children in a chroot", []string{opened("/g", rd) + sub, opened("/in/x", rd) + sub}},
+			{"out of a chroot again", []string{opened("/g", rd) + sub, opened(d+"/f", rd)}},
+			{"a root that is renamed", []string{opened("/x", rd) + sub + "/in", opened("/x", rd) + sub + "/out"}},
+			{"the root of another mount namespace", []string{opened(d+"/f", rd)}},
+			{"a chroot in another mount namespace", []string{opened("/g", rd) + sub}},
+			{"pivot_root", []string{opened("/x", rd|unix.O_CREAT) + " root=(unreachable)/"}},
 		})
 	})
 }

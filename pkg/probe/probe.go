@@ -165,6 +165,17 @@ type Result struct {
 	Unfound      error   // which of the listed methods were not found; nil: none
 	Status       int     // of the command; 0 with PIDs, and while it runs on
 	RunsOn       int     // process id of a command that runs on, unwatched, after the duration; 0: none
+
+	// Outlived is how many watched processes went on when the targets had ended,
+	// and Survivors names some of them.
+	Outlived  int
+	Survivors []Survivor
+}
+
+// Survivor is a process that goes on unwatched.
+type Survivor struct {
+	PID  int
+	Name string // its main thread's; empty: it has just ended
 }
 
 // Record lets the command go and writes the stream to out until the targets
@@ -195,7 +206,8 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 		err = r.end()
 	}
 	err = errors.Join(err, out.Close())
-	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, Missed: r.missed, BadMarkers: r.badMarkers}
+	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, Missed: r.missed, BadMarkers: r.badMarkers,
+		Outlived: r.outlived, Survivors: r.survivors}
 	if p.files != nil {
 		for _, f := range p.files.Failures() {
 			res.Unattached = append(res.Unattached, f)

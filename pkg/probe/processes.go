@@ -53,6 +53,17 @@ func (p *Probe) started() []stream.Process {
 	return list
 }
 
+// maxSurvivors is how many of the processes that go on are named.
+const maxSurvivors = 5
+
+// survivors names the first of these processes.
+func survivors(pids []int) (list []Survivor) {
+	for _, pid := range pids[:min(len(pids), maxSurvivors)] {
+		list = append(list, Survivor{pid, strings.TrimSuffix(string(procFile(pid, "comm", maxCmdline)), "\n")})
+	}
+	return list
+}
+
 // Traceparent is TRACEPARENT in the environment that a process was started
 // with; "": there is none, or it may not be read.
 func Traceparent(pid int) string {

@@ -134,6 +134,10 @@ func TestEnds(t *testing.T) {
 		if s.end.Reason != "exited" || s.end.ExitCode != 7 || s.result.Status != 7 || s.end.Alive != 2 {
 			t.Errorf("end: %+v", s.end)
 		}
+		if res := s.result; res.Outlived != 2 || len(res.Survivors) != 2 || res.Survivors[0].PID == 0 || res.Survivors[0].PID == res.Survivors[1].PID ||
+			res.Survivors[0].Name != "sleep" && res.Survivors[0].Name != "sh" { // which has not become it yet
+			t.Errorf("%d went on: %+v", res.Outlived, res.Survivors)
+		}
 	})
 	t.Run("killed", func(t *testing.T) {
 		s := recordAny(t, Options{Events: taskEvents}, "/bin/sh", "-c", "kill -USR1 $$")
@@ -142,7 +146,7 @@ func TestEnds(t *testing.T) {
 			t.Errorf("status %d, end: %+v", s.result.Status, s.end)
 		}
 		last := s.events[len(s.events)-1]
-		if eventtest.Show(last) != "proc_exit exit_code=0 signal=10" {
+		if eventtest.Show(last) != "proc_exit exit_code=0 signal=10 process=1" {
 			t.Errorf("last: %s", eventtest.Show(last))
 		}
 	})

@@ -54,6 +54,7 @@ type recording struct {
 	tls          tlsWrites
 	span         event.Event // of a method that no probe told of
 	threads      methodThreads
+	roots        roots
 	fds          []unix.PollFd
 	events, lost uint64
 	unseen       uint64   // of lost
@@ -62,6 +63,8 @@ type recording struct {
 	badMarkers   uint64
 	obs          *observed // nil: all is recorded
 	reason       string    // why it ended
+	outlived     int       // processes that go on when the targets have ended
+	survivors    []Survivor
 }
 
 // run copies records until there is a reason to end.
@@ -151,6 +154,8 @@ func (r *recording) message() error {
 		r.libraryChanged(&m.Changed)
 	case wire.TLSEnd:
 		r.tls.end(m.Event.PID, m.Conn)
+	case wire.Root:
+		r.roots.told(m)
 	case wire.MethodJump:
 		return r.leaveMethods(m.StackPointer)
 	}
@@ -160,6 +165,10 @@ func (r *recording) message() error {
 // event completes the event of the last record and writes it.
 func (r *recording) event() error {
 	m := &r.m
+	m.Event.Root = r.roots.of(m)
+	if m.ID == event.ProcExit {
+		defer r.roots.forget(m)
+	}
 	if r.sites != nil {
 		if !r.seeSpan(m) {
 			return nil
@@ -273,9 +282,12 @@ func (r *recording) end() error {
 	if err := r.unattached(e.StopKtimeNS, true); err != nil {
 		return err
 	}
-	_, alive, _, err := r.tasks.pass()
+	_, alive, watched, err := r.tasks.pass()
 	if err != nil {
 		return err
+	}
+	if r.reason == "exited" { // so none of them is a target
+		r.outlived, r.survivors = int(alive), survivors(watched)
 	}
 	e.Events, e.Lost, e.Alive = r.events, r.lost, uint64(alive)
 	if c := r.cmd; c != nil && r.reason == "exited" {

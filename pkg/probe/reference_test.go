@@ -44,7 +44,10 @@ namespace has them, as ps shows them there; on a host also of a program in a con
 user namespace has them), ` + "`comm`" + `, and its trace and span ids. ` + "`error`" + ` is the name of the errno of a call that
 failed. ` + "`truncated`" + ` says that a value was cut: paths at 4,096 bytes (the end is kept), arguments at 16,384.
 ` + "`outcome`: `unknown`" + ` is an event that an LSM hook saw outside a system call that is followed. Paths are whole, as the
-program itself sees them; one that does not lead to its root begins with ` + "`(unreachable)`" + `.
+program itself sees them; one that does not lead to its root begins with ` + "`(unreachable)`" + `. ` + "`root`" + ` is the root
+directory of a thread that has another one than viv-probe, as viv-probe sees it: the file outside is ` + "`root`" + ` and
+` + "`path`" + ` together. viv-filter matches both, with the path of the program and with that. ` + "`deleted`" + ` says that the name in
+` + "`path`" + ` had been removed from the file before; another file may have it.
 
 All events need Linux 6.1 or newer with BTF, CAP_BPF and CAP_PERFMON; what differs is said below. ` + "`viv-probe --check`" + `
 prints what is live on a machine, from which hooks, and why the rest is not.
@@ -62,6 +65,8 @@ change such a string between that and the kernel's own look at it. Opened, mappe
   program in a pid namespace below viv-probe's gives is looked up there from Linux 6.14 on; before, a failed call has no
   ` + "`target_pid`" + `, and a process outside viv-probe's has none.
 - ` + "`mprotect`" + ` over several files shows the first.
+- A root on a file system that viv-probe's mounts do not lead to, as a container's, is ` + "`(unreachable)`" + `.
+- ` + "`proc_exec`" + ` has the file that runs, but of a script what it was called, made whole: a symbolic link stays in it.
 - Datagrams of a socket that is not connected are seen only if they are DNS questions, and a module that is loaded from
   memory (` + "`init_module`" + `) has no file to be seen.
 

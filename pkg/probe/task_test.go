@@ -20,7 +20,10 @@ import (
 
 var taskEvents = events(event.PathOpen, event.ProcFork, event.ProcExec, event.ProcExit)
 
-func exited(code int) string { return fmt.Sprintf("proc_exit exit_code=%d", code) }
+// exited is the end of a process, threadExited that of one of its threads.
+func exited(code int) string { return fmt.Sprintf("proc_exit exit_code=%d process=1", code) }
+
+const threadExited = "proc_exit exit_code=0 process=0"
 
 func touched(path string) string { return opened(path, unix.O_CREAT|unix.O_WRONLY) }
 
@@ -39,21 +42,22 @@ func TestTasks(t *testing.T) {
 		},
 		"0.1": {touched(d + "/fork"), exited(3)},
 		// A worker, which vforks.
-		"1":   {"proc_fork 1.1", exited(0)},
+		"1":   {"proc_fork 1.1", threadExited},
 		"1.1": {"proc_exec path=${self} argv=[${self} exit 4] argc=3", exited(4)},
 		// A worker, which makes a thread.
-		"2":   {"proc_fork 2.1 thread", exited(0)},
-		"2.1": {touched(d + "/thread"), exited(0)},
+		"2":   {"proc_fork 2.1 thread", threadExited},
+		"2.1": {touched(d + "/thread"), threadExited},
 		// The main thread, which spawns, and makes two processes with the same id.
+		// The worker's exec takes its place.
 		"3": {
-			touched(d + "/main"), "proc_fork 3.1", "proc_fork 3.2", "proc_fork 3.3", exited(0),
+			touched(d + "/main"), "proc_fork 3.1", "proc_fork 3.2", "proc_fork 3.3",
 		},
 		"3.1": {"proc_exec path=${self} argv=[${self} exit 5] argc=3", exited(5)},
 		"3.2": {touched(d + "/same-pid-0"), exited(0)},
 		"3.3": {touched(d + "/same-pid-1"), exited(1)},
 		// The child that was there before, its thread and its child.
 		"4": {touched(d + "/old"), exited(6)},
-		"5": {touched(d + "/old-thread"), exited(0)},
+		"5": {touched(d + "/old-thread"), threadExited},
 		"6": {touched(d + "/grandchild"), exited(0)},
 	})
 }
@@ -63,10 +67,10 @@ func TestNoFollow(t *testing.T) {
 	d := tempDir(t)
 	s := recordRunning(t, Options{Events: taskEvents, NoFollow: true}, start(t, program(t, "threads"), d), 7)
 	compareThreads(t, s, map[string][]string{
-		"0":   {"proc_fork 0.1 thread", exited(0)},
-		"0.1": {touched(d + "/thread"), exited(0)},
-		"1":   {touched(d + "/main"), exited(0)},
-		"2":   {exited(0)},
+		"0":   {"proc_fork 0.1 thread", threadExited},
+		"0.1": {touched(d + "/thread"), threadExited},
+		"1":   {touched(d + "/main")},
+		"2":   {threadExited},
 		"3": {
 			"proc_exec path=${self} argv=[${self} exit 7] argc=3 old_tid=${worker}",
 			exited(7),

@@ -43,7 +43,7 @@ func ways(d string) []way {
 	if i := strings.Index(cut, "/bbb"); i > 0 {
 		cut = cut[i:]
 	}
-	self := d + "/self"
+	self, jail := d+"/self", " root="+d+"/jail"
 	arg := strings.Repeat("b", 128<<10-1)
 	return []way{
 		{
@@ -119,8 +119,8 @@ func ways(d string) []way {
 			},
 		}, {
 			name: "a program in no file",
-			says: "The `proc_exec` has the descriptor, `bprm_creds` what it is (`/memfd:NAME`).",
-			want: []string{executed("/dev/fd/${code}", 3, self, "exit", "0"), creds("/memfd:code")},
+			says: "What it is: `/memfd:NAME`.",
+			want: []string{executed("/memfd:code", 3, self, "exit", "0"), creds("/memfd:code")},
 		}, {
 			name: "MSG_FASTOPEN",
 			says: "The `sock_connect` that the message stands for.",
@@ -205,8 +205,8 @@ func ways(d string) []way {
 			want: []string{},
 		}, {
 			name: "namespaces and a root of its own",
-			says: "Process ids as viv-probe's own pid namespace has them, paths as the program sees them.",
-			want: []string{open("/f"), unlinked("/f"), "task_kill sig=23 sig_name=URG target_pid=${inner}"},
+			says: "Process ids as viv-probe's own pid namespace has them, paths as the program sees them, with the `root` that they are below.",
+			want: []string{open("/f") + jail, unlinked("/f") + jail, "task_kill sig=23 sig_name=URG target_pid=${inner}" + jail},
 		},
 	}
 }

@@ -131,8 +131,8 @@ var threadScenarios = []scenario{
 			+a <t100 20
 			100 span_start a
 			100 proc_fork a
-			-a 20..21 dangling
-			-t100 20..21 dangling
+			-a 20..24 dangling
+			-t100 20..24
 			+t100' <a 24
 			100 proc_exec t100'
 			100 path_open t100'
@@ -170,7 +170,7 @@ var threadScenarios = []scenario{
 			+t100 <S 20
 			100 path_open t100
 			100 proc_fork t100
-			-t100 20..21 dangling
+			-t100 20..24
 			+t100' <t100 24
 			100 proc_exec t100'
 			100 proc_exit t100'

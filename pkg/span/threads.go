@@ -120,8 +120,8 @@ func (b *Builder) moveThread(old uint32, ev *event.Event) error {
 		return nil
 	}
 	if first := b.byTID[ev.TID]; first != nil {
-		if first.state == live { // its exit was lost
-			if err := b.endWithoutExit(first); err != nil {
+		if first.state == live { // the exec ended it
+			if err := b.endThread(first, ev.KtimeNS, ev.KtimeNS, false); err != nil {
 				return err
 			}
 		}

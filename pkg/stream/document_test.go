@@ -129,7 +129,7 @@ func tables(doc string) map[string][]row {
 // An event with everything that an event can have, and no own field.
 func fullEvent() *event.Event {
 	return &event.Event{Name: []byte("new"), KtimeNS: 1 << 40, PID: 1 << 16, TID: 1 << 16, UID: 1 << 16, GID: 1 << 16, Comm: []byte("c"), Error: []byte("E"),
-		Truncated: true, OutcomeUnknown: true, Hidden: true, ThreadSpanID: 1, Origin: []byte("p")}
+		Truncated: true, Deleted: true, Root: []byte("/r"), OutcomeUnknown: true, Hidden: true, ThreadSpanID: 1, Origin: []byte("p")}
 }
 
 // TestDocument holds docs/stream.md against the code: the records have the keys

@@ -62,6 +62,10 @@ func (w *Writer) Event(ev *event.Event, extra ...Set) error {
 		k.bytes("error", ev.Error)
 	}
 	k.setIf("truncated", ev.Truncated)
+	k.setIf("deleted", ev.Deleted)
+	if len(ev.Root) > 0 {
+		k.bytes("root", ev.Root)
+	}
 	if ev.OutcomeUnknown {
 		k.text("outcome", "unknown")
 	}
@@ -141,6 +145,10 @@ func (rec *Record) Event() (*event.Event, error) {
 			ev.OutcomeUnknown = string(t) == "unknown"
 		case "truncated":
 			ev.Truncated, _ = boolOf(v)
+		case "root":
+			ev.Root, _ = textOf(v)
+		case "deleted":
+			ev.Deleted, _ = boolOf(v)
 		case "hidden":
 			ev.Hidden, _ = boolOf(v)
 		case keyEventOrigin:

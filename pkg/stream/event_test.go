@@ -95,7 +95,7 @@ func TestEventsOfAForeignEncoder(t *testing.T) {
 // fields by their names alone.
 func TestOwnFieldNames(t *testing.T) {
 	shared := map[string]bool{}
-	for k := range eventMap(&event.Event{ThreadSpanID: 1, OutcomeUnknown: true, Truncated: true, Hidden: true, Origin: []byte{}}) {
+	for k := range eventMap(&event.Event{ThreadSpanID: 1, OutcomeUnknown: true, Truncated: true, Deleted: true, Root: []byte("/r"), Hidden: true, Origin: []byte{}}) {
 		shared[k] = true
 	}
 	for _, k := range event.Kinds {

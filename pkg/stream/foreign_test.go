@@ -104,7 +104,7 @@ func randEvent(rnd *rand.Rand) *event.Event {
 	ev := &event.Event{
 		KtimeNS: randUint(rnd), PID: uint32(randUint(rnd)), TID: uint32(randUint(rnd)), UID: uint32(randUint(rnd)), GID: uint32(randUint(rnd)),
 		Comm: randText(rnd), SpanID: randUint(rnd), ParentSpanID: randUint(rnd),
-		OutcomeUnknown: rnd.IntN(4) == 0, Truncated: rnd.IntN(4) == 0, Hidden: rnd.IntN(4) == 0,
+		OutcomeUnknown: rnd.IntN(4) == 0, Truncated: rnd.IntN(4) == 0, Deleted: rnd.IntN(4) == 0, Hidden: rnd.IntN(4) == 0,
 	}
 	for i := range ev.TraceID {
 		ev.TraceID[i] = byte(rnd.Uint32())
@@ -161,10 +161,13 @@ func eventMap(ev *event.Event) map[string]any {
 	if len(ev.Error) > 0 {
 		m["error"] = ev.Error
 	}
+	if len(ev.Root) > 0 {
+		m["root"] = ev.Root
+	}
 	if ev.OutcomeUnknown {
 		m["outcome"] = []byte("unknown")
 	}
-	for k, set := range map[string]bool{"truncated": ev.Truncated, "hidden": ev.Hidden} {
+	for k, set := range map[string]bool{"truncated": ev.Truncated, "deleted": ev.Deleted, "hidden": ev.Hidden} {
 		if set {
 			m[k] = true
 		}

@@ -12,7 +12,8 @@ import (
 
 func TestKeyOrder(t *testing.T) {
 	ev := sampleEvent()
-	ev.Error, ev.Truncated, ev.OutcomeUnknown, ev.Hidden, ev.ThreadSpanID, ev.Origin = []byte("EPERM"), true, true, true, 5, []byte{0}
+	ev.Error, ev.Truncated, ev.Deleted, ev.OutcomeUnknown, ev.Hidden, ev.ThreadSpanID, ev.Origin = []byte("EPERM"), true, true, true, true, 5, []byte{0}
+	ev.Root = []byte("/r")
 	got := map[string]string{}
 	for name, write := range map[string]func(w *Writer){
 		"event": func(w *Writer) { w.Event(ev) },
@@ -33,7 +34,7 @@ func TestKeyOrder(t *testing.T) {
 		got[name] = strings.Join(keys, " ")
 	}
 	want := map[string]string{
-		"event": "type event ktime_ns pid tid uid gid comm trace_id span_id parent_span_id path flags error truncated outcome hidden thread_span_id payload",
+		"event": "type event ktime_ns pid tid uid gid comm trace_id span_id parent_span_id path flags error truncated deleted root outcome hidden thread_span_id payload",
 		"session": "type format version start_unix_ns start_ktime_ns trace_id parent_span_id targets main_tid observer_pid command processes host hooks missing masked " +
 			"probe_version header",
 		"span": "type span_id parent_span_id trace_id kind source name pid tid start_ktime_ns file line link_trace_id link_span_id end_ktime_ns dangling raised lossy",

@@ -32,7 +32,12 @@ func appendHeader(b []byte, s *session) []byte {
 		b = append(b, "  ktime="...)
 	}
 	b = append(b, "\n#   duration "...)
-	return append(appendSeconds(b, int64(end-s.StartKtimeNS)), '\n')
+	b = append(appendSeconds(b, int64(end-s.StartKtimeNS)), '\n')
+	if n := s.end.Alive; n > 0 {
+		b = strconv.AppendUint(append(b, "#   alive    "...), n, 10)
+		b = append(b, " at the end, unwatched since\n"...)
+	}
+	return b
 }
 
 func appendTime(b []byte, unixNS int64) []byte {

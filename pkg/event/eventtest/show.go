@@ -39,6 +39,12 @@ func Show(ev *event.Event) string {
 	if len(ev.Error) > 0 {
 		b = append(append(b, " error="...), ev.Error...)
 	}
+	if len(ev.Root) > 0 {
+		b = AppendQuoted(append(b, " root="...), ev.Root)
+	}
+	if ev.Deleted {
+		b = append(b, " deleted"...)
+	}
 	if ev.Truncated {
 		b = append(b, " truncated"...)
 	}

@@ -248,15 +248,6 @@ func (a *Attacher) end() {
 	a.own = nil
 }
 
-// monotonic is the kernel's time in ns, as its records have it.
-func monotonic() uint64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic(err) // clock_gettime(2): only for a clock that does not exist
-	}
-	return uint64(ts.Nano())
-}
-
 // gone reports whether an error can be that of a process that has ended.
 func gone(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"vivarium/pkg/probe/ktime"
+
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -124,7 +126,7 @@ func (a *Attacher) scan(pid int, p *process) {
 	if p.slow {
 		return
 	}
-	p.since = monotonic()
+	p.since = ktime.Now()
 	list, err := ask(a, func(w *watch) ([]mapping, error) { return readMaps(w, pid) }, nil)
 	if err != nil {
 		p.slow = errors.Is(err, errSlow)

@@ -20,6 +20,38 @@
 #define SYS_open_tree 428
 #define SYS_move_mount 429
 #endif
+#ifndef SYS_fsopen
+#define SYS_fsopen 430
+#define SYS_fsconfig 431
+#define SYS_fsmount 432
+#endif
+
+/* Tells of what device, path in its file system and type a path in dir is, as
+ * DEVICE[/PATH] and fstype. */
+static void tell_bound(const char *path)
+{
+	char line[4096], root[1024], at[1024], type[64], dev[1024], best[4096] = "", best_type[64] = "";
+	FILE *f = fopen("/proc/self/mountinfo", "r");
+	size_t longest = 0;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		char *rest = strstr(line, " - ");
+		size_t len;
+
+		if (sscanf(line, "%*s %*s %*s %1023s %1023s", root, at) != 2 || !rest ||
+		    sscanf(rest, " - %63s %1023s", type, dev) != 2)
+			continue;
+		len = !strcmp(at, "/") ? 0 : strlen(at);
+		if (len < longest || strncmp(path, at, len) || path[len] != '/')
+			continue;
+		longest = len;
+		snprintf(best, sizeof(best), "%s[%s%s]", dev, !strcmp(root, "/") ? "" : root, path + len);
+		strcpy(best_type, type);
+	}
+	fclose(f);
+	tell("bound=%s", best);
+	tell("bound_type=%s", best_type);
+}
 
 /* Tells how the last call failed, as the test writes it. */
 static void tell_error(const char *name, long ret)
@@ -431,9 +463,24 @@ static void mounts(void)
 	must(mount(in_dir("mnt"), in_dir("mnt2"), 0, MS_MOVE, 0));
 	mark("move_mount");
 	must(syscall(SYS_move_mount, AT_FDCWD, in_dir("mnt2"), AT_FDCWD, in_dir("mnt"), 0));
+	tell_bound(in_dir("sub"));
 	mark("move_mount, a detached one");
 	fd = must(syscall(SYS_open_tree, AT_FDCWD, in_dir("sub"), 1 /* OPEN_TREE_CLONE */));
 	must(syscall(SYS_move_mount, fd, "", AT_FDCWD, in_dir("mnt2"), 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+	mark("move_mount, a detached file system");
+	fd = must(syscall(SYS_open_tree, AT_FDCWD, in_dir("mnt"), 1));
+	must(syscall(SYS_move_mount, fd, "", AT_FDCWD, in_dir("mnt2"), 4));
+	mark("move_mount, a new one");
+	fd = must(syscall(SYS_fsopen, "tmpfs", 0));
+	must(syscall(SYS_fsconfig, fd, 1 /* FSCONFIG_SET_STRING */, "source", "a source", 0));
+	must(syscall(SYS_fsconfig, fd, 6 /* FSCONFIG_CMD_CREATE */, 0, 0, 0));
+	fd = must(syscall(SYS_fsmount, fd, 0, 0));
+	must(syscall(SYS_move_mount, fd, "", AT_FDCWD, in_dir("mnt2"), 4));
+	mark("move_mount, a new one, ENOENT");
+	fd = must(syscall(SYS_fsopen, "tmpfs", 0));
+	must(syscall(SYS_fsconfig, fd, 6, 0, 0, 0));
+	fd = must(syscall(SYS_fsmount, fd, 0, 0));
+	syscall(SYS_move_mount, fd, "", AT_FDCWD, in_dir("none"), 4);
 	mark("move_mount, EINVAL");
 	syscall(SYS_move_mount, AT_FDCWD, in_dir("sub"), AT_FDCWD, in_dir("mnt"), 0);
 }

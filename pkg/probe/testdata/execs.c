@@ -15,6 +15,31 @@ static void put(const char *name, const char *text, int mode)
 	close(fd);
 }
 
+static char exe[4096];
+static int copied, gone;
+
+/* A path with a descriptor in it. */
+static char *named(const char *format, int fd)
+{
+	char *path;
+
+	must(asprintf(&path, format, fd));
+	return path;
+}
+
+/* Writes this program into a file, and returns it. */
+static int copy(int out)
+{
+	static char buf[4096];
+	int in = must(sys_open(exe, O_RDONLY));
+	ssize_t n;
+
+	while ((n = must(read(in, buf, sizeof(buf)))))
+		must(write(out, buf, n));
+	close(in);
+	return out;
+}
+
 #define ROW(name, ...)                        \
 	do {                                  \
 		mark(name);                   \
@@ -34,7 +59,7 @@ static void rows(void)
 	char *odd[] = { "", "exit", "3", "", "caf\xe9 \n", "", 0 };
 	char *ten = strdup("tenletters"), *big = malloc(20000), *lines = malloc(6000);
 	char path[3 * 4096];
-	int dfd, fd;
+	int dfd, fd, sfd, pfd;
 
 	memset(big, 'b', 19999);
 	big[19999] = 0;
@@ -45,7 +70,17 @@ static void rows(void)
 	dfd = must(sys_open(dir, O_PATH | O_DIRECTORY));
 	fd = must(sys_open(self, O_PATH | O_CLOEXEC));
 	tell("dfd=%d", dfd);
+	sfd = must(sys_open(in_dir("script"), O_PATH));
+	pfd = must(sys_open(in_dir("plain"), O_PATH));
 	tell("fd=%d", fd);
+	tell("sfd=%d", sfd);
+	tell("exe=%s", exe);
+	gone = sys_open(in_dir("gone"), O_CREAT | O_WRONLY);
+	close(copy(gone));
+	chmod(in_dir("gone"), 0700);
+	gone = sys_open(in_dir("gone"), O_PATH);
+	must(syscall(SYS_unlink, in_dir("gone")));
+	copied = copy(must(memfd_create("code", 0)));
 
 	ROW("201 arguments", execv(self, args));
 	ROW("empty arguments", execv(self, odd));
@@ -70,6 +105,23 @@ static void rows(void)
 	ROW("script", args[0] = "script's name"; execv(in_dir("script"), args));
 	ROW("execveat", syscall(SYS_execveat, dfd, "self", args, 0, 0));
 	ROW("execveat, no name", syscall(SYS_execveat, fd, "", args, 0, AT_EMPTY_PATH));
+	args[0] = "script's name";
+	ROW("a script of a script", execv(in_dir("chain"), args));
+	ROW("execveat, a script", syscall(SYS_execveat, dfd, "script", args, 0, 0));
+	ROW("execveat, a script without a name", syscall(SYS_execveat, sfd, "", args, 0, AT_EMPTY_PATH));
+	args[0] = self;
+	ROW("thread fd", execv(named("/proc/thread-self/fd/%d", fd), args));
+	args[0] = "script's name";
+	ROW("proc fd, a script", execv(named("/proc/self/fd/%d", sfd), args));
+	args[0] = self;
+	ROW("own exe", execv("/proc/self/exe", args));
+	ROW("memfd", syscall(SYS_execveat, copied, "", args, 0, AT_EMPTY_PATH));
+	ROW("a removed file", syscall(SYS_execveat, gone, "", args, 0, AT_EMPTY_PATH));
+
+	ROW("a descriptor that is none", execv("/dev/fd/777", none));
+	ROW("execveat, EACCES, no name", syscall(SYS_execveat, pfd, "", none, 0, AT_EMPTY_PATH));
+	ROW("proc fd, EACCES", execv(named("/proc/self/fd/%d", pfd), none));
+	ROW("dev fd, ENOENT below it", execv(named("/dev/fd/%d/none", dfd), none));
 
 	ROW("ENOENT", execv(in_dir("none"), none));
 	ROW("ENOENT, execveat", syscall(SYS_execveat, dfd, "none", none, 0, 0));
@@ -101,7 +153,6 @@ static void rows(void)
 
 int main(int argc, char **argv)
 {
-	char exe[4096];
 	ssize_t n;
 
 	if (argc < 2 || !strcmp(argv[1], "exit"))
@@ -110,11 +161,8 @@ int main(int argc, char **argv)
 	n = must(readlink("/proc/self/exe", exe, sizeof(exe) - 1));
 	exe[n] = 0;
 	self = strdup(in_dir("self"));
-	int in = must(sys_open(exe, O_RDONLY)), out = must(sys_open(self, O_CREAT | O_WRONLY));
-	while ((n = must(read(in, exe, sizeof(exe)))))
-		must(write(out, exe, n));
+	int out = copy(must(sys_open(self, O_CREAT | O_WRONLY)));
 	must(fchmod(out, 0755));
-	close(in);
 	close(out);
 	must(mkdir(in_dir("sub"), 0700));
 	put(in_dir("sub/self"), "not executable", 0600);
@@ -125,6 +173,10 @@ int main(int argc, char **argv)
 	put(in_dir("script"), "", 0755);
 	FILE *f = fopen(in_dir("script"), "w");
 	fprintf(f, "#! %s exit\n", self);
+	fclose(f);
+	put(in_dir("chain"), "", 0755);
+	f = fopen(in_dir("chain"), "w");
+	fprintf(f, "#! %s\n", in_dir("script"));
 	fclose(f);
 	rows();
 	return 0;

@@ -11,6 +11,68 @@ static void reopen(int fd, int flags)
 	must(sys_open(path, flags));
 }
 
+/* Threads whose root is not that of the others. */
+static void roots(void)
+{
+	int dfd, top;
+
+	mark("what roots need");
+	dfd = must(sys_open(in_dir("sub"), O_PATH | O_DIRECTORY));
+	top = must(sys_open("/", O_PATH | O_DIRECTORY));
+	must(mkdir(in_dir("sub/in"), 0700));
+	touch(in_dir("sub/in/x"));
+	must(mkdir(in_dir("pivot"), 0700));
+
+	mark("chroot in a chroot");
+	IN_CHILD({
+		must(chroot(in_dir("sub")));
+		must(chroot("/in"));
+		must(sys_open("/x", O_RDONLY));
+	});
+	mark("children in a chroot");
+	IN_CHILD({
+		must(chroot(in_dir("sub")));
+		must(sys_open("/g", O_RDONLY));
+		IN_CHILD(must(sys_open("/in/x", O_RDONLY)));
+	});
+	mark("out of a chroot again");
+	IN_CHILD({
+		must(chroot(in_dir("sub")));
+		must(sys_open("/g", O_RDONLY));
+		must(fchdir(top));
+		must(chroot("."));
+		must(sys_open(in_dir("f"), O_RDONLY));
+	});
+	mark("a root that is renamed");
+	IN_CHILD({
+		must(chroot(in_dir("sub/in")));
+		must(sys_open("/x", O_RDONLY));
+		must(syscall(SYS_renameat, dfd, "in", dfd, "out"));
+		must(sys_open("/x", O_RDONLY));
+	});
+	mark("the root of another mount namespace");
+	IN_CHILD({
+		must(unshare(CLONE_NEWNS));
+		must(sys_open(in_dir("f"), O_RDONLY));
+	});
+	mark("a chroot in another mount namespace");
+	IN_CHILD({
+		must(unshare(CLONE_NEWNS));
+		must(chroot(in_dir("sub")));
+		must(sys_open("/g", O_RDONLY));
+	});
+	mark("pivot_root");
+	IN_CHILD({
+		must(unshare(CLONE_NEWNS));
+		must(mount("none", in_dir("pivot"), "tmpfs", 0, ""));
+		must(chdir(in_dir("pivot")));
+		must(mkdir("old", 0700));
+		must(syscall(SYS_pivot_root, ".", "old"));
+		must(umount2("old", MNT_DETACH));
+		must(sys_open("/x", O_RDONLY | O_CREAT));
+	});
+}
+
 static void successes(void)
 {
 	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_BENEATH };
@@ -96,6 +158,7 @@ static void successes(void)
 		_exit(0);
 	}
 	reap(pid);
+	roots();
 }
 
 static void failures(void)

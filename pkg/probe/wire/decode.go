@@ -27,6 +27,7 @@ func (m *Message) Decode(raw []byte) error {
 	}
 	m.Type, m.ID, m.Lost, m.StackPointer = Event, 0, uint64(head.Lost), head.Sp
 	m.Function, m.Undecided, m.InMethod, m.Data = Function{}, false, false, nil
+	m.OtherRoot, m.RootID, m.RootPath = false, 0, nil
 	ev := &m.Event
 	trace := ev.TraceID
 	ev.Reset()
@@ -55,6 +56,8 @@ func (m *Message) Decode(raw []byte) error {
 		r, err := read[bpf.VivTlsEndRecord](raw)
 		m.Type, m.Conn = TLSEnd, r.Conn
 		return err
+	case bpf.VivControlVIV_ROOT:
+		return m.rootRecord(raw)
 	case bpf.VivControlVIV_METHOD_JUMP:
 		m.Type = MethodJump
 		return nil
@@ -108,10 +111,12 @@ func (m *Message) event(raw []byte, id event.ID) error {
 	has := func(f bpf.VivFlag) bool { return r.Head.Flags&uint8(f) != 0 }
 	ev.OutcomeUnknown = has(bpf.VivFlagVIV_UNKNOWN)
 	ev.Truncated = has(bpf.VivFlagVIV_TRUNCATED)
+	ev.Deleted = has(bpf.VivFlagVIV_DELETED)
 	m.Undecided, m.InMethod = has(bpf.VivFlagVIV_UNDECIDED), has(bpf.VivFlagVIV_IN_METHOD)
 	if r.Ret < 0 {
 		ev.Error = errnoName(syscall.Errno(-int64(r.Ret)))
 	}
+	m.OtherRoot, m.RootID = r.Head.Nums&(1<<len(r.Num)) != 0, r.Root
 	m.raw.Num, m.raw.Text, m.raw.Call, m.raw.Buf = r.Num, texts, "", m.raw.Buf[:0]
 	for i := range ev.Kind.Fields {
 		f := &ev.Kind.Fields[i]

@@ -112,7 +112,7 @@ func TestLayout(t *testing.T) {
 			t.Errorf("%s: in Go but not in C: %v; %d bytes in C, %d in Go", name, fields, rec.Size, goType.Size())
 		}
 	}
-	if size := int(unsafe.Sizeof(bpf.VivRecord{})); headSize+4*8 != size {
+	if size := int(unsafe.Sizeof(bpf.VivRecord{})); headSize+(4+1)*8 != size {
 		t.Errorf("the head is %d bytes of %d", headSize, size)
 	}
 	if n := len(bpf.VivRecord{}.Num); n != int(event.Num3-event.Num0)+1 {
@@ -152,6 +152,9 @@ func raw(r bpf.VivRecord, texts ...string) []byte {
 		if r.Head.Nums&(1<<i) != 0 {
 			last = i + 1
 		}
+	}
+	if r.Head.Nums&(1<<len(r.Num)) != 0 { // its root is there
+		last = len(r.Num) + 1
 	}
 	return append(b[:headSize+8*last], strings.Join(texts, "")...)
 }
@@ -224,6 +227,10 @@ func TestDecode(t *testing.T) {
 		{"cut question", raw(kind(bpf.VivKindVIV_DNS_REQ, 1, unix.SOCK_DGRAM), query[:20]), "dns_req"},
 		{"cut behind the name", raw(kind(bpf.VivKindVIV_DNS_REQ, 1, unix.SOCK_DGRAM), query[:26]), "dns_req qname=www.example"},
 		{"a pointer in a question", raw(kind(bpf.VivKindVIV_DNS_REQ, 1, unix.SOCK_DGRAM), query[:12]+"\xc0\x0c\x00\x01"), "dns_req"},
+		{"deleted", raw(with(func(r *bpf.VivRecord) { r.Head.Flags = uint8(bpf.VivFlagVIV_DELETED) }), "/x"), "path_open path=/x flags=524288 deleted"},
+		{"another root", raw(with(func(r *bpf.VivRecord) { r.Head.Nums |= 1 << 4; r.Root = 7 }), "/x"), "path_open path=/x flags=524288"},
+		{"rename", raw(kind(bpf.VivKindVIV_FILE_RENAME, 1, 0), "/a", "/b"), "file_rename old_path=/a path=/b"},
+		{"exchange", raw(kind(bpf.VivKindVIV_FILE_RENAME, 1, 2), "/a", "/b"), "file_rename old_path=/a path=/b flags=2"},
 		{"kernel_read_file", raw(kind(bpf.VivKindVIV_KERNEL_READ_FILE, 1, math.MaxUint64), "/x"), "kernel_read_file id=18446744073709551615 path=/x"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

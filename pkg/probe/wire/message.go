@@ -18,6 +18,7 @@ const (
 	Library                 // a process can have another library now
 	TLSEnd                  // a TLS connection is over
 	MethodJump              // methods of Ruby were left, those below StackPointer
+	Root                    // RootPath is what RootID stands for
 )
 
 // Message is what one record says. Its zero value is ready for Decode.
@@ -37,6 +38,12 @@ type Message struct {
 	Data         []byte   // of an ssl_write: what was captured
 
 	Entry uint32 // of FoundMarker: its place in the list, counted from 1; 0: it has the list
+
+	// Of an Event OtherRoot says that its thread's root is not viv-probe's: RootID
+	// stands for it, of which a Root has told; 0: that was lost.
+	OtherRoot bool
+	RootID    uint64
+	RootPath  []byte // of Root: as viv-probe sees it
 
 	Cause   string        // of Blind: what is not seen
 	Changed LibraryChange // of Library

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 
+	"vivarium/bpf"
 	"vivarium/pkg/event"
 )
 
@@ -56,6 +57,20 @@ func (m *Message) pseudoPath(ino uint64) {
 			return append(strconv.AppendUint(b, ino, 10), ']')
 		})
 	}
+}
+
+// rootRecord reads what a root is.
+func (m *Message) rootRecord(raw []byte) error {
+	r, texts, err := split(raw)
+	if err != nil {
+		return err
+	}
+	m.Type, m.RootID, m.RootPath = Root, r.Num[0], texts[0]
+	if r.Head.Flags&uint8(bpf.VivFlagVIV_UNREACHABLE|bpf.VivFlagVIV_TRUNCATED) != 0 {
+		m.raw.Buf = m.raw.Buf[:0]
+		m.RootPath = m.compose(func(b []byte) []byte { return append(append(b, "(unreachable)"...), texts[0]...) })
+	}
+	return nil
 }
 
 // unreachablePath marks a path that does not lead to the task's root, because
