@@ -3,7 +3,7 @@
 #ifndef VIV_PROC_H
 #define VIV_PROC_H
 
-#include "../lib/library.h"
+#include "../lib/late.h"
 #include "../lib/lsm.h"
 
 #define ARGC_MAX (1 << 17) /* pointers of argv that are counted */
@@ -179,6 +179,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 
 	if (!t)
 		return 0;
+	before_record(t); /* its memory is gone, or going */
 	begin(&o, t, VIV_PROC_EXIT, 0);
 	code = task->exit_code;
 	set_num(&o, 0, code >> 8 & 0xff);

@@ -188,7 +188,7 @@ struct socket {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, r10, r8, r9, orig_ax, sp;
+	unsigned long di, si, dx, cx, r10, r8, r9, orig_ax, sp;
 };
 #endif
 

@@ -146,6 +146,10 @@ func (r *recording) message() error {
 		r.libraryChanged(&m.Changed)
 	case wire.TLSEnd:
 		r.tls.end(m.Event.PID, m.Conn)
+	case wire.TLSCork:
+		r.tls.cork(m.Event.PID, m.Conn)
+	case wire.TLSUncork:
+		r.tls.uncork(m.Event.PID, m.Conn)
 	case wire.MethodJump:
 		return r.leaveMethods(m.StackPointer)
 	}
@@ -169,7 +173,9 @@ func (r *recording) event() error {
 			mask.Args(m.Event.Fields[event.ProcExecArgv].List)
 		}
 	case event.SSLWrite:
-		r.tls.written(&m.Event, m.Data, r.opt)
+		if !r.tls.written(&m.Event, m.Data, r.opt) {
+			return nil
+		}
 	case event.ProcFork:
 		r.tls.forget(uint32(m.Event.Fields[event.ProcForkChildPID].Num), m.Event.PID)
 	}
