@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -264,10 +265,31 @@ func TestDuration(t *testing.T) {
 	if err := sleeper.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Error(err)
 	}
-	// A command is waited for, unwatched, and its status returned.
-	got = run(t, viv, "-e", "proc_exec", "--duration", "100ms", "--", "sh", "-c", "sleep 0.5; exit 9")
-	if s := whole(t, got.stdout); got.status != 9 || s.end.Reason != "duration" || s.end.HasExit {
+	// So is a command, and whoever started viv-probe learns of it.
+	file := filepath.Join(t.TempDir(), "pid")
+	begin = time.Now()
+	got = run(t, viv, "-e", "proc_exec", "--duration", "300ms", "--", "sh", "-c", `echo $$ >"$0"; exec sleep 60 >/dev/null 2>&1`, file)
+	if s := whole(t, got.stdout); got.status != 0 || s.end.Reason != "duration" || s.end.HasExit || time.Since(begin) > 50*time.Second {
 		t.Errorf("status %d, %+v", got.status, s.end)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(pid, syscall.SIGKILL)
+	if err := syscall.Kill(pid, 0); err != nil {
+		t.Errorf("the command does not run on: %v", err)
+	}
+	if want := fmt.Sprintf("viv-probe: --duration is over: the command runs on, unwatched, as process %d\n", pid); got.stderr != want {
+		t.Errorf("stderr %q, want %q", got.stderr, want)
+	}
+	// One that ends before has its status returned.
+	if got = run(t, viv, "-e", "proc_exec", "--duration", "60s", "--", "sh", "-c", "exit 9"); got.status != 9 {
+		t.Errorf("status %d, want 9", got.status)
 	}
 }
 

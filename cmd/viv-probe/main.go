@@ -31,7 +31,7 @@ type flags struct {
 	SpanAllow   []string      `sep:"none" placeholder:"GLOB|@FILE" help:"Methods that are spans, as Class#method, instead of vivarium's list."`
 	NoFollow    bool          `help:"Leave out the processes that a watched one makes."`
 	User        string        `placeholder:"NAME" help:"Run the command as this user (under sudo: as the one who called it)."`
-	Duration    time.Duration `placeholder:"D" help:"End after this time, such as 30s or 5m."`
+	Duration    time.Duration `placeholder:"D" help:"End after this time, such as 30s or 5m; a command runs on, unwatched."`
 	BufferSize  int           `default:"16777216" placeholder:"BYTES" help:"Size of the ring buffer, rounded up to a power of two (default 16 MiB)."`
 	Traceparent string        `placeholder:"TP" help:"Join this W3C trace (default: TRACEPARENT of the environment, else of the process's)."`
 	FailedOpens bool          `help:"Record opens that failed, too."`
@@ -101,6 +101,9 @@ func (f *flags) run() error {
 func warn(res probe.Result, bufferSize int) {
 	for _, err := range res.Unattached {
 		cli.Warn("not attached: %v", err)
+	}
+	if res.RunsOn != 0 {
+		cli.Warn("--duration is over: the command runs on, unwatched, as process %d", res.RunsOn)
 	}
 	if res.BadMarkers > 0 {
 		cli.Warn("%d paths began with viv:// but were no markers; they are viv://start/NAME, viv://stop/NAME and viv://raise/ERROR", res.BadMarkers)

@@ -153,6 +153,7 @@ func compareTree(t *testing.T, s *seen, d, want string) {
 	in := stream.NewReader(bytes.NewReader(s.raw))
 	var kept bytes.Buffer
 	k := stream.NewWriter(&kept)
+	left := uint64(0) // events that are not kept
 	for {
 		rec, err := in.Next()
 		if err != nil {
@@ -164,8 +165,17 @@ func compareTree(t *testing.T, s *seen, d, want string) {
 				t.Fatal(err)
 			}
 			if ev.Kind == &event.Kinds[event.PathOpen] && !bytes.HasPrefix(ev.Get("path").Text, []byte(d)) {
+				left++
 				continue
 			}
+		}
+		if rec.Type == stream.TypeEnd {
+			end := s.end
+			end.Events -= left
+			if err := k.End(&end); err != nil {
+				t.Fatal(err)
+			}
+			continue
 		}
 		if err := k.Raw(rec.Raw); err != nil {
 			t.Fatal(err)

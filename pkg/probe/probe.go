@@ -162,16 +162,17 @@ type Result struct {
 	Missed       uint64  // of Lost: files and processes that could not be attached to
 	Unattached   []error // why not, by cause
 	BadMarkers   uint64  // paths beginning with viv:// that say nothing
-	Status       int     // of the command; 0 with PIDs
+	Status       int     // of the command; 0 with PIDs, and while it runs on
+	RunsOn       int     // process id of a command that runs on, unwatched, after the duration; 0: none
 }
 
 // Record lets the command go and writes the stream to out until the targets
 // have ended, the duration is over or ctx is done. When nobody reads out any
 // more, or it cannot be written, the recording ends, but not the command: it
 // runs on unwatched, and Record returns when it has ended, with the write's
-// error. When the duration is over, it waits in the same way. It closes out as
-// soon as the stream is over. With a command, the signals that viv-probe gets
-// are the command's.
+// error. When the duration is over, Record does not wait: the command runs on
+// unwatched. It closes out as soon as the stream is over. With a command, the
+// signals that viv-probe gets are the command's.
 func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	r := p.newRecording(out)
 	err := r.w.Session(&p.session)
@@ -199,13 +200,21 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 			res.Unattached = append(res.Unattached, f)
 		}
 	}
-	if p.cmd != nil {
-		<-p.cmd.Done()
-		var werr error
-		res.Status, werr = p.cmd.Status()
-		err = errors.Join(err, werr)
+	if p.cmd == nil {
+		return res, err
 	}
-	return res, err
+	if r.reason == "duration" {
+		select {
+		case <-p.cmd.Done():
+		default:
+			res.RunsOn = p.cmd.PID()
+			return res, err
+		}
+	}
+	<-p.cmd.Done()
+	var werr error
+	res.Status, werr = p.cmd.Status()
+	return res, errors.Join(err, werr)
 }
 
 // newRecording is what Record does, with what it needs of the probe.

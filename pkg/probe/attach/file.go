@@ -50,12 +50,11 @@ const maxSites = 65536
 
 // group are sites that are attached at once.
 type group struct {
-	finder    int // groups of one are attached as long as none fails
-	kind      string
-	program   string
-	ret       bool
-	semaphore bool
-	sites     []Site
+	finder  int // groups of one are attached as long as none fails
+	kind    string
+	program string
+	ret     bool
+	sites   []Site
 }
 
 // file is a program or library that was looked at. One without sites is only
