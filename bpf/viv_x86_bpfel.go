@@ -322,12 +322,13 @@ type VivTexts struct {
 }
 
 type VivTlsFrame struct {
-	_    structs.HostLayout
-	Conn uint64
-	Data uint64
-	Len  uint64
-	Sp   uint64
-	Ret  uint64
+	_        structs.HostLayout
+	Conn     uint64
+	Data     uint64
+	Len      uint64
+	Sp       uint64
+	Ret      uint64
+	Function uint64
 }
 
 type VivTlsRecord struct {

@@ -13,15 +13,17 @@
 #include "../lib/late.h"
 #include "../lib/calls.h"
 
-/* Bits of a cookie above enum call: how much lower the stack pointer is at the
- * probe than at the function's beginning. */
-#define COOKIE_DEPTH 32
+/* A cookie: enum call, a number of the function's own, and how much lower the stack
+ * pointer is at the probe than at the function's beginning. */
+#define COOKIE_CALL(c) ((c) & 0xff)
+#define COOKIE_FUNCTION(c) ((__u32)(c) >> 8)
+#define COOKIE_DEPTH(c) ((c) >> 32)
 
 SEC("uprobe")
 int env_call(struct pt_regs *ctx)
 {
 	struct task *t = probed();
-	struct library_call c = { .call = (__u32)bpf_get_attach_cookie(ctx), .kind = VIV_ENV_CACCESS };
+	struct library_call c = { .call = COOKIE_CALL(bpf_get_attach_cookie(ctx)), .kind = VIV_ENV_CACCESS };
 
 	if (!t)
 		return 0;
@@ -35,25 +37,29 @@ SEC("uprobe")
 int dlopen_call(struct pt_regs *ctx)
 {
 	struct task *t = probed();
-	struct library_call c = { .call = (__u32)bpf_get_attach_cookie(ctx), .kind = VIV_DLOPEN };
+	struct library_call c = { .call = COOKIE_CALL(bpf_get_attach_cookie(ctx)), .kind = VIV_DLOPEN };
+	__u64 first = ARG1(ctx), second = ARG2(ctx);
 
 	if (!t)
 		return 0;
-	c.text = c.call == VIV_CALL_DLMOPEN ? ARG2(ctx) : ARG1(ctx);
+	barrier_var(first); /* the verifier wants a load of each, and no choice of an address */
+	barrier_var(second);
+	c.text = c.call == VIV_CALL_DLMOPEN ? second : first;
 	if (c.text) /* else the program itself */
 		library_called(t, &c);
 	return 0;
 }
 
 /*
- * One write can be several calls: a function of the library's that another one
- * is made of. The inner one has the same arguments, and the frame of the outer
- * one is still there: below its stack pointer, or at it if the outer one ended
- * with a jump, and with the address that it returns to.
+ * One write can be several calls: of a function of the library's, and of another
+ * one that it is made of. The inner one has the same arguments, and is called
+ * while the outer one's frame is there, with the address that it returns to; or
+ * the outer one ended with a jump to it, and the frame is its own.
  */
 struct tls_frame {
 	__u64 conn, data, len;
 	__u64 sp, ret;
+	__u64 function;
 };
 
 struct {
@@ -71,7 +77,7 @@ static __always_inline bool inner_write(struct tls_frame *f)
 
 	if (!o || bpf_probe_read_user(&f->ret, sizeof(f->ret), (void *)f->sp))
 		return false;
-	if (o->conn == f->conn && o->data == f->data && o->len == f->len && f->sp <= o->sp &&
+	if (o->conn == f->conn && o->data == f->data && o->len == f->len && o->function != f->function && f->sp <= o->sp &&
 	    !bpf_probe_read_user(&ret, sizeof(ret), (void *)o->sp) && ret == o->ret)
 		return true;
 	*o = *f;
@@ -105,8 +111,8 @@ SEC("uprobe")
 int tls_call(struct pt_regs *ctx)
 {
 	__u64 cookie = bpf_get_attach_cookie(ctx);
-	struct tls_frame f = { .conn = ARG1(ctx), .data = ARG2(ctx), .len = ARG3(ctx), .sp = ctx->sp + (cookie >> COOKIE_DEPTH) };
-	struct library_call c = { .call = (__u32)cookie, .kind = VIV_SSL_WRITE };
+	struct tls_frame f = { .conn = ARG1(ctx), .data = ARG2(ctx), .len = ARG3(ctx), .sp = ctx->sp + COOKIE_DEPTH(cookie), .function = COOKIE_FUNCTION(cookie) };
+	struct library_call c = { .call = COOKIE_CALL(cookie), .kind = VIV_SSL_WRITE };
 	struct task *t = probed();
 
 	if (!t)

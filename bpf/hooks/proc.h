@@ -179,7 +179,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 
 	if (!t)
 		return 0;
-	before_record(t); /* its memory is gone, or going */
+	before_record(); /* its memory is gone, or going */
 	begin(&o, t, VIV_PROC_EXIT, 0);
 	code = task->exit_code;
 	set_num(&o, 0, code >> 8 & 0xff);

@@ -27,8 +27,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 
 	if (!task->bpf_storage)
 		return 0;
-	if (late_waiting)
-		before_record(watched());
+	before_record();
 	if (!(task->thread_info.status & TS_COMPAT))
 		bpf_tail_call(ctx, &entries, nr);
 	return 0;

@@ -101,17 +101,17 @@ static __always_inline __u64 in_page(__u64 at)
 	return 4096 - (at & 4095);
 }
 
-/* A string of at most size - 1 bytes, or of it what is in memory, then with a
- * NUL behind it. Below 0: nothing is; *cut: not all of it is, or it is longer. */
-static __always_inline long read_string(char *to, __u32 size, __u64 from, bool *cut)
+/* A string of at most size - 1 bytes; partly: of one that is not in memory what
+ * there is of it, with a NUL behind it. Below 0: it is not. */
+static __always_inline long read_string(char *to, __u32 size, __u64 from, bool partly, bool *cut)
 {
 	long n = bpf_probe_read_user_str(to, size, (void *)from);
 	__u64 part = in_page(from);
 
-	if (n >= 0) {
-		*cut = n == size;
+	if (n >= 0)
 		return n > 0 ? n - 1 : 0;
-	}
+	if (!partly)
+		return -1;
 	*cut = true;
 	if (part > size - 1)
 		part = size - 1;
@@ -121,41 +121,47 @@ static __always_inline long read_string(char *to, __u32 size, __u64 from, bool *
 	return part;
 }
 
-/* Sends a call whose head is in o. last: what is not in memory is left out;
- * else nothing is sent then, and the result is false. */
-static __noinline int send_call(struct out *o, struct library_call *c, bool last)
+/* Sends a call with the head that it had. last: what is not in memory is left out;
+ * else nothing is sent then, and the result is 0. Not static, so that the verifier
+ * looks at it once, and not for each who calls it. */
+__noinline int send_call(struct library_call *c, struct head *h, __u32 last)
 {
 	struct library_texts *s;
 	bool cut = false;
+	struct out out, *o = &out;
 	__u64 want;
 	long n;
 
-	if (!o || !c)
-		return true;
+	if (!c || !h)
+		return 1;
 	s = bpf_task_storage_get(&library_scratch, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!s) {
 		lose();
-		return true;
+		return 1;
 	}
+	__builtin_memset(o, 0, sizeof(*o));
+	o->rec.head = *h;
 	switch (c->kind) {
 	case VIV_ENV_CACCESS:
 		set_num(o, 0, c->call);
 		if (c->call == VIV_CALL_CLEARENV)
 			break;
-		n = read_string((char *)s->key, sizeof(s->key), c->text, &cut);
+		n = read_string((char *)s->key, sizeof(s->key), c->text, last, &cut);
 		if (!last && n < 0)
-			return false;
+			return 0;
 		if (n >= 0) {
 			keep_key(s->key);
 			set_text(o, 0, s->key, sizeof(s->key)); /* up to its first NUL */
 		}
 		break;
 	case VIV_DLOPEN:
-		n = read_string(s->path, sizeof(s->path), c->text, &cut);
+		n = read_string(s->path, sizeof(s->path), c->text, last, &cut);
 		if (!last && n < 0)
-			return false;
+			return 0;
 		if (n > 0)
 			set_text(o, 0, s->path, n & (PATH_MAX - 1));
+		if (n == sizeof(s->path) - 1)
+			cut = true;
 		break;
 	case VIV_SSL_WRITE:
 		want = c->text ? c->len : 0;
@@ -163,7 +169,7 @@ static __noinline int send_call(struct out *o, struct library_call *c, bool last
 			want = TLS_MAX;
 		if (want && bpf_probe_read_user(s->data, want, (void *)c->text)) {
 			if (!last)
-				return false;
+				return 0;
 			if (want > in_page(c->text))
 				want = in_page(c->text);
 			if (want > TLS_MAX || bpf_probe_read_user(s->data, want, (void *)c->text))
@@ -178,29 +184,27 @@ static __noinline int send_call(struct out *o, struct library_call *c, bool last
 	if (cut)
 		set_flags(o, VIV_TRUNCATED);
 	emit(o);
-	return true;
+	return 1;
 }
 
 /* Sends the call of the current task that waits for its text, if one does. */
-static __noinline int send_late(struct task *t)
+static __noinline int send_late(void)
 {
 	struct late_call *l = bpf_task_storage_get(&late_calls, bpf_get_current_task_btf(), 0, 0);
-	struct out o = {};
 
-	if (!t || !l || !l->waits)
+	if (!l || !l->waits)
 		return 0;
 	l->waits = false;
 	__sync_fetch_and_add(&late_waiting, -1);
-	o.rec.head = l->head;
-	send_call(&o, &l->c, true);
+	send_call(&l->c, &l->head, 1);
 	return 0;
 }
 
 /* In front of whatever a thread sends. */
-static __always_inline void before_record(struct task *t)
+static __always_inline void before_record(void)
 {
-	if (late_waiting && t)
-		send_late(t);
+	if (late_waiting)
+		send_late();
 }
 
 /* watched, for probes in files. */
@@ -208,17 +212,18 @@ static __always_inline struct task *probed(void)
 {
 	struct task *t = watched();
 
-	before_record(t);
+	if (t)
+		before_record();
 	return t;
 }
 
 static __always_inline void library_called(struct task *t, struct library_call *c)
 {
 	struct late_call *l;
-	struct out o;
+	struct head h = {};
 
-	begin(&o, t, c->kind, 0);
-	if (send_call(&o, c, false))
+	set_task(&h, t, c->kind);
+	if (send_call(c, &h, 0))
 		return;
 	l = bpf_task_storage_get(&late_calls, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!l) {
@@ -226,7 +231,7 @@ static __always_inline void library_called(struct task *t, struct library_call *
 		return;
 	}
 	l->c = *c;
-	l->head = o.rec.head;
+	l->head = h;
 	l->waits = true;
 	__sync_fetch_and_add(&late_waiting, 1);
 }

@@ -108,8 +108,11 @@ func warn(res probe.Result, bufferSize int) {
 	if res.BadMarkers > 0 {
 		cli.Warn("%d paths began with viv:// but were no markers; they are viv://start/NAME, viv://stop/NAME and viv://raise/ERROR", res.BadMarkers)
 	}
-	if n := res.Lost - res.Unseen - res.Missed; n > 0 {
+	if n := res.Lost - res.Unseen - res.Missed - res.Withheld; n > 0 {
 		cli.Warn("%d events were lost: the reader was too slow for the ring buffer; try --buffer-size %d", n, 4*bufferSize)
+	}
+	if res.Withheld > 0 {
+		cli.Warn("%d events did not come until the end: the lost records say what held them back", res.Withheld)
 	}
 	if res.Unseen > 0 {
 		cli.Warn("%d times a process went past the hooks, with io_uring or 32-bit system calls: the lost records say which, docs/events.md what is not seen then", res.Unseen)

@@ -84,7 +84,7 @@ func findFunctions(chosen map[event.ID]bool) attach.Finder {
 	}
 	return attach.Finder{Kind: "calls", Find: func(f *attach.File) (found attach.Found, err error) {
 		offsets, err := velf.Functions(f.ELF, names)
-		for _, fn := range libraryFunctions {
+		for i, fn := range libraryFunctions {
 			off, ok := offsets[fn.name]
 			if ok && fn.kind == method {
 				off, ok = bioWrite(f, off)
@@ -98,7 +98,7 @@ func findFunctions(chosen map[event.ID]bool) attach.Finder {
 				n, _ := f.ReadAt(code, int64(off)) // of what cannot be read nothing is known
 				at, depth = velf.Entry(code[:n], true)
 			}
-			found.Sites = append(found.Sites, attach.Site{Program: fn.program, Offset: off + at, Cookie: uint64(fn.call) | depth<<32})
+			found.Sites = append(found.Sites, attach.Site{Program: fn.program, Offset: off + at, Cookie: uint64(fn.call) | uint64(i)<<8 | depth<<32})
 		}
 		return found, err
 	}}
