@@ -189,19 +189,21 @@ const (
 	VivKindVIV_KINDS            VivKind = 28
 )
 
-type VivLateCall struct {
-	_ structs.HostLayout
-	C struct {
-		_    structs.HostLayout
-		Text uint64
-		Conn uint64
-		Len  uint64
-		Call uint32
-		Kind uint32
+type VivLateList struct {
+	_    structs.HostLayout
+	Call [2]struct {
+		_ structs.HostLayout
+		C struct {
+			_    structs.HostLayout
+			Text uint64
+			Conn uint64
+			Len  uint64
+			Call uint32
+			Kind uint32
+		}
+		Head VivHead
 	}
-	Head  VivHead
-	Waits bool
-	_     [7]byte
+	N uint64
 }
 
 type VivLibraryRecord struct {

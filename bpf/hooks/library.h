@@ -22,7 +22,7 @@
 SEC("uprobe")
 int env_call(struct pt_regs *ctx)
 {
-	struct task *t = probed();
+	struct task *t = watched();
 	struct library_call c = { .call = COOKIE_CALL(bpf_get_attach_cookie(ctx)), .kind = VIV_ENV_CACCESS };
 
 	if (!t)
@@ -36,7 +36,7 @@ int env_call(struct pt_regs *ctx)
 SEC("uprobe")
 int dlopen_call(struct pt_regs *ctx)
 {
-	struct task *t = probed();
+	struct task *t = watched();
 	struct library_call c = { .call = COOKIE_CALL(bpf_get_attach_cookie(ctx)), .kind = VIV_DLOPEN };
 	__u64 first = ARG1(ctx), second = ARG2(ctx);
 
@@ -113,7 +113,7 @@ int tls_call(struct pt_regs *ctx)
 	__u64 cookie = bpf_get_attach_cookie(ctx);
 	struct tls_frame f = { .conn = ARG1(ctx), .data = ARG2(ctx), .len = ARG3(ctx), .sp = ctx->sp + COOKIE_DEPTH(cookie), .function = COOKIE_FUNCTION(cookie) };
 	struct library_call c = { .call = COOKIE_CALL(cookie), .kind = VIV_SSL_WRITE };
-	struct task *t = probed();
+	struct task *t = watched();
 
 	if (!t)
 		return 0;
@@ -123,6 +123,7 @@ int tls_call(struct pt_regs *ctx)
 	case VIV_CALL_TLS_UNCORK: {
 		struct tls_record r = { .conn = f.conn, .call = c.call };
 
+		before_record();
 		set_task(&r.head, t, VIV_TLS);
 		send(&r.head, sizeof(r), false);
 		return 0;

@@ -43,17 +43,25 @@ struct library_call {
 	__u32 kind; /* enum kind of the event */
 };
 
+/* A function of a library's can call another one with its text before it looks at
+ * it: secure_getenv calls getenv. */
+#define LATE_MAX 2
+
 struct late_call {
 	struct library_call c;
 	struct head head; /* as it was at the call */
-	bool waits;
+};
+
+struct late_list {
+	struct late_call call[LATE_MAX];
+	__u64 n;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct late_call);
+	__type(value, struct late_list);
 } late_calls SEC(".maps");
 
 __u64 late_waiting = 0; /* how many of them wait; what is left at the end is lost */
@@ -187,27 +195,32 @@ __noinline int send_call(struct library_call *c, struct head *h, __u32 last)
 	return 1;
 }
 
-/* Sends the call of the current task that waits for its text, if one does. */
-static __noinline int send_late(void)
+/* Sends the calls of the current task that wait for their texts, with last those
+ * that are still not there, too. Returns how many go on waiting. */
+static __noinline __u64 send_late(__u32 last)
 {
-	struct late_call *l = bpf_task_storage_get(&late_calls, bpf_get_current_task_btf(), 0, 0);
+	struct late_list *l = bpf_task_storage_get(&late_calls, bpf_get_current_task_btf(), 0, 0);
 
-	if (!l || !l->waits)
+	if (!l)
 		return 0;
-	l->waits = false;
-	__sync_fetch_and_add(&late_waiting, -1);
-	send_call(&l->c, &l->head, 1);
-	return 0;
+	for (int i = 0; i < LATE_MAX && l->n; i++) {
+		if (!send_call(&l->call[0].c, &l->call[0].head, last))
+			break;
+		l->call[0] = l->call[1];
+		l->n--;
+		__sync_fetch_and_add(&late_waiting, -1);
+	}
+	return l->n;
 }
 
 /* In front of whatever a thread sends. */
 static __always_inline void before_record(void)
 {
 	if (late_waiting)
-		send_late();
+		send_late(1);
 }
 
-/* watched, for probes in files. */
+/* watched, for probes in files that send records of their own. */
 static __always_inline struct task *probed(void)
 {
 	struct task *t = watched();
@@ -219,20 +232,24 @@ static __always_inline struct task *probed(void)
 
 static __always_inline void library_called(struct task *t, struct library_call *c)
 {
-	struct late_call *l;
+	__u64 waiting = late_waiting ? send_late(0) : 0;
+	struct late_list *l;
 	struct head h = {};
 
+	if (waiting == LATE_MAX)
+		waiting = send_late(1);
 	set_task(&h, t, c->kind);
-	if (send_call(c, &h, 0))
+	if (!waiting && send_call(c, &h, 0))
 		return;
 	l = bpf_task_storage_get(&late_calls, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!l) {
 		lose();
 		return;
 	}
-	l->c = *c;
-	l->head = h;
-	l->waits = true;
+	waiting = l->n & (LATE_MAX - 1);
+	l->call[waiting].c = *c;
+	l->call[waiting].head = h;
+	l->n = waiting + 1;
 	__sync_fetch_and_add(&late_waiting, 1);
 }
 
