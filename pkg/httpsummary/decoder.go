@@ -25,6 +25,7 @@ type Decoder struct {
 	Target func(b, target []byte) []byte
 
 	recent, older map[connKey]*conn   // at most maxConns each
+	lines         map[connKey][]byte  // beginnings of HTTP/1 first lines, at most maxConns
 	fields        []hpack.HeaderField // of the header block at hand; at most maxFields
 	more          int                 // frames that the summary at hand has no room for
 }
@@ -47,6 +48,7 @@ type conn struct {
 // The bounds of what a Decoder keeps.
 const (
 	maxConns      = 512
+	maxLine       = 8 << 10  // bytes of an HTTP/1 first line that comes in parts; as much as servers take
 	maxTable      = 64 << 10 // bytes of a header table; as much as browsers allow
 	firstTable    = 4096     // bytes, before any size update
 	maxBlocks     = 64       // of a connection
@@ -69,6 +71,7 @@ func (d *Decoder) AppendSummary(b []byte, pid uint32, conn, length uint64, data 
 		return append(b, "data_len=0"...)
 	}
 	if len(data) == 0 {
+		delete(d.lines, connKey{pid, conn})
 		if c := d.get(connKey{pid, conn}); c != nil && d.Live {
 			c.lose()
 		}
@@ -93,6 +96,12 @@ func (d *Decoder) appendData(b []byte, key connKey, length uint64, data []byte) 
 	c := d.get(key)
 	if c != nil && d.Live {
 		return c.appendLive(b, length, data)
+	}
+	if d.Live && c == nil {
+		var open bool
+		if data, open = d.collect(key, length, data); open {
+			return append(b, "http/1.x <collecting>"...)
+		}
 	}
 	line := data
 	if i := bytes.IndexByte(data, '\n'); i >= 0 {
@@ -166,6 +175,7 @@ func (d *Decoder) put(key connKey, c *conn) {
 // Lost says that writes may have been lost: of all connections nothing is
 // known but what comes now.
 func (d *Decoder) Lost() {
+	clear(d.lines)
 	for _, conns := range []map[connKey]*conn{d.recent, d.older} {
 		for _, c := range conns {
 			c.lose()
