@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/inherited"
 	"vivarium/pkg/stream"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) {
 type beside struct{ *testing.M }
 
 func (b beside) Run() int {
+	inherited.Set()
 	flag.Set("test.parallel", "8") // the command line's is parsed later
 	return b.M.Run()
 }
