@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -115,12 +114,7 @@ func bioWrite(f *attach.File, off uint64) (uint64, bool) {
 	if !ok {
 		return 0, false
 	}
-	at, ok := velf.Offset(f.ELF, table)
-	if !ok {
-		return 0, false
-	}
-	var typ [4]byte
-	if _, err := f.ReadAt(typ[:], int64(at)); err != nil || binary.LittleEndian.Uint32(typ[:]) != typeSSL {
+	if word, ok := velf.Word(f.ELF, table); !ok || uint32(word) != typeSSL {
 		return 0, false
 	}
 	fn, ok := velf.Pointer(f.ELF, table+write)

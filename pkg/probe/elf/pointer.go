@@ -69,14 +69,19 @@ func Pointer(f *elf.File, at uint64) (uint64, bool) {
 			}
 		}
 	}
+	v, ok := Word(f, at)
+	return v, ok && v != 0
+}
+
+// Word is what the file has at an address, 8 bytes.
+func Word(f *elf.File, at uint64) (uint64, bool) {
 	for _, p := range f.Progs {
-		if p.Type == elf.PT_LOAD && at >= p.Vaddr && at-p.Vaddr+8 <= p.Filesz {
+		if p.Type == elf.PT_LOAD && at >= p.Vaddr && at-p.Vaddr < p.Filesz {
 			var b [8]byte
 			if _, err := p.ReadAt(b[:], int64(at-p.Vaddr)); err != nil {
 				return 0, false
 			}
-			v := binary.LittleEndian.Uint64(b[:])
-			return v, v != 0
+			return binary.LittleEndian.Uint64(b[:]), true
 		}
 	}
 	return 0, false
