@@ -5,15 +5,17 @@ package conformance
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,23 +27,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "write viv's own output where it deviates")
-
-// layout are the captures with threads, or children that outlive their span:
-// their trees are drawn otherwise (Q10, Q15, Q16, Q23), and only the lines of
-// events have to be the same.
-var layout = set("05 25 27 28 30 32 33 38 39 40 61 63 66")
-
-// A deviation of one of these changes the texts of events, or which ones a
-// filter on spans shows.
-var texts = set("Q4 Q5 Q6 Q7 Q25 Q26 Q27 Q28 Q29 Q30 Q32 Q37 Q49 Q50")
-
-func set(words string) map[string]bool {
-	m := map[string]bool{}
-	for _, w := range strings.Fields(words) {
-		m[w] = true
-	}
-	return m
-}
 
 var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "viv-conformance")
@@ -57,7 +42,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	}); err != nil {
 		return dir, err
 	}
-	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "vivarium/cmd/viv-spans", "vivarium/cmd/viv-filter", "vivarium/cmd/viv-tree").CombinedOutput()
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "vivarium/cmd/viv-spans", "vivarium/cmd/viv-filter", "vivarium/cmd/viv-tree", "vivarium/cmd/viv-otlp").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)
 	}
@@ -129,6 +114,9 @@ func read(t *testing.T, path string) []byte {
 
 func write(t *testing.T, path string, b []byte) {
 	t.Helper()
+	if _, err := os.Stat(path + ".gz"); err == nil && bytes.Equal(read(t, path), b) {
+		return
+	}
 	if len(b) > 96<<10 {
 		var z bytes.Buffer
 		w := gzip.NewWriter(&z)
@@ -158,25 +146,6 @@ func glob(t *testing.T, pattern string) []string {
 		t.Fatalf("no %s", pattern)
 	}
 	return names
-}
-
-// deviations reads the table: the quirks of each case.
-func deviations(t *testing.T) map[string]string {
-	t.Helper()
-	b, err := os.ReadFile("deviations.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := map[string]string{}
-	for _, line := range strings.Split(string(b), "\n") {
-		if name, quirks, ok := strings.Cut(line, " "); ok && name != "#" {
-			if m[name] != "" {
-				t.Errorf("%s is there twice", name)
-			}
-			m[name] = strings.Join(strings.Fields(quirks), " ")
-		}
-	}
-	return m
 }
 
 // stages is the pipeline for the arguments of a report.
@@ -213,94 +182,138 @@ func stages(t *testing.T, name string) [][]string {
 	return append(s, []string{"viv-tree"})
 }
 
-var (
-	branches = regexp.MustCompile(`^(?:├─ |└─ |│  |   )+`)
-	errors_  = regexp.MustCompile(`<error: [^>]*>`)
-	offset   = regexp.MustCompile(`\s+@\+\S+$`)
-)
-
-// norm leaves aside which branch leads a line, intervals outside methods that
-// show nothing, and the texts of decoding errors.
-func norm(b []byte) []string {
-	var out []string
-	var depths []int
-	for _, line := range strings.Split(errors_.ReplaceAllString(string(b), "<error>"), "\n") {
-		bare := branches.ReplaceAllString(line, "")
-		depth := (utf8.RuneCountInString(line) - utf8.RuneCountInString(bare)) / 3
-		if n := len(out); n > 0 && strings.Contains(out[n-1], "<no-span>") && !strings.Contains(out[n-1], "at=") && depth <= depths[n-1] {
-			out, depths = out[:n-1], depths[:n-1]
+// times says what is wrong with the times in viv's tree: each event stands at its
+// own time, none before what it stands in.
+func times(lines []*line, start, stop uint64) (wrong []string) {
+	for _, l := range lines {
+		if strings.Contains(l.text, "@+-") || strings.Contains(l.text, "dur=-") {
+			wrong = append(wrong, "a negative time: "+l.text)
 		}
-		out, depths = append(out, strings.Repeat("   ", depth)+bare), append(depths, depth)
-	}
-	return out
-}
-
-// events counts the lines of events, without their offsets.
-func events(b []byte) map[string]int {
-	n := map[string]int{}
-	for _, line := range norm(b) {
-		if line = strings.TrimSpace(line); strings.Contains(line, "→") && !strings.HasPrefix(line, "DROP") {
-			n[offset.ReplaceAllString(line, "")]++
+		if l.kind != "event" {
+			continue
+		}
+		from := start
+		if h := l.host(); h != nil {
+			from = h.node.Start
+		}
+		at := min(max(l.node.Ktime, start), stop)
+		if want := duration(int64(at - from)); at < from || l.fields["offset"] != want {
+			wrong = append(wrong, fmt.Sprintf("it happened at @+%s: %s", want, l.text))
+		}
+		if h := l.host(); h != nil && h.node.TID == l.node.TID && at > min(h.node.End, stop) {
+			wrong = append(wrong, "it happened when what it stands in had ended: "+l.text)
 		}
 	}
-	return n
+	return wrong
 }
 
 func TestTreesAndTables(t *testing.T) {
-	known := deviations(t)
-	for _, file := range append(glob(t, "*.tree"), glob(t, "*.otel")...) {
-		name := strings.TrimSuffix(file, ".tree")
-		if strings.Contains(name, ".viv") {
-			continue
-		}
-		quirks := known[name]
-		delete(known, name)
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			base, _, _ := strings.Cut(name, ".")
-			got, codes := pipe(t, read(t, base+".vivraw"), stages(t, name)...)
-			refused := quirks == "Q37"
-			if good(codes) == refused {
-				t.Fatalf("exit %v", codes)
-			}
-			want := read(t, file)
-			difference := cmp.Diff(norm(want), norm(got))
-			if quirks == "" {
-				if difference != "" {
-					t.Errorf("differs from vivarium's (-) and is not listed as a deviation:\n%s", difference)
-				}
-				return
-			}
-			if difference == "" {
-				t.Errorf("listed as a deviation (%s), but it is vivarium's", quirks)
-			}
-			changed := false
-			for _, q := range strings.Fields(quirks) {
-				changed = changed || texts[q]
-			}
-			if layout[name[:2]] && !changed {
-				ours := events(got)
-				for line, n := range events(want) {
-					if ours[line] < n {
-						t.Errorf("%d times, vivarium has %d: %s", ours[line], n, line)
-					}
-				}
-			}
-			own := strings.TrimSuffix(name, ".otel") + ".viv" + filepath.Ext(file)
-			got = append([]byte("# viv differs here from "+file+" because of "+quirks+"\n"), got...)
-			if *update {
-				write(t, own, got)
-			}
-			if d := cmp.Diff(strings.Split(string(read(t, own)), "\n"), strings.Split(string(got), "\n")); d != "" {
-				t.Errorf("differs from %s (-update writes it):\n%s", own, d)
-			}
-		})
+	d := deviations(t)
+	var mu sync.Mutex
+	unused := map[string]bool{}
+	for _, r := range d.rules {
+		unused[r.line] = !strings.HasPrefix(r.kind, "otlp")
 	}
-	for name := range known {
+	explained := map[string]string{}
+	left := maps.Clone(d.found)
+	t.Run("cases", func(t *testing.T) {
+		for _, file := range append(glob(t, "*.tree"), glob(t, "*.otel")...) {
+			name := strings.TrimSuffix(file, ".tree")
+			if strings.Contains(name, ".viv") {
+				continue
+			}
+			delete(left, name)
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				quirks := d.cases[name]
+				got, diffs := compare(t, file, name, slices.Equal(quirks, []string{"Q37"}))
+				mu.Lock()
+				words, rest := d.explain(quirks, diffs, func(r rule) { unused[r.line] = false })
+				explained[name] = words
+				mu.Unlock()
+				report(t, d, name, words, rest)
+				if quirks == nil {
+					return
+				}
+				own := strings.TrimSuffix(name, ".otel") + ".viv" + filepath.Ext(file)
+				got = append([]byte("# viv differs here from "+file+" because of "+strings.Join(quirks, " ")+"\n"), got...)
+				if *update {
+					write(t, own, got)
+				}
+				if d := cmp.Diff(strings.Split(string(read(t, own)), "\n"), strings.Split(string(got), "\n")); d != "" {
+					t.Errorf("differs from %s (-update writes it):\n%s", own, d)
+				}
+			})
+		}
+	})
+	for name := range left {
 		if !strings.HasSuffix(name, ".otlp") { // pkg/otlp compares those
 			t.Errorf("deviations.txt: there is no %s", name)
 		}
 	}
+	for line, yes := range unused {
+		if yes {
+			t.Errorf("deviations.txt: no case needs the rule %s", line)
+		}
+	}
+	if *update {
+		if err := d.write(explained); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// report says what is wrong with a case's line in deviations.txt.
+func report(t *testing.T, d *table, name, words string, rest []difference) {
+	t.Helper()
+	for i, diff := range rest {
+		if i == 20 {
+			t.Errorf("and %d more", len(rest)-i)
+			break
+		}
+		t.Errorf("no quirk of %v is the reason for %s: %s", d.cases[name], diff.kind, diff.value)
+	}
+	if q := idle(words); q != nil {
+		t.Errorf("deviations.txt lists %v, but nothing differs because of it", q)
+	}
+	if words != d.found[name] && !*update {
+		t.Errorf("deviations.txt (-update writes it)\nsays  %s\nfound %s", d.found[name], words)
+	}
+}
+
+// compare runs viv on a case and returns what it prints, and all that differs
+// from what vivarium printed.
+func compare(t *testing.T, file, name string, refused bool) ([]byte, []difference) {
+	t.Helper()
+	base, _, _ := strings.Cut(name, ".")
+	raw, s := read(t, base+".vivraw"), stages(t, name)
+	got, codes := pipe(t, raw, s...)
+	if refused {
+		if !slices.Contains(codes, 2) {
+			t.Fatalf("exit %v", codes)
+		}
+		return got, []difference{{"refused", fmt.Sprint(codes)}}
+	}
+	if !good(codes) {
+		t.Fatalf("exit %v", codes)
+	}
+	if filepath.Ext(file) == ".otel" {
+		return got, rows(read(t, file), got)
+	}
+	s[len(s)-1] = append(s[len(s)-1], "--format", "json")
+	doc, _ := pipe(t, raw, s...)
+	ours := parse(got)
+	if tree := draw(ours); tree != string(errors_.ReplaceAll(got, []byte("<error>"))) {
+		t.Errorf("the branches are not those of %s", tree)
+	}
+	start, stop, err := attach(ours, doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range times(ours, start, stop) {
+		t.Error(w)
+	}
+	return got, differences(shown(parse(read(t, file))), ours)
 }
 
 // TestOwnOutput: what lies here for viv is for a case.
@@ -309,7 +322,7 @@ func TestOwnOutput(t *testing.T) {
 	for suffix, tag := range map[string]string{".tree": "", ".otel": ".otel", ".otlp.json": ".otlp"} {
 		for _, file := range glob(t, "*.viv"+suffix) {
 			name := strings.TrimSuffix(file, ".viv"+suffix) + tag
-			if known[name] == "" {
+			if known.cases[name] == nil {
 				t.Errorf("%s: its case is not listed as a deviation", file)
 			}
 		}
@@ -331,16 +344,18 @@ func TestCrashes(t *testing.T) {
 			if !good(codes) {
 				t.Fatalf("exit %v", codes)
 			}
+			if bytes.Contains(got, []byte("@+-")) || bytes.Contains(got, []byte("dur=-")) {
+				t.Errorf("a negative time in %s", got)
+			}
 			var crash struct {
 				Printed string `json:"partial_stdout"`
 			}
 			if err := json.Unmarshal(read(t, file), &crash); err != nil {
 				t.Fatal(err)
 			}
-			ours := "\n" + strings.Join(norm(got), "\n") + "\n"
-			for _, line := range norm([]byte(crash.Printed)) {
-				if !strings.Contains(ours, "\n"+line+"\n") && !strings.Contains(line, "comm=?") {
-					t.Errorf("vivarium printed, before it crashed: %s\nviv printed:%s", line, ours)
+			for _, diff := range differences(shown(parse([]byte(crash.Printed))), parse(got)) {
+				if !strings.HasPrefix(diff.kind, "+") { // what it did not come to
+					t.Errorf("%s, before vivarium crashed: %s", diff.kind, diff.value)
 				}
 			}
 			own := name + ".viv.crash.tree"
@@ -355,7 +370,8 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-// TestJSON: every capture's tree is one document, with the same events.
+// TestJSON: every capture's tree is one document, with all events of the capture,
+// each once and as the tree has it.
 func TestJSON(t *testing.T) {
 	for _, file := range glob(t, "*.vivraw") {
 		t.Run(file, func(t *testing.T) {
@@ -370,43 +386,73 @@ func TestJSON(t *testing.T) {
 			if !utf8.Valid(got) || bytes.Count(got, []byte{'\n'}) != 1 {
 				t.Error("not one line of UTF-8")
 			}
-			var doc struct {
-				Session, End map[string]any
-				Tree         []*jsonNode
-			}
-			if err := json.Unmarshal(got, &doc); err != nil {
+			lines := parse(tree)
+			if _, _, err := attach(lines, got); err != nil {
 				t.Fatal(err)
 			}
-			if doc.Session["type"] != "session" || doc.End["type"] != "end" {
-				t.Errorf("session %v, end %v", doc.Session["type"], doc.End["type"])
-			}
-			n := 0
-			var count func([]*jsonNode)
-			count = func(list []*jsonNode) {
-				for _, c := range list {
-					if c.Type == "event" {
-						n++
-						if c.Text == nil || c.Label == "" || c.Severity == "" {
-							t.Errorf("an event without text, label or severity: %+v", c)
-						}
-					}
-					count(c.Children)
+			left := map[record]int{}
+			for _, r := range records(t, raw) {
+				if r.name != "span_start" && r.name != "span_stop" {
+					left[r]++
 				}
 			}
-			count(doc.Tree)
-			want := 0
-			for _, k := range events(tree) {
-				want += k
+			for _, l := range lines {
+				n := l.node
+				if l.kind != "event" {
+					continue
+				}
+				if n.Text == nil || n.Label == "" || n.Severity == "" {
+					t.Errorf("an event without text, label or severity: %+v", n)
+				}
+				left[record{n.Ktime, n.PID, n.TID, n.Event}]--
+				if n.Event == "proc_fork" {
+					compareFork(t, n)
+				}
 			}
-			if n != want {
-				t.Errorf("%d events, the tree has %d", n, want)
+			for r, n := range left {
+				if n != 0 {
+					t.Errorf("the capture has %+d more of %+v", n, r)
+				}
 			}
 		})
 	}
 }
 
-type jsonNode struct {
-	Type, Label, Severity string
-	Text                  *string
-	Children              []*jsonNode
+// compareFork: the text shows what stands in the payload, as vivarium's does: a
+// child_tid of 0 in captures of a real kernel. The field is the child's thread (Q9).
+func compareFork(t *testing.T, n *node) {
+	t.Helper()
+	if n.Payload == nil || len(n.Payload.Base64) < 8 {
+		t.Fatalf("no payload: %+v", n)
+	}
+	child, shown := binary.LittleEndian.Uint32(n.Payload.Base64), binary.LittleEndian.Uint32(n.Payload.Base64[4:])
+	if want := fmt.Sprintf("child_pid=%d child_tid=%d", child, shown); *n.Text != want {
+		t.Errorf("%s, the payload has %s", *n.Text, want)
+	}
+	if n.ChildTID != child || n.ChildPID != child {
+		t.Errorf("child_pid %d, child_tid %d: the child is %d", n.ChildPID, n.ChildTID, child)
+	}
+}
+
+// A record is what tells apart a capture's events.
+type record struct {
+	ktime    uint64
+	pid, tid uint32
+	name     string
+}
+
+// records reads a capture: a line of JSON, and 352 bytes for each event.
+func records(t *testing.T, raw []byte) (all []record) {
+	t.Helper()
+	_, raw, ok := bytes.Cut(raw, []byte{'\n'})
+	if !ok {
+		t.Fatal("no header")
+	}
+	for ; len(raw) >= 352; raw = raw[352:] {
+		name, _, _ := bytes.Cut(raw[72:88], []byte{0})
+		all = append(all, record{
+			binary.LittleEndian.Uint64(raw), binary.LittleEndian.Uint32(raw[8:]), binary.LittleEndian.Uint32(raw[12:]), string(name),
+		})
+	}
+	return all
 }

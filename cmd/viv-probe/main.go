@@ -108,6 +108,9 @@ func warn(res probe.Result, bufferSize int) {
 	if res.BadMarkers > 0 {
 		cli.Warn("%d paths began with viv:// but were no markers; they are viv://start/NAME, viv://stop/NAME and viv://raise/ERROR", res.BadMarkers)
 	}
+	if res.Unfound != nil {
+		cli.Warn("%v", res.Unfound)
+	}
 	if n := res.Lost - res.Unseen - res.Missed - res.Withheld; n > 0 {
 		cli.Warn("%d events were lost: the reader was too slow for the ring buffer; try --buffer-size %d", n, 4*bufferSize)
 	}

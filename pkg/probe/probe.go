@@ -163,6 +163,7 @@ type Result struct {
 	Unattached   []error // why not, by cause
 	Withheld     uint64  // of Lost: what did not come until the end
 	BadMarkers   uint64  // paths beginning with viv:// that say nothing
+	Unfound      error   // which of the listed methods were not found; nil: none
 	Status       int     // of the command; 0 with PIDs, and while it runs on
 	RunsOn       int     // process id of a command that runs on, unwatched, after the duration; 0: none
 }
@@ -208,6 +209,9 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	if r.undetached != nil {
 		res.Unattached = append(res.Unattached, r.undetached)
 	}
+	if r.lost == 0 { // else a report of a method can be lost, too
+		res.Unfound = r.unfound()
+	}
 	if p.cmd == nil {
 		return res, err
 	}
@@ -231,6 +235,9 @@ func (p *Probe) newRecording(out *os.File) *recording {
 		opt: &p.opt, ring: p.reader, counts: p.coll.Maps["counts"], late: p.coll.Variables["late_waiting"], tasks: p.tasks, targets: p.targets, cmd: p.cmd,
 		sites: p.sites, decided: p.coll.Maps["methods"], files: p.files, start: p.session.StartKtimeNS,
 		w: stream.NewWriter(out), out: out, threads: methodThreads{},
+	}
+	if p.opt.Spans.report() {
+		r.found = spans.NewFound(p.opt.Spans.Allow)
 	}
 	r.m.Event.TraceID = p.session.TraceID
 	if name := p.opt.Spans.within(); name != "" {

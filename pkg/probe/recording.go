@@ -46,6 +46,7 @@ type recording struct {
 	targets []target
 	cmd     *launch.Command  // nil: processes that ran already
 	sites   *spans.Table     // nil: no probes in files are wanted
+	found   *spans.Found     // nil: nobody reports which methods there are
 	decided *ebpf.Map        // methods about which the list has decided
 	files   *attach.Attacher // nil: nothing is wanted in files
 	start   uint64           // of the recording, ns of the kernel's time
@@ -160,6 +161,10 @@ func (r *recording) message() error {
 		return r.event()
 	case wire.BadMarker:
 		r.badMarkers++
+	case wire.FoundMarker:
+		if r.found == nil || !r.found.See(m.Entry) {
+			r.badMarkers++
+		}
 	case wire.Blind:
 		r.unseen++
 		return r.writeLost(m.Event.KtimeNS, 1, m.Cause)
@@ -341,4 +346,25 @@ func (r *recording) heldBack(ktime uint64) error {
 		return r.writeLost(ktime, 1, r.undetached.Error())
 	}
 	return nil
+}
+
+// unfound says which methods of the user's list were not found; nil: all were, or
+// there is no such list.
+func (r *recording) unfound() error {
+	if r.found != nil {
+		return r.found.Missing()
+	}
+	if r.sites == nil || r.sites.List == nil {
+		return nil
+	}
+	err := r.sites.List.Missing()
+	if err == nil {
+		return nil
+	}
+	for _, p := range r.opt.Spans.Providers {
+		if p.Unfound != "" {
+			err = fmt.Errorf("%w; %s", err, p.Unfound)
+		}
+	}
+	return err
 }

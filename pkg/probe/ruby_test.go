@@ -141,6 +141,102 @@ func TestRubyTree(t *testing.T) {
 `)
 }
 
+// TestRubyDefined: the spans of a program that defines its methods itself, in
+// several ways, and what it says of those that it never had.
+func TestRubyDefined(t *testing.T) {
+	ruby := tool(t, "ruby")
+	t.Chdir(tempDir(t))
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("loaded.rb", "class Ledger; def loaded = File.write('loaded', ''); end")
+	write("app.rb", `require "set"
+class Ledger
+  def post = File.write("posted", "")
+  define_method(:block) { raise IOError, "no" }
+end
+load "./loaded.rb"
+eval "class Ledger; def eval_ed = 1; end"
+Book = Struct.new(:pages) { def read = pages }
+l = Ledger.new
+l.post
+l.block rescue 1
+l.loaded
+l.eval_ed
+Book.new(1).read
+Process.wait(fork { l.post })
+class Other; def post = 1; end
+Other.new.post
+`)
+	sp := spansFrom(t, "ruby")
+	sp.Allow = []string{"Ledger#*", "Book#read", "Ledger#never", "Nobody#*"}
+	s := record(t, Options{Spans: sp, Events: events(append(spanEvents, event.PathOpen)...)}, ruby, "--disable-gems", "app.rb")
+	got := map[bool][]string{}
+	for _, ev := range s.events {
+		text := string(ev.Fields[0].Text)
+		switch ev.Kind {
+		case &event.Kinds[event.SpanStart]:
+			text = fmt.Sprintf("+%s:%d", text, ev.Get("line").Num)
+		case &event.Kinds[event.SpanStop]:
+			text = "-" + text
+		case &event.Kinds[event.PathOpen]:
+			if text = filepath.Base(text); text != "posted" && text != "loaded" {
+				continue
+			}
+		default:
+			if ev.Hidden {
+				continue
+			}
+		}
+		main := ev.TID == s.session.MainTID
+		got[main] = append(got[main], text)
+	}
+	compare(t, got[true], []string{
+		"+Ledger#post:10", "posted", "-Ledger#post", "+Ledger#block:11", "IOError", "-Ledger#block",
+		"+Ledger#loaded:12", "loaded", "-Ledger#loaded", "+Ledger#eval_ed:13", "-Ledger#eval_ed", "+Book#read:14", "-Book#read",
+	})
+	compare(t, got[false], []string{"+Ledger#post:15", "posted", "-Ledger#post"})
+	want := `2 of 4 names of --span-allow were never defined in a Ruby that ran: "Ledger#never", "Nobody#*"`
+	if got := fmt.Sprint(s.result.Unfound); got != want || s.result.BadMarkers != 0 {
+		t.Errorf("%s\nwant %s; %d bad markers", got, want, s.result.BadMarkers)
+	}
+}
+
+// TestRubyUnfound: what is said when no Ruby ran, whatever other programs make up,
+// and of methods of an unchanged Ruby.
+func TestRubyUnfound(t *testing.T) {
+	sh, ruby := tool(t, "sh"), tool(t, "ruby")
+	none := "no Ruby ran that --spans ruby could mark the methods of"
+	for _, c := range []struct {
+		name, spans string
+		allow, argv []string
+		want        string
+		bad         uint64
+	}{
+		{"no Ruby", "ruby", nil, []string{sh, "-c", ":"}, none, 0},
+		{"no Ruby, a list", "ruby", []string{"A#b"}, []string{sh, "-c", ":"}, none, 0},
+		{"own list", "ruby", nil, []string{ruby, "--disable-gems", "-e", "1"}, "<nil>", 0},
+		{"all", "ruby", []string{"Object#a"}, []string{ruby, "--disable-gems", "-e", "def a = 1"}, "<nil>", 0},
+		{"forged", "ruby", []string{"A#b", "C#*"}, []string{sh, "-c", "test -e viv://found/2; test -e viv://found/3; test -e viv://found/-1; :"},
+			`1 of 2 names of --span-allow were never defined in a Ruby that ran: "A#b"`, 2},
+		{"nobody asked", "markers", nil, []string{sh, "-c", "test -e viv://found; test -e viv://found/1; :"}, "<nil>", 2},
+		{"unchanged", "auto", []string{"Dir#mkdir", "Dir#nothing", "A#*"}, []string{ruby, "--disable-gems", "-e", "1"},
+			`2 of 3 names of --span-allow are no method that was found: "Dir#nothing", "A#*"; methods written in Ruby need --spans ruby`, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sp := spansFrom(t, c.spans)
+			sp.Allow = c.allow
+			s := record(t, Options{Spans: sp, Events: events(spanEvents...)}, c.argv...)
+			if got := fmt.Sprint(s.result.Unfound); got != c.want || s.result.BadMarkers != c.bad {
+				t.Errorf("%s\nwant %s; %d bad markers, want %d", got, c.want, s.result.BadMarkers, c.bad)
+			}
+		})
+	}
+}
+
 // TestRubyUser: another user's Ruby finds the files, wherever our own are.
 func TestRubyUser(t *testing.T) {
 	ruby := tool(t, "ruby")

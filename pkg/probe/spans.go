@@ -114,6 +114,11 @@ func (s *Spans) within() string {
 	return ""
 }
 
+// report says whether processes say which methods of the list they have.
+func (s *Spans) report() bool {
+	return slices.ContainsFunc(s.Providers, func(p *spans.Provider) bool { return p.Reports })
+}
+
 // spanEvents are what spans are rebuilt from.
 var spanEvents = []event.ID{event.SpanStart, event.SpanStop, event.SpanRaise}
 
@@ -219,7 +224,16 @@ func (r *recording) seeSpan(m *wire.Message) bool {
 	if m.Function.Site != 0 {
 		*name = textValue(r.sites.Name(m.Function.Site))
 	}
-	return !m.Undecided || r.sites.List == nil || r.sites.List.Decide(string(name.Text), r.decided)
+	if r.sites.List == nil {
+		return true
+	}
+	if m.Undecided && !r.sites.List.Decide(string(name.Text), r.decided) {
+		return false
+	}
+	if m.ID == event.SpanStart {
+		r.sites.List.See(name.Text)
+	}
+	return true
 }
 
 // unprepare takes back what the providers prepared, unless processes of the

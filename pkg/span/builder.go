@@ -224,17 +224,30 @@ func (b *Builder) event(rec *stream.Record) error {
 	return b.splice(rec, ev, span)
 }
 
-// lateEvent writes an event of a thread that has ended. It may be the stop of a
-// method that has outlived its thread.
+// lateEvent writes an event of a thread that has ended. In a capture methods
+// outlive their thread, as vivarium has it: they are stopped later, hold what
+// happens until then, and even start later.
 func (b *Builder) lateEvent(rec *stream.Record, ev *event.Event, t *thread) error {
-	if is(ev, event.SpanStop) && t.top != nil {
+	span := t.SpanID
+	switch {
+	case is(ev, event.SpanStop) && t.top != nil:
 		if m := b.stoppedMethod(t, ev); m != nil {
 			return b.stopMethod(rec, ev, t, m)
 		}
-	} else {
+	case is(ev, event.SpanStart) && b.policy.MethodsEndKtimeNS != 0:
+		var err error
+		if span, err = b.openMethod(t, ev); err != nil {
+			return err
+		}
+	case t.top != nil:
+		span = t.top.SpanID
+		if is(ev, event.SpanRaise) && t.unopened == 0 {
+			t.top.Raised = true
+		}
+	default:
 		b.Stats.Late++
 	}
-	return b.splice(rec, ev, t.SpanID)
+	return b.splice(rec, ev, span)
 }
 
 // stopMethod writes the stop of a method, and ends it.

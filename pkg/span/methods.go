@@ -17,7 +17,9 @@ func (b *Builder) openMethod(t *thread, ev *event.Event) (uint64, error) {
 	name, file, source := ev.Fields[event.SpanName].Text, ev.Fields[event.SpanFile].Text, ev.Fields[event.SpanSource].Text
 	text := len(name) + len(file) + len(source)
 	full := t.methods+1 >= b.max.perThread || b.openText+text > b.max.text
-	if !full {
+	if !full && t.state == ended { // no other thread has to end for it
+		full = b.openSpans >= b.max.open/2
+	} else if !full {
 		if err := b.evict(t); err != nil {
 			return 0, err
 		}

@@ -91,4 +91,34 @@ var boundScenarios = []scenario{
 			end`,
 		stats: Stats{Late: 1},
 	},
+	{
+		name: "a method that starts after its thread's exit ends no other thread",
+		max:  bounds{open: 6},
+		in: `session 100 capture 40
+			20 200 exit
+			21 300 open
+			22 200 start a
+			23 200 start b
+			24 200 open
+			25 200 stop b
+			26 200 stop a
+			end 40`,
+		want: `+S 10
+			+t200 <S 20
+			200 proc_exit t200
+			-t200 20..20
+			+t300 <S 21
+			300 path_open t300
+			+a <t200 22
+			200 span_start a
+			200 span_start a
+			200 path_open a
+			200 span_stop t200
+			200 span_stop a
+			-a 22..26
+			-t300 21..40 dangling
+			-S 10..40
+			end`,
+		stats: Stats{NotOpened: 1},
+	},
 }

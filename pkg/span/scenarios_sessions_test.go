@@ -140,7 +140,7 @@ var sessionScenarios = []scenario{
 			-t200 20..23
 			200 span_stop c
 			-c 22..24
-			200 path_open t200
+			200 path_open b
 			200 span_stop t200
 			200 span_stop a
 			-b 21..27 dangling
@@ -148,7 +148,69 @@ var sessionScenarios = []scenario{
 			200 span_stop t200
 			-S 10..40
 			end`,
-		stats: Stats{Late: 2, UnknownStops: 1},
+		stats: Stats{Late: 1, UnknownStops: 1},
+	},
+	{
+		name: "a capture: methods that start after their thread's exit",
+		in: `session 100 capture 40
+			20 200 open
+			21 200 exit
+			22 200 open
+			23 200 start a
+			24 200 start b
+			25 200 open
+			26 200 raise
+			27 200 stop b
+			28 200 stop a
+			29 200 open
+			30 200 start c
+			31 200 exit
+			end 40`,
+		want: `+S 10
+			+t200 <S 20
+			200 path_open t200
+			200 proc_exit t200
+			-t200 20..21
+			200 path_open t200
+			+a <t200 23
+			200 span_start a
+			+b <a 24
+			200 span_start b
+			200 path_open b
+			200 span_raise b
+			200 span_stop b
+			-b 24..27 raised
+			200 span_stop a
+			-a 23..28
+			200 path_open t200
+			+c <t200 30
+			200 span_start c
+			200 proc_exit c
+			-c 30..40 dangling
+			-S 10..40
+			end`,
+		stats: Stats{Late: 2},
+	},
+	{
+		name: "a start after its thread's exit, in a stream of viv's own",
+		in: `session 100
+			20 200 open
+			21 200 exit
+			22 200 start a
+			23 200 open
+			24 200 stop a
+			end 40`,
+		want: `+S 10
+			+t200 <S 20
+			200 path_open t200
+			200 proc_exit t200
+			-t200 20..21
+			200 span_start t200
+			200 path_open t200
+			200 span_stop t200
+			-S 10..40
+			end`,
+		stats: Stats{Late: 3},
 	},
 	{
 		name: "a capture: methods that outlive their thread end with the session when its tid is used again",

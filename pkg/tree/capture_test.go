@@ -258,3 +258,27 @@ func TestCaptureOutsideSession(t *testing.T) {
 		}
 	}
 }
+
+// A method that starts after its thread's exit is drawn, with what happens in it,
+// as vivarium does.
+func TestCaptureMethodAfterExit(t *testing.T) {
+	s := newCapture(100, 100)
+	s.at(10).open(100, 200, "/before").at(20).event(100, 200, event.ProcExit)
+	s.at(30).start(100, 200, "a").at(40).open(100, 200, "/in a").at(50).event(100, 200, event.ProcExit)
+	s.at(60).stop(100, 200, "a").at(70).open(100, 200, "/behind a")
+	out := drawCapture(t, s, everything)
+	above := enclosing(out)
+	for path, want := range map[string]string{"/before": "[SPAN tid=200 <no-span>", "/in a": "[SPAN tid=200 a ", "/behind a": "[SPAN tid=200 <no-span>"} {
+		if len(above[path]) == 0 || !strings.HasPrefix(above[path][0], want) {
+			t.Errorf("%s stands in %v, want %s...", path, above[path], want)
+		}
+	}
+	for _, want := range []string{
+		`[SPAN tid=200 <no-span>  dur=20.0us]`, `[SPAN tid=200 a  at=a.rb:3  dur=30.0us]`, `"/in a"                        @+10.0us`,
+		`[SPAN tid=200 <no-span>  dur=10.0us]`, `"/behind a"                    @+10.0us`,
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %s in\n%s", want, out)
+		}
+	}
+}

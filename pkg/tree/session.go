@@ -192,7 +192,7 @@ func (s *session) finish() {
 			end = stop
 		}
 		for _, n := range t.items {
-			s.endOpenSpans(n, max(end, n.start), stop)
+			s.endOpenSpans(n, max(end, n.start, min(n.lastEvent(), stop)), stop)
 		}
 	}
 	if s.lastSpan == nil && len(s.pendingLosses) > 0 {
@@ -209,6 +209,20 @@ func (s *session) finish() {
 		s.nameByThread(p)
 	}
 	s.placeProcesses()
+}
+
+// lastEvent is when the last event of a gap happened, 0 for others. It may be
+// later than its thread's exit.
+func (n *node) lastEvent() (at uint64) {
+	if n.kind != kindGap {
+		return 0
+	}
+	for _, e := range n.entries {
+		if e.kind == kindEvent {
+			at = max(at, e.start)
+		}
+	}
+	return at
 }
 
 // endOpenSpans ends the spans whose end is not known.

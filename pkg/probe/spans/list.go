@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"vivarium/bpf"
 
@@ -59,12 +60,19 @@ type List struct {
 	classes map[string]bpf.VivVerdict
 	methods map[[2]string]bpf.VivVerdict
 	asked   int // entries that came by asking
+
+	found []atomic.Bool // by pattern: there is such a method
+	seen  map[string]bool
 }
+
+// maxSeen bounds the names of methods that are compared with the patterns in the
+// end; a program can make up any number.
+const maxSeen = 4096
 
 // NewList makes a list of patterns; whole: some probes say class and
 // method in one text.
 func NewList(patterns []string, whole bool) *List {
-	l := &List{all: patterns, classes: map[string]bpf.VivVerdict{}, methods: map[[2]string]bpf.VivVerdict{}}
+	l := &List{all: patterns, found: make([]atomic.Bool, len(patterns)), seen: map[string]bool{}, classes: map[string]bpf.VivVerdict{}, methods: map[[2]string]bpf.VivVerdict{}}
 	for _, p := range patterns {
 		class, method, ok := strings.Cut(p, "#")
 		switch {
@@ -114,8 +122,41 @@ func (l *List) Put(classes, methods *ebpf.Map) error {
 func (l *List) Asks() bool { return len(l.globs) > 0 }
 
 // Has says whether a method is on the list.
-func (l *List) Has(class, method string) bool {
-	return slices.ContainsFunc(l.all, func(g string) bool { return globMatch(g, class+"#"+method) })
+func (l *List) Has(class, method string) (has bool) {
+	name := class + "#" + method
+	for i, g := range l.all {
+		if globMatch(g, name) {
+			l.found[i].Store(true)
+			has = true
+		}
+	}
+	return has
+}
+
+// See notes that a method of that name was called.
+func (l *List) See(name []byte) {
+	if !l.seen[string(name)] && len(l.seen) < maxSeen {
+		l.seen[string(name)] = true
+	}
+}
+
+// Missing says in one line which patterns are of no method, neither in a file nor
+// called; nil: none, or there were too many methods.
+func (l *List) Missing() error {
+	if len(l.seen) >= maxSeen {
+		return nil
+	}
+	return unfound(l.all, func(i int) bool {
+		if l.found[i].Load() {
+			return true
+		}
+		for name := range l.seen {
+			if globMatch(l.all[i], name) {
+				return true
+			}
+		}
+		return false
+	}, "are no method that was found")
 }
 
 // Decide says whether a method is on the list, and tells the programs, so that

@@ -33,7 +33,9 @@ type Provider struct {
 	Programs []string              // BPF programs that are attached in files
 	Methods  []string              // its own list of methods, where the user gives none
 	Whole    bool                  // its probes say class and method in one text
+	Reports  bool                  // its processes say which methods of the list they have
 	Within   string                // only what processes do in spans of that name is recorded
+	Unfound  string                // what to do for listed methods that it cannot find
 
 	// Prepare changes the environment of the command, for a list of methods
 	// (nil: its own). close takes back what that left behind.

@@ -16,10 +16,23 @@ func (m *Message) markerRecord(raw []byte) error {
 	}
 	m.raw.Buf = m.raw.Buf[:0]
 	m.Event.Truncated = r.Head.Flags&uint8(bpf.VivFlagVIV_TRUNCATED) != 0
-	if !m.marker(texts[0]) {
+	if entry, ok := found(texts[0]); ok {
+		m.Type, m.Entry = FoundMarker, entry
+	} else if !m.marker(texts[0]) {
 		m.Type = BadMarker
 	}
 	return nil
+}
+
+// found reads what pkg/probe/spans/ruby/spans.rb says of the list.
+func found(raw []byte) (entry uint32, ok bool) {
+	rest, ok := bytes.CutPrefix(raw, []byte("found"))
+	if !ok || len(rest) == 0 {
+		return 0, ok
+	}
+	digits, ok := bytes.CutPrefix(rest, []byte{'/'})
+	n, err := strconv.ParseUint(string(digits), 10, 31)
+	return uint32(n), ok && err == nil && n > 0
 }
 
 // marker makes the event that a marker says: raw is what follows viv:// in the

@@ -11,14 +11,15 @@ type Type uint8
 
 // The types of messages.
 const (
-	Event      Type = iota // something happened
-	BadMarker              // a path begins with viv:// and is no marker
-	Blind                  // a process began to do what the hooks do not show
-	Library                // a process can have another library now
-	TLSEnd                 // a TLS connection is over
-	TLSCork                // what is written into it from now on is kept
-	TLSUncork              // and is written from now on
-	MethodJump             // methods of Ruby were left, those below StackPointer
+	Event       Type = iota // something happened
+	BadMarker               // a path begins with viv:// and is no marker
+	FoundMarker             // a program has a method that is on the list
+	Blind                   // a process began to do what the hooks do not show
+	Library                 // a process can have another library now
+	TLSEnd                  // a TLS connection is over
+	TLSCork                 // what is written into it from now on is kept
+	TLSUncork               // and is written from now on
+	MethodJump              // methods of Ruby were left, those below StackPointer
 )
 
 // Message is what one record says. Its zero value is ready for Decode.
@@ -36,6 +37,8 @@ type Message struct {
 	Undecided    bool     // the Event is of a method that the list does not have yet
 	InMethod     bool     // the Event is wanted only in a method of Ruby that is recorded
 	Data         []byte   // of an ssl_write: what was captured
+
+	Entry uint32 // of FoundMarker: its place in the list, counted from 1; 0: it has the list
 
 	Cause   string        // of Blind: what is not seen
 	Changed LibraryChange // of Library

@@ -16,7 +16,7 @@ import (
 // Provider is the provider. The methods mark themselves, and those written in C too.
 var Provider = spans.Kind{Name: "ruby", New: func(string) (*spans.Provider, error) {
 	return &spans.Provider{
-		With: []string{"markers"}, Without: []string{"ruby-c"}, Methods: Methods,
+		With: []string{"markers"}, Without: []string{"ruby-c"}, Methods: Methods, Reports: true,
 		Command: "of a Ruby that runs already, --spans auto shows the methods that are written in C",
 		Prepare: prepare,
 	}, nil
@@ -48,7 +48,7 @@ func prepare(allow, env []string) (changed []string, remove func() error, err er
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := newFiles(list)
+	f, err := newFiles(list, allow != nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,20 +77,34 @@ var code []byte
 
 // files is what is put in front of the Ruby programs of a command: a
 // directory of ours with the file above and one that tells it the list.
-type files struct{ dir string }
+type files struct {
+	dir  string
+	lock *os.File // while viv-probe lives
+}
+
+// The files in it, and its mode once they are there.
+const (
+	codeFile  = "spans.rb"
+	startFile = "start.rb"
+	dirMode   = 0o711
+)
 
 // newFiles writes them to where every user can read them and only we can
 // write.
-func newFiles(list []string) (r *files, err error) {
+func newFiles(list []string, report bool) (r *files, err error) {
 	tmp := os.TempDir()
 	if strings.ContainsAny(tmp, " \t") || !reachable(tmp) { // RUBYOPT is split at blanks
 		tmp = "/tmp"
 	}
-	dir, err := os.MkdirTemp(tmp, "viv-ruby-")
+	removeLeftovers(tmp)
+	dir, err := os.MkdirTemp(tmp, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("make the files for Ruby: %w", err)
 	}
-	r = &files{dir}
+	r = &files{dir: dir}
+	if r.lock, err = lock(dir); err != nil {
+		return nil, fmt.Errorf("make the files for Ruby: %w", errors.Join(err, r.remove()))
+	}
 	var b strings.Builder
 	// A Ruby that cannot do it runs as it would have.
 	b.WriteString("begin\n  require_relative \"spans\"\n  VivSpans.install([\n")
@@ -98,13 +112,13 @@ func newFiles(list []string) (r *files, err error) {
 	for _, m := range list {
 		fmt.Fprintf(&b, "    '%s',\n", quote.Replace(m))
 	}
-	b.WriteString("  ])\nrescue StandardError, ScriptError => e\n  warn \"viv-probe: methods of this Ruby are not marked: #{e.message}\"\nend\n")
+	fmt.Fprintf(&b, "  ], report: %t)\nrescue StandardError, ScriptError => e\n  warn \"viv-probe: methods of this Ruby are not marked: #{e.message}\"\nend\n", report)
 	err = errors.Join(
-		os.WriteFile(filepath.Join(dir, "spans.rb"), code, 0o644),
+		os.WriteFile(filepath.Join(dir, codeFile), code, 0o644),
 		os.WriteFile(r.start(), []byte(b.String()), 0o644),
-		os.Chmod(filepath.Join(dir, "spans.rb"), 0o644), // whatever the umask
+		os.Chmod(filepath.Join(dir, codeFile), 0o644), // whatever the umask
 		os.Chmod(r.start(), 0o644),
-		os.Chmod(dir, 0o711),
+		os.Chmod(dir, dirMode),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("make the files for Ruby: %w", errors.Join(err, r.remove()))
@@ -128,7 +142,7 @@ func reachable(dir string) bool {
 	return false
 }
 
-func (r *files) start() string { return filepath.Join(r.dir, "start.rb") }
+func (r *files) start() string { return filepath.Join(r.dir, startFile) }
 
 // environ is the environment with the files in it.
 func (r *files) environ(env []string) []string {
@@ -144,4 +158,11 @@ func (r *files) environ(env []string) []string {
 	return append(out, opt)
 }
 
-func (r *files) remove() error { return os.RemoveAll(r.dir) }
+// remove removes them.
+func (r *files) remove() error {
+	err := os.RemoveAll(r.dir)
+	if r.lock != nil {
+		err = errors.Join(err, r.lock.Close())
+	}
+	return err
+}

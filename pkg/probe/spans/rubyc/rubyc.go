@@ -24,6 +24,7 @@ var Provider = spans.Kind{Name: "ruby-c", Auto: true, New: func(string) (*spans.
 	p.From[event.SpanStart], p.From[event.SpanStop] = []string{"ruby-c"}, []string{"ruby-c"}
 	p.Programs = append(p.Programs, "method_entry", "method_return", "method_jump")
 	p.Methods = ruby.Methods
+	p.Unfound = "methods written in Ruby need --spans ruby"
 	raise := p.Finders
 	p.Finders = func(t *spans.Table) []attach.Finder {
 		list := t.List
