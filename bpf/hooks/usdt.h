@@ -5,7 +5,7 @@
  * space has read in its note (pkg/probe/spans/usdt); here they are read when it fires.
  *
  * These programs can be preempted: no per-CPU scratch here. They do not wait for
- * the program's memory (see lib/late.h). They are on every process that runs the
+ * the program's own memory (see lib/late.h, and fetch). They are on every process that runs the
  * code, so a task that is not watched is left first of all.
  */
 #ifndef VIV_USDT_H
@@ -118,6 +118,41 @@ struct {
 	__type(value, struct span_texts);
 } span_scratch SEC(".maps");
 
+/*
+ * A program need never have touched the text of its own constants, which only the
+ * probe is given. So a page that is not in memory is fetched, but only one of a file
+ * on a disk of this machine's: no memory of its own, and no file system in user
+ * space or on a network, can make that wait. A program can still exchange the
+ * mapping between the look at it and the fetch; nothing of the ring is held then,
+ * and what waits for it at the end is given up after a time (detachMost).
+ */
+#define VM_UFFD 0x1200 /* VM_UFFD_MISSING, VM_UFFD_WP */
+#define EXT4_SUPER_MAGIC 0xef53
+#define XFS_SUPER_MAGIC 0x58465342
+#define BTRFS_SUPER_MAGIC 0x9123683e
+#define TMPFS_MAGIC 0x01021994
+
+static long on_disk(struct task_struct *task, struct vm_area_struct *vma, bool *yes)
+{
+	struct file *file = vma->vm_file;
+	__u64 magic;
+
+	if (!file || vma->vm_flags & VM_UFFD)
+		return 0;
+	magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
+	*yes = magic == EXT4_SUPER_MAGIC || magic == XFS_SUPER_MAGIC || magic == BTRFS_SUPER_MAGIC || magic == TMPFS_MAGIC;
+	return 0;
+}
+
+static __noinline int fetch(__u64 from)
+{
+	bool yes = false;
+	char c;
+
+	bpf_find_vma(bpf_get_current_task_btf(), from, on_disk, &yes, 0);
+	return yes && !bpf_copy_from_user(&c, 1, (void *)from);
+}
+
 /* A string that ends with a NUL, or with that many bytes. Returns its length
  * without the NUL, less than size; below 0: it cannot be read. */
 static __noinline long read_text(char *to, __u32 size, const void *from, __u64 len, bool counted)
@@ -127,11 +162,14 @@ static __noinline long read_text(char *to, __u32 size, const void *from, __u64 l
 	if (counted) {
 		if (len > size - 1)
 			len = size - 1;
-		if (len && bpf_probe_read_user(to, len, from))
+		if (len && bpf_probe_read_user(to, len, from) &&
+		    (!fetch((__u64)from) || bpf_probe_read_user(to, len, from)))
 			return -1;
 		return len;
 	}
 	n = bpf_probe_read_user_str(to, size, from);
+	if (n < 0 && fetch((__u64)from))
+		n = bpf_probe_read_user_str(to, size, from);
 	return n > 0 ? n - 1 : n; /* 0: an empty one, on older kernels */
 }
 
@@ -197,7 +235,7 @@ static __noinline __u32 listed(struct pt_regs *ctx, const struct site *site)
 	return list_asks ? 0 : VERDICT_NO;
 }
 
-SEC("uprobe")
+SEC("uprobe.s")
 int usdt(struct pt_regs *ctx)
 {
 	struct task *t = probed();
@@ -216,7 +254,7 @@ int usdt(struct pt_regs *ctx)
 	if (site->flags & SITE_LISTED) {
 		verdict = listed(ctx, site);
 		if (verdict == VERDICT_UNREAD)
-			blind(t, VIV_BLIND_NAME);
+			blind_once(t, t, VIV_BLIND_NAME); /* a program that sleeps does not get at the leader */
 		if (verdict == VERDICT_NO || verdict == VERDICT_UNREAD)
 			return 0;
 	}

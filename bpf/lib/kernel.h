@@ -24,7 +24,10 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct super_block;
+
 struct inode {
+	struct super_block *i_sb;
 	__u16 i_mode;
 	unsigned long i_ino;
 	void *i_private;
