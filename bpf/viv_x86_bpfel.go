@@ -43,6 +43,7 @@ type VivBlind uint32
 const (
 	VivBlindVIV_BLIND_COMPAT   VivBlind = 1
 	VivBlindVIV_BLIND_IO_URING VivBlind = 2
+	VivBlindVIV_BLIND_NAME     VivBlind = 4
 )
 
 type VivBlindRecord struct {
@@ -66,6 +67,11 @@ const (
 	VivCallVIV_CALL_SSL_WRITE_EX       VivCall = 8
 	VivCallVIV_CALL_GNUTLS_RECORD_SEND VivCall = 9
 	VivCallVIV_CALL_TLS_END            VivCall = 10
+	VivCallVIV_CALL_DLMOPEN            VivCall = 11
+	VivCallVIV_CALL_SSL_SENDFILE       VivCall = 12
+	VivCallVIV_CALL_BIO_WRITE          VivCall = 13
+	VivCallVIV_CALL_TLS_CORK           VivCall = 14
+	VivCallVIV_CALL_TLS_UNCORK         VivCall = 15
 )
 
 type VivControl uint32
@@ -75,7 +81,7 @@ const (
 	VivControlVIV_FUNCTION    VivControl = 29
 	VivControlVIV_BLIND       VivControl = 30
 	VivControlVIV_LIBRARY     VivControl = 31
-	VivControlVIV_TLS_END     VivControl = 32
+	VivControlVIV_TLS         VivControl = 32
 	VivControlVIV_METHOD_JUMP VivControl = 33
 	VivControlVIV_ROOT        VivControl = 34
 )
@@ -186,6 +192,23 @@ const (
 	VivKindVIV_KINDS            VivKind = 28
 )
 
+type VivLateList struct {
+	_    structs.HostLayout
+	Call [2]struct {
+		_ structs.HostLayout
+		C struct {
+			_    structs.HostLayout
+			Text uint64
+			Conn uint64
+			Len  uint64
+			Call uint32
+			Kind uint32
+		}
+		Head VivHead
+	}
+	N uint64
+}
+
 type VivLibraryRecord struct {
 	_      structs.HostLayout
 	Head   VivHead
@@ -199,6 +222,7 @@ type VivLibraryTexts struct {
 	_    structs.HostLayout
 	Room [128]int8
 	Path [4096]int8
+	_    [12288]byte
 }
 
 type VivMethodKey struct {
@@ -316,24 +340,31 @@ type VivTexts struct {
 	Head [32]int8
 }
 
-type VivTlsEndRecord struct {
+type VivTlsFrame struct {
+	_        structs.HostLayout
+	Conn     uint64
+	Data     uint64
+	Len      uint64
+	Sp       uint64
+	Ret      uint64
+	Function uint64
+}
+
+type VivTlsRecord struct {
 	_    structs.HostLayout
 	Head VivHead
 	Conn uint64
-}
-
-type VivTlsTexts struct {
-	_    structs.HostLayout
-	Room [128]int8
-	Data [16384]int8
+	Call uint32
+	Pad  uint32
 }
 
 type VivVerdict uint32
 
 const (
-	VivVerdictVERDICT_NO   VivVerdict = 1
-	VivVerdictVERDICT_YES  VivVerdict = 2
-	VivVerdictVERDICT_SOME VivVerdict = 3
+	VivVerdictVERDICT_NO     VivVerdict = 1
+	VivVerdictVERDICT_YES    VivVerdict = 2
+	VivVerdictVERDICT_SOME   VivVerdict = 3
+	VivVerdictVERDICT_UNREAD VivVerdict = 4
 )
 
 // Names of all BPF objects in the ELF.
@@ -348,6 +379,7 @@ const (
 	VivMapEvents                = "events"
 	VivMapExits                 = "exits"
 	VivMapFrames                = "frames"
+	VivMapLateCalls             = "late_calls"
 	VivMapLibraryScratch        = "library_scratch"
 	VivMapMethods               = "methods"
 	VivMapOtherRoots            = "other_roots"
@@ -357,7 +389,7 @@ const (
 	VivMapSpanScratch           = "span_scratch"
 	VivMapTargets               = "targets"
 	VivMapTasks                 = "tasks"
-	VivMapTlsScratch            = "tls_scratch"
+	VivMapTlsFrames             = "tls_frames"
 	VivProgCapCapable           = "cap_capable"
 	VivProgConnectExit          = "connect_exit"
 	VivProgDlopenCall           = "dlopen_call"
@@ -437,6 +469,7 @@ const (
 	VivVarFunctionUnused        = "function_unused"
 	VivVarHeadUnused            = "head_unused"
 	VivVarKindUnused            = "kind_unused"
+	VivVarLateWaiting           = "late_waiting"
 	VivVarLibraryUnused         = "library_unused"
 	VivVarListAsks              = "list_asks"
 	VivVarLsmAsked              = "lsm_asked"
@@ -449,7 +482,7 @@ const (
 	VivVarSeeded                = "seeded"
 	VivVarSiteFlagUnused        = "site_flag_unused"
 	VivVarSiteUnused            = "site_unused"
-	VivVarTlsEndUnused          = "tls_end_unused"
+	VivVarTlsUnused             = "tls_unused"
 	VivVarUnknownZero           = "unknown_zero"
 	VivVarVerdictUnused         = "verdict_unused"
 	VivVarWakeupBytes           = "wakeup_bytes"
@@ -569,6 +602,7 @@ type VivMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Exits          *ebpf.MapSpec `ebpf:"exits"`
 	Frames         *ebpf.MapSpec `ebpf:"frames"`
+	LateCalls      *ebpf.MapSpec `ebpf:"late_calls"`
 	LibraryScratch *ebpf.MapSpec `ebpf:"library_scratch"`
 	Methods        *ebpf.MapSpec `ebpf:"methods"`
 	OtherRoots     *ebpf.MapSpec `ebpf:"other_roots"`
@@ -578,7 +612,7 @@ type VivMapSpecs struct {
 	SpanScratch    *ebpf.MapSpec `ebpf:"span_scratch"`
 	Targets        *ebpf.MapSpec `ebpf:"targets"`
 	Tasks          *ebpf.MapSpec `ebpf:"tasks"`
-	TlsScratch     *ebpf.MapSpec `ebpf:"tls_scratch"`
+	TlsFrames      *ebpf.MapSpec `ebpf:"tls_frames"`
 }
 
 // VivVariableSpecs contains global variables before they are loaded into the kernel.
@@ -607,6 +641,7 @@ type VivVariableSpecs struct {
 	FunctionUnused    *ebpf.VariableSpec `ebpf:"function_unused"`
 	HeadUnused        *ebpf.VariableSpec `ebpf:"head_unused"`
 	KindUnused        *ebpf.VariableSpec `ebpf:"kind_unused"`
+	LateWaiting       *ebpf.VariableSpec `ebpf:"late_waiting"`
 	LibraryUnused     *ebpf.VariableSpec `ebpf:"library_unused"`
 	ListAsks          *ebpf.VariableSpec `ebpf:"list_asks"`
 	LsmAsked          *ebpf.VariableSpec `ebpf:"lsm_asked"`
@@ -619,7 +654,7 @@ type VivVariableSpecs struct {
 	Seeded            *ebpf.VariableSpec `ebpf:"seeded"`
 	SiteFlagUnused    *ebpf.VariableSpec `ebpf:"site_flag_unused"`
 	SiteUnused        *ebpf.VariableSpec `ebpf:"site_unused"`
-	TlsEndUnused      *ebpf.VariableSpec `ebpf:"tls_end_unused"`
+	TlsUnused         *ebpf.VariableSpec `ebpf:"tls_unused"`
 	UnknownZero       *ebpf.VariableSpec `ebpf:"unknown_zero"`
 	VerdictUnused     *ebpf.VariableSpec `ebpf:"verdict_unused"`
 	WakeupBytes       *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
@@ -654,6 +689,7 @@ type VivMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
 	Exits          *ebpf.Map `ebpf:"exits"`
 	Frames         *ebpf.Map `ebpf:"frames"`
+	LateCalls      *ebpf.Map `ebpf:"late_calls"`
 	LibraryScratch *ebpf.Map `ebpf:"library_scratch"`
 	Methods        *ebpf.Map `ebpf:"methods"`
 	OtherRoots     *ebpf.Map `ebpf:"other_roots"`
@@ -663,7 +699,7 @@ type VivMaps struct {
 	SpanScratch    *ebpf.Map `ebpf:"span_scratch"`
 	Targets        *ebpf.Map `ebpf:"targets"`
 	Tasks          *ebpf.Map `ebpf:"tasks"`
-	TlsScratch     *ebpf.Map `ebpf:"tls_scratch"`
+	TlsFrames      *ebpf.Map `ebpf:"tls_frames"`
 }
 
 func (m *VivMaps) Close() error {
@@ -676,6 +712,7 @@ func (m *VivMaps) Close() error {
 		m.Events,
 		m.Exits,
 		m.Frames,
+		m.LateCalls,
 		m.LibraryScratch,
 		m.Methods,
 		m.OtherRoots,
@@ -685,7 +722,7 @@ func (m *VivMaps) Close() error {
 		m.SpanScratch,
 		m.Targets,
 		m.Tasks,
-		m.TlsScratch,
+		m.TlsFrames,
 	)
 }
 
@@ -715,6 +752,7 @@ type VivVariables struct {
 	FunctionUnused    *ebpf.Variable `ebpf:"function_unused"`
 	HeadUnused        *ebpf.Variable `ebpf:"head_unused"`
 	KindUnused        *ebpf.Variable `ebpf:"kind_unused"`
+	LateWaiting       *ebpf.Variable `ebpf:"late_waiting"`
 	LibraryUnused     *ebpf.Variable `ebpf:"library_unused"`
 	ListAsks          *ebpf.Variable `ebpf:"list_asks"`
 	LsmAsked          *ebpf.Variable `ebpf:"lsm_asked"`
@@ -727,7 +765,7 @@ type VivVariables struct {
 	Seeded            *ebpf.Variable `ebpf:"seeded"`
 	SiteFlagUnused    *ebpf.Variable `ebpf:"site_flag_unused"`
 	SiteUnused        *ebpf.Variable `ebpf:"site_unused"`
-	TlsEndUnused      *ebpf.Variable `ebpf:"tls_end_unused"`
+	TlsUnused         *ebpf.Variable `ebpf:"tls_unused"`
 	UnknownZero       *ebpf.Variable `ebpf:"unknown_zero"`
 	VerdictUnused     *ebpf.Variable `ebpf:"verdict_unused"`
 	WakeupBytes       *ebpf.Variable `ebpf:"wakeup_bytes"`

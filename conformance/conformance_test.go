@@ -22,6 +22,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"vivarium/pkg/inherited"
 )
 
 var update = flag.Bool("update", false, "write viv's own output where it deviates")
@@ -49,6 +51,7 @@ var programs = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	inherited.Set()
 	status := m.Run()
 	if dir, _ := programs(); dir != "" {
 		os.RemoveAll(dir)

@@ -3,203 +3,152 @@
  * What libraries say: uprobes on functions that programs call, attached by
  * pkg/probe for each watched process.
  *
- * Uprobes can be preempted, and here they may sleep: the strings that a program
- * passes are often still in its file. What they read they read into the task's
- * memory; the ring is only touched when all of it is there, because a record
- * that is reserved holds up all others.
+ * None of them sleeps: whoever waits for memory of the program's here waits for
+ * as long as the program likes (FUSE, userfaultfd), and with it everybody who
+ * detaches a probe. See lib/late.h.
  */
 #ifndef VIV_LIBRARY_H
 #define VIV_LIBRARY_H
 
-#include "../lib/library.h"
+#include "../lib/late.h"
 #include "../lib/calls.h"
 
-/* What a uprobe's cookie says: which function was called. */
-enum call {
-	VIV_CALL_DLOPEN,
-	VIV_CALL_GETENV,
-	VIV_CALL_SECURE_GETENV,
-	VIV_CALL_SETENV,
-	VIV_CALL_UNSETENV,
-	VIV_CALL_PUTENV,
-	VIV_CALL_CLEARENV,
-	VIV_CALL_SSL_WRITE,
-	VIV_CALL_SSL_WRITE_EX,
-	VIV_CALL_GNUTLS_RECORD_SEND,
-	VIV_CALL_TLS_END,
-};
-const enum call *call_unused __attribute__((unused));
+/* A cookie: enum call, a number of the function's own, and how much lower the stack
+ * pointer is at the probe than at the function's beginning. */
+#define COOKIE_CALL(c) ((c) & 0xff)
+#define COOKIE_FUNCTION(c) ((__u32)(c) >> 8)
+#define COOKIE_DEPTH(c) ((c) >> 32)
 
-/* Makes the page at p readable; false: there is none. */
-static __always_inline bool fault_in(const void *p)
-{
-	char c;
-
-	return !bpf_probe_read_user(&c, 1, p) || !bpf_copy_from_user(&c, 1, p);
-}
-
-/* A string of the program's, which may go over a page that must be read first. */
-static __always_inline long read_string(char *to, __u32 size, const void *from)
-{
-	long n = bpf_probe_read_user_str(to, size, from);
-
-	if (n >= 0 || !fault_in((void *)(((__u64)from | 4095) + 1)))
-		return n;
-	return bpf_probe_read_user_str(to, size, from);
-}
-
-#define KEY_MAX 256
-
-/* Of the task, which is in one probe at a time. */
-struct library_texts {
-	char room[RECORD_ROOM];
-	union {
-		char path[PATH_MAX];
-		__u64 key[KEY_MAX / 8];
-	};
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct library_texts);
-} library_scratch SEC(".maps");
-
-static __always_inline struct library_texts *get_library_texts(void)
-{
-	struct library_texts *s = bpf_task_storage_get(&library_scratch, bpf_get_current_task_btf(), 0,
-						       BPF_LOCAL_STORAGE_GET_F_CREATE);
-
-	if (!s)
-		lose();
-	return s;
-}
-
-/*
- * Zeroes a name from its end or its first = on: behind that lies, in putenv's
- * argument, the value, which must not leave. Eight bytes at a time and without
- * a branch, because the verifier would follow each.
- */
-static __always_inline void keep_key(__u64 *key)
-{
-	const __u64 ones = 0x0101010101010101, tops = 0x8080808080808080;
-	__u64 kept = ~0ULL;
-
-	for (int i = 0; i < KEY_MAX / 8; i++) {
-		__u64 w = key[i], eq = w ^ ones * '=';
-		/* The lowest bit of it is the top one of the first = or NUL. */
-		__u64 end = ((w - ones) & ~w & tops) | ((eq - ones) & ~eq & tops);
-
-		key[i] = w & kept & (((end & -end) >> 7) - 1);
-		kept &= ~((__s64)(end | -end) >> 63);
-	}
-}
-
-SEC("uprobe.s")
+SEC("uprobe")
 int env_call(struct pt_regs *ctx)
 {
 	struct task *t = watched();
-	const void *name = (void *)ARG1(ctx);
-	__u64 call = bpf_get_attach_cookie(ctx);
-	struct library_texts *s;
-	struct out o;
+	struct library_call c = { .call = COOKIE_CALL(bpf_get_attach_cookie(ctx)), .kind = VIV_ENV_CACCESS };
 
 	if (!t)
 		return 0;
-	if (call != VIV_CALL_CLEARENV && !fault_in(name))
-		return 0;
-	s = get_library_texts();
-	if (!s)
-		return 0;
-	begin(&o, t, VIV_ENV_CACCESS, 0);
-	set_num(&o, 0, call);
-	if (call != VIV_CALL_CLEARENV && read_string((char *)s->key, sizeof(s->key), name) > 0) {
-		keep_key(s->key);
-		set_text(&o, 0, s->key, sizeof(s->key)); /* up to its first NUL */
-	}
-	emit(&o);
+	if (c.call != VIV_CALL_CLEARENV)
+		c.text = ARG1(ctx);
+	library_called(t, &c);
 	return 0;
 }
 
-SEC("uprobe.s")
+SEC("uprobe")
 int dlopen_call(struct pt_regs *ctx)
 {
 	struct task *t = watched();
-	const void *path = (void *)ARG1(ctx);
-	struct library_texts *s;
-	struct out o;
-	long n;
+	struct library_call c = { .call = COOKIE_CALL(bpf_get_attach_cookie(ctx)), .kind = VIV_DLOPEN };
+	__u64 first = ARG1(ctx), second = ARG2(ctx);
 
-	if (!t || !path || !fault_in(path)) /* no path: the program itself */
+	if (!t)
 		return 0;
-	s = get_library_texts();
-	if (!s)
-		return 0;
-	begin(&o, t, VIV_DLOPEN, 0);
-	n = read_string(s->path, sizeof(s->path), path);
-	if (n > 0)
-		set_text(&o, 0, s->path, (n - 1) & (PATH_MAX - 1));
-	if (n == sizeof(s->path))
-		set_flags(&o, VIV_TRUNCATED);
-	emit(&o);
+	barrier_var(first); /* the verifier wants a load of each, and no choice of an address */
+	barrier_var(second);
+	c.text = c.call == VIV_CALL_DLMOPEN ? second : first;
+	if (c.text) /* else the program itself */
+		library_called(t, &c);
 	return 0;
 }
 
 /*
- * TLS. At most TLS_MAX bytes of a write are captured, which is as much as a TLS
- * record holds and more than the headers of a request that servers take.
+ * One write can be several calls: of a function of the library's, and of another
+ * one that it is made of. The inner one has the same arguments, and is called
+ * while the outer one's frame is there, with the address that it returns to; or
+ * the outer one ended with a jump to it, and the frame is its own.
  */
-#define TLS_MAX 16384
-
-struct tls_texts {
-	char room[RECORD_ROOM];
-	char data[TLS_MAX];
+struct tls_frame {
+	__u64 conn, data, len;
+	__u64 sp, ret;
+	__u64 function;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct tls_texts);
-} tls_scratch SEC(".maps");
+	__type(value, struct tls_frame);
+} tls_frames SEC(".maps"); /* the task's last write */
 
-SEC("uprobe.s")
+static __always_inline bool inner_write(struct tls_frame *f)
+{
+	struct tls_frame *o = bpf_task_storage_get(&tls_frames, bpf_get_current_task_btf(), 0,
+						   BPF_LOCAL_STORAGE_GET_F_CREATE);
+	__u64 ret = 0;
+
+	if (!o || bpf_probe_read_user(&f->ret, sizeof(f->ret), (void *)f->sp))
+		return false;
+	if (o->conn == f->conn && o->data == f->data && o->len == f->len && o->function != f->function && f->sp <= o->sp &&
+	    !bpf_probe_read_user(&ret, sizeof(ret), (void *)o->sp) && ret == o->ret)
+		return true;
+	*o = *f;
+	return false;
+}
+
+#define BIO_TYPE_SSL 0x0207 /* openssl/bio.h */
+
+/* The SSL object of a BIO of OpenSSL's, whose first members are a method, or,
+ * since 3.0, a library context and a method; 0: it is another one's. */
+static __noinline __u64 bio_ssl(__u64 bio)
+{
+	/* From the method to what the method's functions keep, which begins with it. */
+	const __u64 private = 56;
+	__u64 method = 0, at = bio, ssl = 0;
+	int type = 0;
+
+	for (int i = 0; i < 2; i++, at += 8) {
+		if (bpf_probe_read_user(&method, sizeof(method), (void *)at) ||
+		    bpf_probe_read_user(&type, sizeof(type), (void *)method) || type != BIO_TYPE_SSL)
+			continue;
+		if (bpf_probe_read_user(&ssl, sizeof(ssl), (void *)(at + private)) ||
+		    bpf_probe_read_user(&ssl, sizeof(ssl), (void *)ssl))
+			return 0;
+		return ssl;
+	}
+	return 0;
+}
+
+SEC("uprobe")
 int tls_call(struct pt_regs *ctx)
 {
-	__u64 call = bpf_get_attach_cookie(ctx), conn = ARG1(ctx), len = ARG3(ctx), n;
-	const void *data = (void *)ARG2(ctx);
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+	struct tls_frame f = { .conn = ARG1(ctx), .data = ARG2(ctx), .len = ARG3(ctx), .sp = ctx->sp + COOKIE_DEPTH(cookie), .function = COOKIE_FUNCTION(cookie) };
+	struct library_call c = { .call = COOKIE_CALL(cookie), .kind = VIV_SSL_WRITE };
 	struct task *t = watched();
-	struct tls_texts *s;
-	struct out o;
 
 	if (!t)
 		return 0;
-	if (call == VIV_CALL_TLS_END) {
-		struct tls_end_record r = { .conn = conn };
+	switch (c.call) {
+	case VIV_CALL_TLS_END:
+	case VIV_CALL_TLS_CORK:
+	case VIV_CALL_TLS_UNCORK: {
+		struct tls_record r = { .conn = f.conn, .call = c.call };
 
-		set_task(&r.head, t, VIV_TLS_END);
+		before_record();
+		set_task(&r.head, t, VIV_TLS);
 		send(&r.head, sizeof(r), false);
 		return 0;
 	}
-	if (call == VIV_CALL_SSL_WRITE)
-		len = (int)len < 0 ? 0 : (__u32)len;
-	if (call == VIV_CALL_GNUTLS_RECORD_SEND && !data)
-		return 0; /* the one before goes on */
-	s = bpf_task_storage_get(&tls_scratch, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!s) {
-		lose();
-		return 0;
+	case VIV_CALL_SSL_WRITE:
+		f.len = (int)f.len < 0 ? 0 : (__u32)f.len;
+		break;
+	case VIV_CALL_SSL_SENDFILE: /* descriptor, offset, length: its data are never in the program's memory */
+		f.len = ctx->cx;
+		f.data = 0;
+		break;
+	case VIV_CALL_BIO_WRITE:
+		f.conn = bio_ssl(f.conn);
+		break;
+	case VIV_CALL_GNUTLS_RECORD_SEND:
+		if (!f.data)
+			return 0; /* the one before goes on */
+		break;
 	}
-	n = len > TLS_MAX ? TLS_MAX : len;
-	if (n && bpf_probe_read_user(s->data, n, data) && bpf_copy_from_user(s->data, n, data))
-		n = 0;
-	begin(&o, t, VIV_SSL_WRITE, 0);
-	set_num(&o, 0, len);
-	set_num(&o, 1, n);
-	set_num(&o, 2, conn);
-	set_text(&o, 0, s->data, n);
-	emit(&o);
+	if (inner_write(&f))
+		return 0;
+	c.conn = f.conn;
+	c.len = f.len;
+	c.text = f.data;
+	library_called(t, &c);
 	return 0;
 }
 

@@ -3,7 +3,7 @@
 #ifndef VIV_PROC_H
 #define VIV_PROC_H
 
-#include "../lib/library.h"
+#include "../lib/late.h"
 #include "../lib/lsm.h"
 
 #define ARGC_MAX (1 << 17) /* pointers of argv that are counted */
@@ -310,6 +310,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 
 	if (!t)
 		return 0;
+	before_record(); /* its memory is gone, or going */
 	/* Another thread executes a program, and takes the first one's place. */
 	if (task->pid == task->tgid && signal->group_exec_task && signal->group_exec_task != task)
 		return 0;

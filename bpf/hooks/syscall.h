@@ -4,6 +4,7 @@
 #define VIV_SYSCALL_H
 
 #include "../lib/calls.h"
+#include "../lib/late.h"
 
 /*
  * Two programs are attached for all system calls: a tracepoint for each call
@@ -24,7 +25,10 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (task->bpf_storage && !(task->thread_info.status & TS_COMPAT))
+	if (!task->bpf_storage)
+		return 0;
+	before_record();
+	if (!(task->thread_info.status & TS_COMPAT))
 		bpf_tail_call(ctx, &entries, nr);
 	return 0;
 }

@@ -4,14 +4,15 @@
  * entry and return of compiled functions. Where a site's arguments lie, user
  * space has read in its note (pkg/probe/spans/usdt); here they are read when it fires.
  *
- * These programs can be preempted and may sleep: no per-CPU scratch here. They
- * are on every process that runs the code, so a task that is not watched is
- * left first of all.
+ * These programs can be preempted: no per-CPU scratch here. They do not wait for
+ * the program's own memory (see lib/late.h, and fetch). They are on every process that runs the
+ * code, so a task that is not watched is left first of all.
  */
 #ifndef VIV_USDT_H
 #define VIV_USDT_H
 
-#include "../lib/emit.h"
+#include "../lib/blind.h"
+#include "../lib/late.h"
 
 #define NO_REG 0xffff
 
@@ -75,6 +76,7 @@ enum verdict {
 	VERDICT_NO = 1,
 	VERDICT_YES,
 	VERDICT_SOME, /* of a class: its methods say */
+	VERDICT_UNREAD, /* the name is not in memory */
 };
 
 struct method_key {
@@ -116,17 +118,39 @@ struct {
 	__type(value, struct span_texts);
 } span_scratch SEC(".maps");
 
-/* size bytes of the program's memory, also when they must be fetched first: a
- * program need never have touched the text of its own constants. */
-static __always_inline long read_user(void *to, __u32 size, const void *from)
+/*
+ * A program need never have touched the text of its own constants, which only the
+ * probe is given. So a page that is not in memory is fetched, but only one of a file
+ * on a disk of this machine's: no memory of its own, and no file system in user
+ * space or on a network, can make that wait. A program can still exchange the
+ * mapping between the look at it and the fetch; nothing of the ring is held then,
+ * and what waits for it at the end is given up after a time (detachMost).
+ */
+#define VM_UFFD 0x1200 /* VM_UFFD_MISSING, VM_UFFD_WP */
+#define EXT4_SUPER_MAGIC 0xef53
+#define XFS_SUPER_MAGIC 0x58465342
+#define BTRFS_SUPER_MAGIC 0x9123683e
+#define TMPFS_MAGIC 0x01021994
+
+static long on_disk(struct task_struct *task, struct vm_area_struct *vma, bool *yes)
 {
+	struct file *file = vma->vm_file;
+	__u64 magic;
+
+	if (!file || vma->vm_flags & VM_UFFD)
+		return 0;
+	magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
+	*yes = magic == EXT4_SUPER_MAGIC || magic == XFS_SUPER_MAGIC || magic == BTRFS_SUPER_MAGIC || magic == TMPFS_MAGIC;
+	return 0;
+}
+
+static __noinline int fetch(__u64 from)
+{
+	bool yes = false;
 	char c;
 
-	if (!bpf_probe_read_user(to, size, from))
-		return 0;
-	if (bpf_copy_from_user(&c, 1, from))
-		return -1;
-	return bpf_probe_read_user(to, size, from);
+	bpf_find_vma(bpf_get_current_task_btf(), from, on_disk, &yes, 0);
+	return yes && !bpf_copy_from_user(&c, 1, (void *)from);
 }
 
 /* A string that ends with a NUL, or with that many bytes. Returns its length
@@ -134,17 +158,17 @@ static __always_inline long read_user(void *to, __u32 size, const void *from)
 static __noinline long read_text(char *to, __u32 size, const void *from, __u64 len, bool counted)
 {
 	long n;
-	char c;
 
 	if (counted) {
 		if (len > size - 1)
 			len = size - 1;
-		if (len && read_user(to, len, from))
+		if (len && bpf_probe_read_user(to, len, from) &&
+		    (!fetch((__u64)from) || bpf_probe_read_user(to, len, from)))
 			return -1;
 		return len;
 	}
 	n = bpf_probe_read_user_str(to, size, from);
-	if (n < 0 && !bpf_copy_from_user(&c, 1, from))
+	if (n < 0 && fetch((__u64)from))
 		n = bpf_probe_read_user_str(to, size, from);
 	return n > 0 ? n - 1 : n; /* 0: an empty one, on older kernels */
 }
@@ -170,7 +194,7 @@ static __noinline __u64 arg_value(struct pt_regs *ctx, const struct arg_spec *a)
 			v += reg * a->scale;
 		}
 		reg = 0;
-		if (read_user(&reg, size, (void *)v))
+		if (bpf_probe_read_user(&reg, size, (void *)v))
 			return 0;
 		v = reg;
 	}
@@ -194,7 +218,7 @@ static __noinline __u32 listed(struct pt_regs *ctx, const struct site *site)
 	__u32 *v;
 
 	if (TEXT_ARG(key.class, CLASS_MAX, ctx, site, ROLE_NAME, ROLE_NAME_LEN) < 0)
-		return VERDICT_NO;
+		return VERDICT_UNREAD;
 	if (!list_asks) {
 		v = bpf_map_lookup_elem(&classes, key.class);
 		if (!v)
@@ -204,7 +228,7 @@ static __noinline __u32 listed(struct pt_regs *ctx, const struct site *site)
 	}
 	if (site->arg[ROLE_METHOD].kind &&
 	    TEXT_ARG(key.method, METHOD_MAX, ctx, site, ROLE_METHOD, ROLE_METHOD_LEN) < 0)
-		return VERDICT_NO;
+		return VERDICT_UNREAD;
 	v = bpf_map_lookup_elem(&methods, &key);
 	if (v)
 		return *v;
@@ -214,7 +238,7 @@ static __noinline __u32 listed(struct pt_regs *ctx, const struct site *site)
 SEC("uprobe.s")
 int usdt(struct pt_regs *ctx)
 {
-	struct task *t = watched();
+	struct task *t = probed();
 	__u32 i = bpf_get_attach_cookie(ctx), verdict = VERDICT_YES;
 	struct span_texts *s;
 	struct site *site;
@@ -229,7 +253,9 @@ int usdt(struct pt_regs *ctx)
 		return 0;
 	if (site->flags & SITE_LISTED) {
 		verdict = listed(ctx, site);
-		if (verdict == VERDICT_NO)
+		if (verdict == VERDICT_UNREAD)
+			blind_once(t, t, VIV_BLIND_NAME); /* a program that sleeps does not get at the leader */
+		if (verdict == VERDICT_NO || verdict == VERDICT_UNREAD)
 			return 0;
 	}
 	s = bpf_task_storage_get(&span_scratch, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -256,9 +282,12 @@ int usdt(struct pt_regs *ctx)
 	}
 	set_text(&o, 0, s->name, n);
 	if (site->arg[ROLE_FILE].kind) {
-		len = read_text(s->file, FILE_MAX, (void *)arg_value(ctx, &site->arg[ROLE_FILE]), 0, false);
+		n = arg_value(ctx, &site->arg[ROLE_FILE]);
+		len = read_text(s->file, FILE_MAX, (void *)n, 0, false);
 		if (len > 0)
 			set_text(&o, 1, s->file, len & (FILE_MAX - 1));
+		if (n && (len < 0 || len == FILE_MAX - 1))
+			set_flags(&o, VIV_TRUNCATED);
 	}
 	if (site->arg[ROLE_LINE].kind)
 		set_num(&o, 0, arg_value(ctx, &site->arg[ROLE_LINE]));
@@ -271,7 +300,7 @@ int usdt(struct pt_regs *ctx)
 static __always_inline int function(struct pt_regs *ctx, bool left)
 {
 	struct function_record r = { .site = bpf_get_attach_cookie(ctx), .left = left };
-	struct task *t = watched();
+	struct task *t = probed();
 
 	if (!t)
 		return 0;
@@ -280,13 +309,13 @@ static __always_inline int function(struct pt_regs *ctx, bool left)
 	return 0;
 }
 
-SEC("uprobe.s")
+SEC("uprobe")
 int func_entry(struct pt_regs *ctx)
 {
 	return function(ctx, false);
 }
 
-SEC("uretprobe.s")
+SEC("uretprobe")
 int func_return(struct pt_regs *ctx)
 {
 	return function(ctx, true);
@@ -326,14 +355,14 @@ static long stack_of(struct task_struct *task, struct vm_area_struct *vma, struc
 	return 0;
 }
 
-SEC("uprobe.s")
+SEC("uprobe")
 int method_entry(struct pt_regs *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct frame f = { .tid = task->pid };
 	struct function_record r = {};
 	struct stack stack = {};
-	struct task *t = watched();
+	struct task *t = probed();
 	__u64 site;
 
 	if (!t)
@@ -359,12 +388,12 @@ int method_entry(struct pt_regs *ctx)
 	return 0;
 }
 
-SEC("uprobe.s")
+SEC("uprobe")
 int method_return(struct pt_regs *ctx)
 {
 	struct frame f = { .sp = ctx->sp, .tid = bpf_get_current_task_btf()->pid };
 	struct function_record r = { .left = true };
-	struct task *t = watched();
+	struct task *t = probed();
 	__u64 *site;
 
 	if (!t || !t->methods)
@@ -380,10 +409,10 @@ int method_return(struct pt_regs *ctx)
 	return 0;
 }
 
-SEC("uprobe.s")
+SEC("uprobe")
 int method_jump(struct pt_regs *ctx)
 {
-	struct task *t = watched();
+	struct task *t = probed();
 	struct head h = {};
 
 	if (!t || !t->methods)

@@ -5,19 +5,24 @@
 
 #include "emit.h"
 
-static __always_inline void blind(struct task *t, enum blind what)
+/* Once per task that l is of. */
+static __always_inline void blind_once(struct task *t, struct task *l, enum blind what)
 {
-	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
-	struct task *l = leader ? bpf_task_storage_get(&tasks, leader, 0, 0) : 0;
 	struct blind_record r = { .what = what };
 
-	if (!l)
-		l = t;
 	if (l->told & what)
 		return;
 	l->told |= what;
 	set_task(&r.head, t, VIV_BLIND);
 	send(&r.head, sizeof(r), false);
+}
+
+static __always_inline void blind(struct task *t, enum blind what)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	struct task *l = leader ? bpf_task_storage_get(&tasks, leader, 0, 0) : 0;
+
+	blind_once(t, l ? l : t, what);
 }
 
 #endif

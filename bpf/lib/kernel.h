@@ -25,7 +25,10 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct super_block;
+
 struct inode {
+	struct super_block *i_sb;
 	__u16 i_mode;
 	unsigned long i_ino;
 	void *i_private;
@@ -207,7 +210,7 @@ struct socket {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, r10, r8, r9, orig_ax, sp;
+	unsigned long di, si, dx, cx, r10, r8, r9, orig_ax, sp;
 };
 #endif
 

@@ -14,6 +14,7 @@
 enum blind {
 	VIV_BLIND_COMPAT = 1,	/* 32-bit system calls */
 	VIV_BLIND_IO_URING = 2,
+	VIV_BLIND_NAME = 4, /* a method's name was not in memory when a list was asked for it */
 };
 
 enum flag {
@@ -61,7 +62,7 @@ enum control {
 	VIV_FUNCTION,
 	VIV_BLIND,
 	VIV_LIBRARY,
-	VIV_TLS_END,
+	VIV_TLS,
 	VIV_METHOD_JUMP, /* a struct head: methods below its sp were left */
 	VIV_ROOT,	 /* a struct record: number 0 stands for a root, text 0 is its path as viv-probe sees it */
 };
@@ -90,10 +91,12 @@ struct library_record {
 	__u32 pad;
 };
 
-/* VIV_TLS_END: a connection is over. */
-struct tls_end_record {
+/* VIV_TLS: what happened to a connection beside writes. */
+struct tls_record {
 	struct head head;
 	__u64 conn; /* the address of the library's object */
+	__u32 call; /* enum call */
+	__u32 pad;
 };
 
 struct {
@@ -123,7 +126,7 @@ const struct record *record_unused __attribute__((unused));
 const struct function_record *function_unused __attribute__((unused));
 const struct blind_record *blind_record_unused __attribute__((unused));
 const struct library_record *library_unused __attribute__((unused));
-const struct tls_end_record *tls_end_unused __attribute__((unused));
+const struct tls_record *tls_unused __attribute__((unused));
 const enum control *control_unused __attribute__((unused));
 const enum kind *kind_unused __attribute__((unused));
 const enum blind *blind_unused __attribute__((unused));

@@ -9,6 +9,7 @@ import (
 
 	"vivarium/pkg/cli/clitest"
 	"vivarium/pkg/event"
+	"vivarium/pkg/inherited"
 	"vivarium/pkg/stream"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -23,6 +24,7 @@ func TestMain(m *testing.M) {
 type beside struct{ *testing.M }
 
 func (b beside) Run() int {
+	inherited.Set()
 	flag.Set("test.parallel", "8") // the command line's is parsed later
 	return b.M.Run()
 }

@@ -112,11 +112,14 @@ func warn(res probe.Result, bufferSize int) {
 	if res.Unfound != nil {
 		cli.Warn("%v", res.Unfound)
 	}
-	if n := res.Lost - res.Unseen - res.Missed; n > 0 {
+	if n := res.Lost - res.Unseen - res.Missed - res.Withheld; n > 0 {
 		cli.Warn("%d events were lost: the reader was too slow for the ring buffer; try --buffer-size %d", n, 4*bufferSize)
 	}
 	if res.Outlived > 0 {
 		cli.Warn("%s", outlived(res))
+	}
+	if res.Withheld > 0 {
+		cli.Warn("%d events did not come until the end: the lost records say what held them back", res.Withheld)
 	}
 	if res.Unseen > 0 {
 		cli.Warn("%d times a process went past the hooks, with io_uring or 32-bit system calls: the lost records say which, docs/events.md what is not seen then", res.Unseen)

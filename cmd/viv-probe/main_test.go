@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"vivarium/pkg/event"
+	"vivarium/pkg/inherited"
 	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 func runTests(m *testing.M) int {
 	// The race detector sleeps for a second at the end of each process.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	os.Unsetenv("TRACEPARENT")
+	inherited.Set()
 	dir, err := os.MkdirTemp("", "viv-probe-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

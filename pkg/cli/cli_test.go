@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"vivarium/pkg/inherited"
 	"vivarium/pkg/stream"
 	"vivarium/pkg/vivraw"
 
@@ -22,6 +23,7 @@ import (
 // TestMain is also a program of this package: one that copies a stream.
 func TestMain(m *testing.M) {
 	if os.Getenv("CLI_TEST") == "" {
+		inherited.Set()
 		os.Exit(m.Run())
 	}
 	var flags struct {

@@ -78,5 +78,5 @@ func deriveEnv(ev *Event, raw *Raw) {
 	ev.setName(EnvCaccessOp, raw.Call, raw)
 	key := &ev.Fields[EnvCaccessKey]
 	key.Text = CString(key.Text)
-	ev.Truncated = len(key.Text) == keyMax
+	ev.Truncated = ev.Truncated || len(key.Text) == keyMax
 }

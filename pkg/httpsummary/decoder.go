@@ -23,6 +23,7 @@ type Decoder struct {
 	Target func(b, target []byte) []byte
 
 	recent, older map[connKey]*conn   // at most maxConns each
+	lines         map[connKey][]byte  // beginnings of HTTP/1 first lines, at most maxConns
 	fields        []hpack.HeaderField // of the current header block; at most maxFields
 	more          int                 // frames that do not fit into the current summary
 }
@@ -45,6 +46,7 @@ type conn struct {
 // The bounds of a Decoder's memory.
 const (
 	maxConns      = 512
+	maxLine       = 8 << 10  // bytes of an HTTP/1 first line that comes in parts; as much as servers take
 	maxTable      = 64 << 10 // bytes of a header table, as browsers allow
 	firstTable    = 4096     // bytes, before any size update
 	maxBlocks     = 64       // of a connection
@@ -67,6 +69,7 @@ func (d *Decoder) AppendSummary(b []byte, pid uint32, conn, length uint64, data 
 		return append(b, "data_len=0"...)
 	}
 	if len(data) == 0 {
+		delete(d.lines, connKey{pid, conn})
 		if c := d.get(connKey{pid, conn}); c != nil && d.Live {
 			c.forget()
 		}
@@ -91,6 +94,12 @@ func (d *Decoder) appendData(b []byte, key connKey, length uint64, data []byte) 
 	c := d.get(key)
 	if c != nil && d.Live {
 		return c.appendLive(b, length, data)
+	}
+	if d.Live && c == nil {
+		var open bool
+		if data, open = d.collect(key, length, data); open {
+			return append(b, "http/1.x <collecting>"...)
+		}
 	}
 	line := data
 	if i := bytes.IndexByte(data, '\n'); i >= 0 {
@@ -164,6 +173,7 @@ func (d *Decoder) put(key connKey, c *conn) {
 // Lost tells the Decoder that writes may have been lost: it resets the state of all
 // connections.
 func (d *Decoder) Lost() {
+	clear(d.lines)
 	for _, conns := range []map[connKey]*conn{d.recent, d.older} {
 		for _, c := range conns {
 			c.forget()

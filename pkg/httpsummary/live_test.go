@@ -269,3 +269,52 @@ func TestBounds(t *testing.T) {
 		t.Errorf("%d connections are kept", n)
 	}
 }
+
+// TestFirstLineInParts: an HTTP/1 first line that a program writes in parts is shown
+// once, when it is whole, with its target as it is to be shown.
+func TestFirstLineInParts(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	for name, writes := range map[string][]write{
+		"a request": {
+			{data: "GET /a", want: "http/1.x <collecting>"},
+			{data: "?token=se", want: "http/1.x <collecting>"},
+			{data: "cret HTTP/1.1", want: "http/1.x <collecting>"},
+			{data: "\r\nHost: x\r\n", want: "http/1.x request: GET [/a?token=secret] HTTP/1.1"},
+			{data: "\r\n", want: "binary len=2"},
+			{data: "GET /b HTTP/1.1\r\n", want: "http/1.x request: GET [/b] HTTP/1.1"},
+		},
+		"by bytes": {
+			{data: "P", want: "http/1.x <collecting>"}, {data: "U", want: "http/1.x <collecting>"},
+			{data: "T", want: "http/1.x <collecting>"}, {data: " ", want: "http/1.x <collecting>"},
+			{data: "/ HTTP/1.0\n", want: "http/1.x request: PUT [/] HTTP/1.0"},
+		},
+		"a response":     {{data: "HTTP/1.1 ", want: "http/1.x <collecting>"}, {data: "200 OK\r\n", want: "http/1.x response: HTTP/1.1 200 OK"}},
+		"written again":  {{data: "GET /a", want: "http/1.x <collecting>"}, {data: "GET /a", want: "http/1.x <collecting>"}, {data: " HTTP/1.1\n", want: "http/1.x request: GET [/a] HTTP/1.1"}},
+		"something else": {{data: "G", want: "http/1.x <collecting>"}, {data: "\x01\x02", want: "binary len=2"}, {data: "G1", want: "binary len=2"}},
+		"two connections": {
+			{conn: 1, data: "GET /1", want: "http/1.x <collecting>"}, {conn: 2, data: "GET /2", want: "http/1.x <collecting>"},
+			{conn: 1, data: " HTTP/1.1\n", want: "http/1.x request: GET [/1] HTTP/1.1"},
+			{conn: 2, data: " HTTP/1.1\n", want: "http/1.x request: GET [/2] HTTP/1.1"},
+		},
+		"too long": {{data: "GET /", want: "http/1.x <collecting>"}, {data: long, want: "http/1.x request: GET [/" + long + "]"}},
+		"cut":      {{data: "GET /", want: "http/1.x <collecting>"}, {data: "cut", lost: 7, want: "http/1.x request: GET [/cut] (captured 3/10B)"}},
+		"HTTP/2":   {{data: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", want: "h2 preface only"}},
+		"a loss":   {{data: "GET /", want: "http/1.x <collecting>"}, {data: "", lost: 4, want: "len=4 <no-capture>"}, {data: "x HTTP/1.1\n", want: "binary len=11"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := Decoder{Live: true, Target: func(b, target []byte) []byte { return append(append(append(b, '['), target...), ']') }}
+			for _, w := range writes {
+				got := string(d.AppendSummary(nil, 1, w.conn, uint64(len(w.data)+w.lost), []byte(w.data)))
+				if got != w.want {
+					t.Errorf("%.40q:\n got %.99s\nwant %.99s", w.data, got, w.want)
+				}
+			}
+			for conn := range uint64(3 * maxConns) {
+				d.AppendSummary(nil, 1, conn, 5, []byte("GET /"))
+			}
+			if n := len(d.lines); n > maxConns {
+				t.Errorf("%d lines are kept", n)
+			}
+		})
+	}
+}

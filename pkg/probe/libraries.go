@@ -22,23 +22,48 @@ type libraryFunction struct {
 	event   event.ID
 	program string
 	call    bpf.VivCall
+	kind    functionKind
 }
 
+// functionKind is how a function is found, and what its calls are.
+type functionKind uint8
+
+const (
+	reported functionKind = iota // its calls are events
+	noted                        // its calls are not, but events need to know of them
+	whole                        // reported; the program reads more than three arguments
+	method                       // reported; not this function's calls, but those of the write of the object that it returns
+)
+
+// The functions that others of a library are made of are listed beside them: what
+// one call does through several of them is one event (inner_write in
+// bpf/hooks/library.h). gnutls_record_send_file, SSL_write_early_data and
+// gnutls_record_uncork send by functions that are here.
 var libraryFunctions = []libraryFunction{
-	{"dlopen", event.Dlopen, "dlopen_call", bpf.VivCallVIV_CALL_DLOPEN},
-	{"getenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_GETENV},
-	{"secure_getenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_SECURE_GETENV},
-	{"setenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_SETENV},
-	{"unsetenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_UNSETENV},
-	{"putenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_PUTENV},
-	{"clearenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_CLEARENV},
-	{"SSL_write", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_SSL_WRITE},
-	{"SSL_write_ex", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_SSL_WRITE_EX},
-	{"gnutls_record_send", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_GNUTLS_RECORD_SEND},
+	{"dlopen", event.Dlopen, "dlopen_call", bpf.VivCallVIV_CALL_DLOPEN, reported},
+	{"dlmopen", event.Dlopen, "dlopen_call", bpf.VivCallVIV_CALL_DLMOPEN, reported},
+	{"getenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_GETENV, reported},
+	{"secure_getenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_SECURE_GETENV, reported},
+	{"setenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_SETENV, reported},
+	{"unsetenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_UNSETENV, reported},
+	{"putenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_PUTENV, reported},
+	{"clearenv", event.EnvCaccess, "env_call", bpf.VivCallVIV_CALL_CLEARENV, reported},
+	{"SSL_write", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_SSL_WRITE, reported},
+	{"SSL_write_ex", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_SSL_WRITE_EX, reported},
+	{"SSL_write_ex2", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_SSL_WRITE_EX, reported},
+	{"SSL_sendfile", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_SSL_SENDFILE, whole},
+	{"BIO_f_ssl", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_BIO_WRITE, method},
+	{"gnutls_record_send", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_GNUTLS_RECORD_SEND, reported},
+	{"gnutls_record_send2", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_GNUTLS_RECORD_SEND, reported},
+	{"gnutls_record_send_range", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_GNUTLS_RECORD_SEND, reported},
+	{"gnutls_record_send_early_data", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_GNUTLS_RECORD_SEND, reported},
+	// What is sent in between is sent, once more, by the second one.
+	{"gnutls_record_cork", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_TLS_CORK, noted},
+	{"gnutls_record_uncork", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_TLS_UNCORK, noted},
 	// The connection's address is free for another one then.
-	{"SSL_free", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_TLS_END},
-	{"SSL_clear", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_TLS_END},
-	{"gnutls_deinit", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_TLS_END},
+	{"SSL_free", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_TLS_END, noted},
+	{"SSL_clear", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_TLS_END, noted},
+	{"gnutls_deinit", event.SSLWrite, "tls_call", bpf.VivCallVIV_CALL_TLS_END, noted},
 }
 
 // libraryEvents are the events that libraryFunctions make.
@@ -58,16 +83,45 @@ func findFunctions(chosen map[event.ID]bool) attach.Finder {
 	}
 	return attach.Finder{Kind: "calls", Find: func(f *attach.File) (found attach.Found, err error) {
 		offsets, err := velf.Functions(f.ELF, names)
-		for _, fn := range libraryFunctions {
-			if off, ok := offsets[fn.name]; ok && names[fn.name] {
+		for i, fn := range libraryFunctions {
+			off, ok := offsets[fn.name]
+			if ok && fn.kind == method {
+				off, ok = bioWrite(f, off)
+			}
+			if !ok || !names[fn.name] {
+				continue
+			}
+			var at, depth uint64
+			if fn.kind != whole {
 				code := make([]byte, 48)
 				n, _ := f.ReadAt(code, int64(off)) // of what cannot be read nothing is known
-				at, _ := velf.Entry(code[:n], true)
-				found.Sites = append(found.Sites, attach.Site{Program: fn.program, Offset: off + uint64(at), Cookie: uint64(fn.call)})
+				at, depth = velf.Entry(code[:n], true)
 			}
+			found.Sites = append(found.Sites, attach.Site{Program: fn.program, Offset: off + at, Cookie: uint64(fn.call) | uint64(i)<<8 | depth<<32})
 		}
 		return found, err
 	}}
+}
+
+// bioWrite finds the function that writes into a BIO of OpenSSL's which is a TLS
+// connection. BIO_f_ssl, which is at off in the file, returns the table that it is
+// in (struct bio_method_st of openssl/crypto/bio/bio_local.h): its type, name, write.
+func bioWrite(f *attach.File, off uint64) (uint64, bool) {
+	const typeSSL, write = 0x0207, 16
+	code := make([]byte, 32)
+	n, _ := f.ReadAt(code, int64(off))
+	table, ok := velf.Returned(f.ELF, off, code[:n])
+	if !ok {
+		return 0, false
+	}
+	if word, ok := velf.Word(f.ELF, table); !ok || uint32(word) != typeSSL {
+		return 0, false
+	}
+	fn, ok := velf.Pointer(f.ELF, table+write)
+	if !ok {
+		return 0, false
+	}
+	return velf.Offset(f.ELF, fn)
 }
 
 // haveUprobeMulti reports whether the kernel can attach to many sites at once
@@ -107,12 +161,17 @@ func (p *Probe) findLibraries() ([]attach.Finder, error) {
 			p.opt.Events[fn.event] = false
 			continue
 		}
-		if fn.call != bpf.VivCallVIV_CALL_TLS_END {
+		if fn.kind != noted {
 			calls[fn.event] = append(calls[fn.event], "uprobe:"+fn.name)
 		}
 	}
 	if len(calls) == 0 {
 		return nil, nil
+	}
+	// What was not in memory when a function was called is read before the
+	// thread's next system call.
+	if err := p.bpf.attach(hook{event.NumKinds, both, "sys_enter", sysEnter, nil}); err != nil {
+		return nil, fmt.Errorf("%s: %w", sysEnter, err)
 	}
 	for id, at := range calls {
 		p.session.Hooks[event.Kinds[id].Name] = strings.Join(at, ",")

@@ -8,10 +8,10 @@ import (
 
 	"vivarium/bpf"
 	"vivarium/pkg/event"
+	"vivarium/pkg/probe/ring"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,7 +59,7 @@ func (p *Probe) load() error {
 	p.tasks = newMarker(p.coll)
 	p.noLSM = map[string]error{}
 	p.bpf = attachment{maps: p.coll.Maps, spec: spec, programs: map[string]*ebpf.Program{}, links: map[string]link.Link{}}
-	p.reader, err = ringbuf.NewReader(p.coll.Maps["events"])
+	p.reader, err = ring.New(p.coll.Maps["events"])
 	if err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}

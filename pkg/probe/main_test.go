@@ -19,6 +19,7 @@ import (
 
 	"vivarium/pkg/event"
 	"vivarium/pkg/event/eventtest"
+	"vivarium/pkg/inherited"
 	"vivarium/pkg/probe/launch"
 	"vivarium/pkg/stream"
 
@@ -41,6 +42,7 @@ func TestMain(m *testing.M) {
 	if hooks := os.Getenv(checkChild); hooks != "" {
 		os.Exit(check(Hooks(hooks)))
 	}
+	inherited.Set()
 	os.Exit(m.Run())
 }
 

@@ -14,11 +14,11 @@ import (
 	"vivarium/pkg/event"
 	"vivarium/pkg/probe/attach"
 	"vivarium/pkg/probe/launch"
+	"vivarium/pkg/probe/ring"
 	"vivarium/pkg/probe/spans"
 	"vivarium/pkg/stream"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,7 +52,7 @@ type Probe struct {
 	tasks    *marker
 	prepared []func() error // what the providers of spans left behind for the command
 	sites    *spans.Table   // nil: no probes in files are wanted
-	reader   *ringbuf.Reader
+	reader   *ring.Reader
 	files    *attach.Attacher // nil: nothing is wanted in files
 	session  stream.Session
 	noLSM    map[string]error // by event: why it does not come from the LSM hook that it has
@@ -161,6 +161,7 @@ type Result struct {
 	Unseen       uint64  // of Lost: what processes began to do past all hooks, once per process and way
 	Missed       uint64  // of Lost: files and processes that could not be attached to
 	Unattached   []error // why not, by cause
+	Withheld     uint64  // of Lost: what did not come until the end
 	BadMarkers   uint64  // paths beginning with viv:// that say nothing
 	Unfound      error   // which of the listed methods were not found; nil: none
 	Status       int     // of the command; 0 with PIDs, and while it runs on
@@ -201,17 +202,24 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 	if p.files != nil {
 		p.files.Close()
 	}
-	err = errors.Join(err, p.bpf.detachAll())
+	detached := p.bpf.detachAll()
+	if errors.Is(detached, errUndetached) { // the recording has an end all the same
+		r.undetached, detached = detached, nil
+	}
+	err = errors.Join(err, detached)
 	if err == nil {
 		err = r.end()
 	}
 	err = errors.Join(err, out.Close())
-	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, Missed: r.missed, BadMarkers: r.badMarkers,
+	res := Result{Events: r.events, Lost: r.lost, Unseen: r.unseen, Missed: r.missed, Withheld: r.withheld, BadMarkers: r.badMarkers,
 		Outlived: r.outlived, Survivors: r.survivors}
 	if p.files != nil {
 		for _, f := range p.files.Failures() {
 			res.Unattached = append(res.Unattached, f)
 		}
+	}
+	if r.undetached != nil {
+		res.Unattached = append(res.Unattached, r.undetached)
 	}
 	if r.lost == 0 { // else a report of a method can be lost, too
 		res.Unfound = r.unfound()
@@ -236,7 +244,7 @@ func (p *Probe) Record(ctx context.Context, out *os.File) (Result, error) {
 // newRecording is what Record does, with what it needs of the probe.
 func (p *Probe) newRecording(out *os.File) *recording {
 	r := &recording{
-		opt: &p.opt, ring: p.reader, counts: p.coll.Maps["counts"], tasks: p.tasks, targets: p.targets, cmd: p.cmd,
+		opt: &p.opt, ring: p.reader, counts: p.coll.Maps["counts"], late: p.coll.Variables["late_waiting"], tasks: p.tasks, targets: p.targets, cmd: p.cmd,
 		sites: p.sites, decided: p.coll.Maps["methods"], files: p.files, start: p.session.StartKtimeNS,
 		w: stream.NewWriter(out), out: out, threads: methodThreads{},
 	}

@@ -3,9 +3,11 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"vivarium/pkg/event"
 
@@ -241,13 +243,41 @@ func (a *attachment) attachAll(id event.ID, of backend) error {
 	return err
 }
 
+// detachMost is how long taking back all hooks may take; a test does not want to
+// wait that long.
+var detachMost = 10 * time.Second
+
+// errUndetached is why hooks are left to the kernel. What somebody else's programs
+// do can hold it up.
+var errUndetached = errors.New("hooks could not be taken back in time: the kernel does it when viv-probe has ended")
+
+// detachAll takes back all hooks, but does not wait for ever.
 func (a *attachment) detachAll() error {
-	var err error
-	for key, l := range a.links {
-		err = errors.Join(err, l.Close())
-		delete(a.links, key)
+	closers := make([]io.Closer, 0, len(a.links))
+	for _, l := range a.links {
+		closers = append(closers, l)
 	}
-	return err
+	clear(a.links)
+	return closeAll(closers)
+}
+
+func closeAll(closers []io.Closer) error {
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for _, c := range closers {
+			err = errors.Join(err, c.Close())
+		}
+		done <- err
+	}()
+	timer := time.NewTimer(detachMost)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return errUndetached
+	}
 }
 
 func (a *attachment) close() error {

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -268,10 +269,37 @@ func TestNothingIsLeft(t *testing.T) {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			t.Fatalf("not so: %s", what)
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// stuck is a link that the kernel does not let go of.
+type stuck struct{ until chan struct{} }
+
+func (s stuck) Close() error { <-s.until; return nil }
+
+type failing struct{}
+
+func (failing) Close() error { return unix.EIO }
+
+// TestCloseAll: what cannot be taken back is left to the kernel after a time.
+func TestCloseAll(t *testing.T) {
+	defer func(d time.Duration) { detachMost = d }(detachMost)
+	if err := closeAll([]io.Closer{failing{}}); !errors.Is(err, unix.EIO) {
+		t.Errorf("%v, want EIO", err)
+	}
+	detachMost = 50 * time.Millisecond
+	s := stuck{make(chan struct{})}
+	defer close(s.until)
+	begin := time.Now()
+	if err := closeAll([]io.Closer{failing{}, s}); !errors.Is(err, errUndetached) {
+		t.Errorf("%v, want errUndetached", err)
+	}
+	if d := time.Since(begin); d < detachMost {
+		t.Errorf("it waited %v", d)
 	}
 }

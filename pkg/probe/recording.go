@@ -12,12 +12,12 @@ import (
 	"vivarium/pkg/mask"
 	"vivarium/pkg/probe/attach"
 	"vivarium/pkg/probe/launch"
+	"vivarium/pkg/probe/ring"
 	"vivarium/pkg/probe/spans"
 	"vivarium/pkg/probe/wire"
 	"vivarium/pkg/stream"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,10 +33,14 @@ const drainMost = 1 << 16
 // does not want to wait that long.
 var clockEvery = time.Minute
 
+// endMost is how long the end waits for what the programs still send, or for a
+// record that they do not complete.
+const endMost = 3 * time.Second
+
 // recording is the state of one Record.
 type recording struct {
 	opt     *Options
-	ring    *ringbuf.Reader
+	ring    *ring.Reader
 	counts  *ebpf.Map // what did not fit into the ring
 	tasks   *marker
 	targets []target
@@ -49,7 +53,6 @@ type recording struct {
 
 	w            *stream.Writer
 	out          *os.File
-	raw          ringbuf.Record
 	m            wire.Message // the last record
 	tls          tlsWrites
 	span         event.Event // of a method that no probe told of
@@ -62,9 +65,13 @@ type recording struct {
 	told         []uint64 // of missed, by cause
 	badMarkers   uint64
 	obs          *observed // nil: all is recorded
-	reason       string    // why it ended
 	outlived     int       // processes that go on when the targets have ended
 	survivors    []Survivor
+	busy         time.Time // since when the record at the front of the ring is not complete; zero: it is
+	late         *ebpf.Variable
+	withheld     uint64 // of lost
+	undetached   error  // nil: all hooks are taken back
+	reason       string // why it ended
 }
 
 // run copies records until there is a reason to end.
@@ -110,20 +117,34 @@ func (r *recording) run(ctx context.Context) error {
 // drain copies what is in the ring, and what comes within drainEvery; of an
 // endless flood only so much that run can look after the rest.
 func (r *recording) drain() error {
-	r.ring.SetDeadline(time.Now().Add(drainEvery))
-	for range drainMost {
-		err := r.ring.ReadInto(&r.raw)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+	deadline := time.Now().Add(drainEvery)
+	for n := 0; n < drainMost; {
+		raw, state := r.ring.Next()
+		if state == ring.Record {
+			n++
+			r.busy = time.Time{}
+			if err := r.m.Decode(raw); err != nil {
+				return fmt.Errorf("decode a record: %w", err)
+			}
+			if err := r.message(); err != nil {
+				return err
+			}
+			continue
+		}
+		now := time.Now()
+		left := deadline.Sub(now)
+		if state == ring.Busy && r.busy.IsZero() {
+			r.busy = now
+		}
+		switch {
+		case left <= 0:
 			return r.w.Flush()
-		}
-		if err != nil {
-			return fmt.Errorf("read the ring buffer: %w", err)
-		}
-		if err := r.m.Decode(r.raw.RawSample); err != nil {
-			return fmt.Errorf("decode a record: %w", err)
-		}
-		if err := r.message(); err != nil {
-			return err
+		case state == ring.Busy: // Wait would return at once
+			time.Sleep(min(left, time.Millisecond))
+		default:
+			if err := r.ring.Wait(left); err != nil {
+				return fmt.Errorf("wait for the ring buffer: %w", err)
+			}
 		}
 	}
 	return r.w.Flush()
@@ -156,6 +177,10 @@ func (r *recording) message() error {
 		r.tls.end(m.Event.PID, m.Conn)
 	case wire.Root:
 		r.roots.told(m)
+	case wire.TLSCork:
+		r.tls.cork(m.Event.PID, m.Conn)
+	case wire.TLSUncork:
+		r.tls.uncork(m.Event.PID, m.Conn)
 	case wire.MethodJump:
 		return r.leaveMethods(m.StackPointer)
 	}
@@ -183,7 +208,9 @@ func (r *recording) event() error {
 			mask.Args(m.Event.Fields[event.ProcExecArgv].List)
 		}
 	case event.SSLWrite:
-		r.tls.written(&m.Event, m.Data, r.opt)
+		if !r.tls.written(&m.Event, m.Data, r.opt) {
+			return nil
+		}
 	case event.ProcFork:
 		r.tls.forget(uint32(m.Event.Fields[event.ProcForkChildPID].Num), m.Event.PID)
 	}
@@ -256,11 +283,12 @@ func (r *recording) writeLost(ktime, n uint64, cause string) error {
 // end delivers what the programs left behind before they were detached, and
 // the end record.
 func (r *recording) end() error {
-	for n := r.events; ; n = r.events {
+	// Where a hook could not be taken back, more may come for ever.
+	for n, until := r.events, time.Now().Add(endMost); ; n = r.events {
 		if err := r.drain(); err != nil {
 			return err
 		}
-		if r.events == n {
+		if r.events == n && r.busy.IsZero() || !time.Now().Before(until) {
 			break
 		}
 	}
@@ -278,6 +306,9 @@ func (r *recording) end() error {
 		if err := r.writeLost(e.StopKtimeNS, left, stream.CauseBufferFull); err != nil {
 			return err
 		}
+	}
+	if err := r.heldBack(e.StopKtimeNS); err != nil {
+		return err
 	}
 	if err := r.unattached(e.StopKtimeNS, true); err != nil {
 		return err
@@ -302,6 +333,31 @@ func (r *recording) end() error {
 		return err
 	}
 	return r.w.Flush()
+}
+
+// heldBack writes as lost what did not come until the end.
+func (r *recording) heldBack(ktime uint64) error {
+	var waiting uint64
+	if err := r.late.Get(&waiting); err != nil {
+		return fmt.Errorf("read late_waiting: %w", err)
+	}
+	if waiting > 0 {
+		r.withheld += waiting
+		if err := r.writeLost(ktime, waiting, "the text of a library call was not in memory, and its thread did nothing more"); err != nil {
+			return err
+		}
+	}
+	if n := r.ring.Waiting(); n > 0 && !r.busy.IsZero() {
+		r.withheld += n
+		if err := r.writeLost(ktime, n, "the ring buffer was held up by a record that was not completed"); err != nil {
+			return err
+		}
+	}
+	if r.undetached != nil {
+		r.withheld++
+		return r.writeLost(ktime, 1, r.undetached.Error())
+	}
+	return nil
 }
 
 // unfound says which methods of the user's list were not found; nil: all were, or

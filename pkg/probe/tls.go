@@ -11,6 +11,7 @@ import (
 type tlsWrites struct {
 	dec           httpsummary.Decoder
 	recent, older map[tlsConn]uint64 // the connections' ids; at most maxTLSConns each
+	corked        map[tlsConn]bool   // what is written into them is kept by the library; at most maxTLSConns
 	last          uint64
 	summary       []byte
 }
@@ -25,8 +26,12 @@ type tlsConn struct {
 // forgotten is a new one when it is seen again.
 const maxTLSConns = 4096
 
-// written completes an ssl_write, of which data was captured.
-func (t *tlsWrites) written(ev *event.Event, data []byte, opt *Options) {
+// written completes an ssl_write, of which data was captured. It returns false if
+// the library keeps them, to write them, and be seen to, later.
+func (t *tlsWrites) written(ev *event.Event, data []byte, opt *Options) bool {
+	if t.corked[tlsConn{ev.PID, ev.Fields[event.SSLWriteConn].Num}] {
+		return false
+	}
 	t.dec.Live = true
 	t.dec.Target = nil
 	if !opt.NoMask {
@@ -40,7 +45,22 @@ func (t *tlsWrites) written(ev *event.Event, data []byte, opt *Options) {
 		ev.Fields[event.SSLWriteData] = textValue(data)
 	}
 	ev.Truncated = uint64(len(data)) < length
+	return true
 }
+
+// cork: the library keeps what is written into the connection. Of one that is too
+// much, what is kept is shown, too.
+func (t *tlsWrites) cork(pid uint32, addr uint64) {
+	if t.corked == nil {
+		t.corked = map[tlsConn]bool{}
+	}
+	if len(t.corked) < maxTLSConns {
+		t.corked[tlsConn{pid, addr}] = true
+	}
+}
+
+// uncork: it writes what it has kept, and does not keep anything from now on.
+func (t *tlsWrites) uncork(pid uint32, addr uint64) { delete(t.corked, tlsConn{pid, addr}) }
 
 func (t *tlsWrites) id(c tlsConn) uint64 {
 	if id, ok := t.recent[c]; ok {
@@ -64,6 +84,7 @@ func (t *tlsWrites) id(c tlsConn) uint64 {
 func (t *tlsWrites) end(pid uint32, addr uint64) {
 	delete(t.recent, tlsConn{pid, addr})
 	delete(t.older, tlsConn{pid, addr})
+	t.uncork(pid, addr)
 }
 
 // forget forgets the connections of a process whose memory is another one now:
@@ -79,10 +100,18 @@ func (t *tlsWrites) forget(pid, parent uint32) {
 			}
 		}
 	}
+	for c := range t.corked {
+		if c.pid == pid {
+			delete(t.corked, c)
+		}
+	}
 }
 
-// lost: writes may be missing from here on.
-func (t *tlsWrites) lost() { t.dec.Lost() }
+// lost: writes may be missing from here on, or that they are not kept any more.
+func (t *tlsWrites) lost() {
+	t.dec.Lost()
+	clear(t.corked)
+}
 
 // textValue is a field's value, or that there is none.
 func textValue(b []byte) event.Value {

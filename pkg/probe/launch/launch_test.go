@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"vivarium/pkg/inherited"
 )
 
 // A command is started by executing the test's own binary again, from its main
@@ -19,6 +21,7 @@ func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	WaitToStart()
+	inherited.Set()
 	os.Exit(m.Run())
 }
 

@@ -490,6 +490,8 @@ int main(int argc, char **argv)
 
 	if (!strcmp(argv[1], "exit"))
 		return atoi(argv[2]);
+	if (!strcmp(argv[1], "try int 0x80")) /* ends by SIGSEGV where there are no 32-bit calls */
+		return call32(20 /* getpid */, 0, 0) == getpid() ? 0 : 1;
 	dir = argv[1];
 	self = strdup(in_dir("self"));
 	fd = must(open(self, O_CREAT | O_WRONLY, 0700));
@@ -512,7 +514,8 @@ int main(int argc, char **argv)
 	execs();
 	network();
 	others();
-	IN_CHILD(compat());
+	if (argc < 3)
+		IN_CHILD(compat());
 	IN_CHILD(uring());
 	mark("namespaces and a root of its own");
 	namespaces();

@@ -52,10 +52,17 @@ func (m *Message) Decode(raw []byte) error {
 		r, err := read[bpf.VivLibraryRecord](raw)
 		m.Type, m.Changed = Library, LibraryChange{r.Pid, r.Parent, r.Exec != 0}
 		return err
-	case bpf.VivControlVIV_TLS_END:
-		r, err := read[bpf.VivTlsEndRecord](raw)
-		m.Type, m.Conn = TLSEnd, r.Conn
-		return err
+	case bpf.VivControlVIV_TLS:
+		r, err := read[bpf.VivTlsRecord](raw)
+		if err != nil {
+			return err
+		}
+		what, ok := tlsTypes[bpf.VivCall(r.Call)]
+		if !ok {
+			return fmt.Errorf("record of a TLS connection with unknown call %d", r.Call)
+		}
+		m.Type, m.Conn = what, r.Conn
+		return nil
 	case bpf.VivControlVIV_ROOT:
 		return m.rootRecord(raw)
 	case bpf.VivControlVIV_METHOD_JUMP:
@@ -182,9 +189,17 @@ func (m *Message) source(source []byte) {
 	m.Event.Fields[field] = event.Value{Type: event.Text, Text: source}
 }
 
+// tlsTypes are what VIV_TLS records say, by enum call.
+var tlsTypes = map[bpf.VivCall]Type{
+	bpf.VivCallVIV_CALL_TLS_END:    TLSEnd,
+	bpf.VivCallVIV_CALL_TLS_CORK:   TLSCork,
+	bpf.VivCallVIV_CALL_TLS_UNCORK: TLSUncork,
+}
+
 var blindNames = map[bpf.VivBlind]string{
 	bpf.VivBlindVIV_BLIND_COMPAT:   "unseen 32-bit system calls",
 	bpf.VivBlindVIV_BLIND_IO_URING: "unseen io_uring operations",
+	bpf.VivBlindVIV_BLIND_NAME:     "methods whose names were not in memory",
 }
 
 // envFunctions are the functions of env_caccess, by enum call.

@@ -84,7 +84,7 @@ func TestLayout(t *testing.T) {
 	for name, goType := range map[string]reflect.Type{
 		"head": reflect.TypeFor[bpf.VivHead](), "record": reflect.TypeFor[bpf.VivRecord](),
 		"function_record": reflect.TypeFor[bpf.VivFunctionRecord](), "blind_record": reflect.TypeFor[bpf.VivBlindRecord](),
-		"library_record": reflect.TypeFor[bpf.VivLibraryRecord](), "tls_end_record": reflect.TypeFor[bpf.VivTlsEndRecord](),
+		"library_record": reflect.TypeFor[bpf.VivLibraryRecord](), "tls_record": reflect.TypeFor[bpf.VivTlsRecord](),
 		"syscall": reflect.TypeFor[bpf.VivSyscall](),
 	} {
 		var rec *btf.Struct
@@ -289,7 +289,9 @@ func TestControls(t *testing.T) {
 	}{
 		{"library", library(0), Message{Type: Library, Changed: LibraryChange{12, 10, false}}, ""},
 		{"library, exec", library(1), Message{Type: Library, Changed: LibraryChange{12, 10, true}}, ""},
-		{"TLS end", control(bpf.VivTlsEndRecord{Head: headOf(bpf.VivControlVIV_TLS_END), Conn: 0x7f0001}), Message{Type: TLSEnd, Conn: 0x7f0001}, ""},
+		{"TLS end", control(bpf.VivTlsRecord{Head: headOf(bpf.VivControlVIV_TLS), Conn: 0x7f0001, Call: uint32(bpf.VivCallVIV_CALL_TLS_END)}), Message{Type: TLSEnd, Conn: 0x7f0001}, ""},
+		{"TLS cork", control(bpf.VivTlsRecord{Head: headOf(bpf.VivControlVIV_TLS), Conn: 0x7f0001, Call: uint32(bpf.VivCallVIV_CALL_TLS_CORK)}), Message{Type: TLSCork, Conn: 0x7f0001}, ""},
+		{"TLS uncork", control(bpf.VivTlsRecord{Head: headOf(bpf.VivControlVIV_TLS), Conn: 0x7f0001, Call: uint32(bpf.VivCallVIV_CALL_TLS_UNCORK)}), Message{Type: TLSUncork, Conn: 0x7f0001}, ""},
 		{"method jump", control(jump), Message{Type: MethodJump, StackPointer: 0x7ffe0000}, ""},
 		{"32-bit calls", control(bpf.VivBlindRecord{Head: headOf(bpf.VivControlVIV_BLIND), What: uint32(bpf.VivBlindVIV_BLIND_COMPAT)}),
 			Message{Type: Blind, Cause: "unseen 32-bit system calls of process 10"}, ""},

@@ -17,6 +17,8 @@ const (
 	Blind                   // a process began to do what the hooks do not show
 	Library                 // a process can have another library now
 	TLSEnd                  // a TLS connection is over
+	TLSCork                 // what is written into it from now on is kept
+	TLSUncork               // and is written from now on
 	MethodJump              // methods of Ruby were left, those below StackPointer
 	Root                    // RootPath is what RootID stands for
 )
@@ -47,7 +49,7 @@ type Message struct {
 
 	Cause   string        // of Blind: what is not seen
 	Changed LibraryChange // of Library
-	Conn    uint64        // of TLSEnd: the address of the connection's object
+	Conn    uint64        // of TLSEnd, TLSCork, TLSUncork: the address of the connection's object
 
 	raw event.Raw
 }
