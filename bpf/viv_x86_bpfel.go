@@ -77,6 +77,7 @@ const (
 	VivControlVIV_LIBRARY     VivControl = 31
 	VivControlVIV_TLS_END     VivControl = 32
 	VivControlVIV_METHOD_JUMP VivControl = 33
+	VivControlVIV_ANSWERABLE  VivControl = 34
 )
 
 type VivCount struct {
@@ -210,7 +211,12 @@ type VivPending struct {
 	Flags  uint8
 	Nums   uint8
 	Unread uint8
-	Pad    uint8
+	Exact  uint8
+	Nr     uint32
+	Pad    uint32
+	Ip     uint64
+	Sp     uint64
+	Sock   uint64
 	Len    [2]uint32
 	Num    [4]uint64
 	Room   [128]int8
@@ -282,13 +288,17 @@ type VivTarget struct {
 }
 
 type VivTask struct {
-	_       structs.HostLayout
-	Span    uint64
-	Parent  uint64
-	Told    uint64
-	Methods uint64
-	Tid     uint32
-	_       [4]byte
+	_           structs.HostLayout
+	Span        uint64
+	Parent      uint64
+	Told        uint64
+	Methods     uint64
+	Sock        uint64
+	Tid         uint32
+	Entered     uint8
+	Flags       uint8
+	Interrupted uint8
+	Pad         uint8
 }
 
 type VivTexts struct {
@@ -331,6 +341,7 @@ const (
 	VivMapEvents                = "events"
 	VivMapExits                 = "exits"
 	VivMapFrames                = "frames"
+	VivMapInterruptedCalls      = "interrupted_calls"
 	VivMapLibraryScratch        = "library_scratch"
 	VivMapMethods               = "methods"
 	VivMapPendings              = "pendings"
@@ -341,6 +352,7 @@ const (
 	VivMapTasks                 = "tasks"
 	VivMapTlsScratch            = "tls_scratch"
 	VivProgCapCapable           = "cap_capable"
+	VivProgConnectEnter         = "connect_enter"
 	VivProgConnectExit          = "connect_exit"
 	VivProgDlopenCall           = "dlopen_call"
 	VivProgEnvCall              = "env_call"
@@ -370,6 +382,7 @@ const (
 	VivProgLsmSbMount           = "lsm_sb_mount"
 	VivProgLsmSocketConnect     = "lsm_socket_connect"
 	VivProgLsmSocketCreate      = "lsm_socket_create"
+	VivProgLsmSocketSendmsg     = "lsm_socket_sendmsg"
 	VivProgLsmTaskFixSetgid     = "lsm_task_fix_setgid"
 	VivProgLsmTaskFixSetuid     = "lsm_task_fix_setuid"
 	VivProgLsmTaskKill          = "lsm_task_kill"
@@ -388,9 +401,11 @@ const (
 	VivProgSchedProcessExit     = "sched_process_exit"
 	VivProgSchedProcessFork     = "sched_process_fork"
 	VivProgSeedTasks            = "seed_tasks"
+	VivProgSendEnter            = "send_enter"
 	VivProgSendExit             = "send_exit"
 	VivProgSetidEnter           = "setid_enter"
 	VivProgSetidExit            = "setid_exit"
+	VivProgSignalDeliver        = "signal_deliver"
 	VivProgSignalGenerate       = "signal_generate"
 	VivProgSocketExit           = "socket_exit"
 	VivProgSysEnter             = "sys_enter"
@@ -409,6 +424,7 @@ const (
 	VivVarEmitDns               = "emit_dns"
 	VivVarEmitExec              = "emit_exec"
 	VivVarEmitMmap              = "emit_mmap"
+	VivVarEntriesWanted         = "entries_wanted"
 	VivVarExecCreds             = "exec_creds"
 	VivVarFailedOpens           = "failed_opens"
 	VivVarFlagUnused            = "flag_unused"
@@ -479,6 +495,7 @@ type VivSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivProgramSpecs struct {
 	CapCapable           *ebpf.ProgramSpec `ebpf:"cap_capable"`
+	ConnectEnter         *ebpf.ProgramSpec `ebpf:"connect_enter"`
 	ConnectExit          *ebpf.ProgramSpec `ebpf:"connect_exit"`
 	DlopenCall           *ebpf.ProgramSpec `ebpf:"dlopen_call"`
 	EnvCall              *ebpf.ProgramSpec `ebpf:"env_call"`
@@ -508,6 +525,7 @@ type VivProgramSpecs struct {
 	LsmSbMount           *ebpf.ProgramSpec `ebpf:"lsm_sb_mount"`
 	LsmSocketConnect     *ebpf.ProgramSpec `ebpf:"lsm_socket_connect"`
 	LsmSocketCreate      *ebpf.ProgramSpec `ebpf:"lsm_socket_create"`
+	LsmSocketSendmsg     *ebpf.ProgramSpec `ebpf:"lsm_socket_sendmsg"`
 	LsmTaskFixSetgid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setgid"`
 	LsmTaskFixSetuid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setuid"`
 	LsmTaskKill          *ebpf.ProgramSpec `ebpf:"lsm_task_kill"`
@@ -526,9 +544,11 @@ type VivProgramSpecs struct {
 	SchedProcessExit     *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
 	SchedProcessFork     *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
 	SeedTasks            *ebpf.ProgramSpec `ebpf:"seed_tasks"`
+	SendEnter            *ebpf.ProgramSpec `ebpf:"send_enter"`
 	SendExit             *ebpf.ProgramSpec `ebpf:"send_exit"`
 	SetidEnter           *ebpf.ProgramSpec `ebpf:"setid_enter"`
 	SetidExit            *ebpf.ProgramSpec `ebpf:"setid_exit"`
+	SignalDeliver        *ebpf.ProgramSpec `ebpf:"signal_deliver"`
 	SignalGenerate       *ebpf.ProgramSpec `ebpf:"signal_generate"`
 	SocketExit           *ebpf.ProgramSpec `ebpf:"socket_exit"`
 	SysEnter             *ebpf.ProgramSpec `ebpf:"sys_enter"`
@@ -541,23 +561,24 @@ type VivProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivMapSpecs struct {
-	Asides         *ebpf.MapSpec `ebpf:"asides"`
-	Calls          *ebpf.MapSpec `ebpf:"calls"`
-	Classes        *ebpf.MapSpec `ebpf:"classes"`
-	Counts         *ebpf.MapSpec `ebpf:"counts"`
-	Entries        *ebpf.MapSpec `ebpf:"entries"`
-	Events         *ebpf.MapSpec `ebpf:"events"`
-	Exits          *ebpf.MapSpec `ebpf:"exits"`
-	Frames         *ebpf.MapSpec `ebpf:"frames"`
-	LibraryScratch *ebpf.MapSpec `ebpf:"library_scratch"`
-	Methods        *ebpf.MapSpec `ebpf:"methods"`
-	Pendings       *ebpf.MapSpec `ebpf:"pendings"`
-	Scratch        *ebpf.MapSpec `ebpf:"scratch"`
-	Sites          *ebpf.MapSpec `ebpf:"sites"`
-	SpanScratch    *ebpf.MapSpec `ebpf:"span_scratch"`
-	Targets        *ebpf.MapSpec `ebpf:"targets"`
-	Tasks          *ebpf.MapSpec `ebpf:"tasks"`
-	TlsScratch     *ebpf.MapSpec `ebpf:"tls_scratch"`
+	Asides           *ebpf.MapSpec `ebpf:"asides"`
+	Calls            *ebpf.MapSpec `ebpf:"calls"`
+	Classes          *ebpf.MapSpec `ebpf:"classes"`
+	Counts           *ebpf.MapSpec `ebpf:"counts"`
+	Entries          *ebpf.MapSpec `ebpf:"entries"`
+	Events           *ebpf.MapSpec `ebpf:"events"`
+	Exits            *ebpf.MapSpec `ebpf:"exits"`
+	Frames           *ebpf.MapSpec `ebpf:"frames"`
+	InterruptedCalls *ebpf.MapSpec `ebpf:"interrupted_calls"`
+	LibraryScratch   *ebpf.MapSpec `ebpf:"library_scratch"`
+	Methods          *ebpf.MapSpec `ebpf:"methods"`
+	Pendings         *ebpf.MapSpec `ebpf:"pendings"`
+	Scratch          *ebpf.MapSpec `ebpf:"scratch"`
+	Sites            *ebpf.MapSpec `ebpf:"sites"`
+	SpanScratch      *ebpf.MapSpec `ebpf:"span_scratch"`
+	Targets          *ebpf.MapSpec `ebpf:"targets"`
+	Tasks            *ebpf.MapSpec `ebpf:"tasks"`
+	TlsScratch       *ebpf.MapSpec `ebpf:"tls_scratch"`
 }
 
 // VivVariableSpecs contains global variables before they are loaded into the kernel.
@@ -576,6 +597,7 @@ type VivVariableSpecs struct {
 	EmitDns           *ebpf.VariableSpec `ebpf:"emit_dns"`
 	EmitExec          *ebpf.VariableSpec `ebpf:"emit_exec"`
 	EmitMmap          *ebpf.VariableSpec `ebpf:"emit_mmap"`
+	EntriesWanted     *ebpf.VariableSpec `ebpf:"entries_wanted"`
 	ExecCreds         *ebpf.VariableSpec `ebpf:"exec_creds"`
 	FailedOpens       *ebpf.VariableSpec `ebpf:"failed_opens"`
 	FlagUnused        *ebpf.VariableSpec `ebpf:"flag_unused"`
@@ -623,23 +645,24 @@ func (o *VivObjects) Close() error {
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivMaps struct {
-	Asides         *ebpf.Map `ebpf:"asides"`
-	Calls          *ebpf.Map `ebpf:"calls"`
-	Classes        *ebpf.Map `ebpf:"classes"`
-	Counts         *ebpf.Map `ebpf:"counts"`
-	Entries        *ebpf.Map `ebpf:"entries"`
-	Events         *ebpf.Map `ebpf:"events"`
-	Exits          *ebpf.Map `ebpf:"exits"`
-	Frames         *ebpf.Map `ebpf:"frames"`
-	LibraryScratch *ebpf.Map `ebpf:"library_scratch"`
-	Methods        *ebpf.Map `ebpf:"methods"`
-	Pendings       *ebpf.Map `ebpf:"pendings"`
-	Scratch        *ebpf.Map `ebpf:"scratch"`
-	Sites          *ebpf.Map `ebpf:"sites"`
-	SpanScratch    *ebpf.Map `ebpf:"span_scratch"`
-	Targets        *ebpf.Map `ebpf:"targets"`
-	Tasks          *ebpf.Map `ebpf:"tasks"`
-	TlsScratch     *ebpf.Map `ebpf:"tls_scratch"`
+	Asides           *ebpf.Map `ebpf:"asides"`
+	Calls            *ebpf.Map `ebpf:"calls"`
+	Classes          *ebpf.Map `ebpf:"classes"`
+	Counts           *ebpf.Map `ebpf:"counts"`
+	Entries          *ebpf.Map `ebpf:"entries"`
+	Events           *ebpf.Map `ebpf:"events"`
+	Exits            *ebpf.Map `ebpf:"exits"`
+	Frames           *ebpf.Map `ebpf:"frames"`
+	InterruptedCalls *ebpf.Map `ebpf:"interrupted_calls"`
+	LibraryScratch   *ebpf.Map `ebpf:"library_scratch"`
+	Methods          *ebpf.Map `ebpf:"methods"`
+	Pendings         *ebpf.Map `ebpf:"pendings"`
+	Scratch          *ebpf.Map `ebpf:"scratch"`
+	Sites            *ebpf.Map `ebpf:"sites"`
+	SpanScratch      *ebpf.Map `ebpf:"span_scratch"`
+	Targets          *ebpf.Map `ebpf:"targets"`
+	Tasks            *ebpf.Map `ebpf:"tasks"`
+	TlsScratch       *ebpf.Map `ebpf:"tls_scratch"`
 }
 
 func (m *VivMaps) Close() error {
@@ -652,6 +675,7 @@ func (m *VivMaps) Close() error {
 		m.Events,
 		m.Exits,
 		m.Frames,
+		m.InterruptedCalls,
 		m.LibraryScratch,
 		m.Methods,
 		m.Pendings,
@@ -680,6 +704,7 @@ type VivVariables struct {
 	EmitDns           *ebpf.Variable `ebpf:"emit_dns"`
 	EmitExec          *ebpf.Variable `ebpf:"emit_exec"`
 	EmitMmap          *ebpf.Variable `ebpf:"emit_mmap"`
+	EntriesWanted     *ebpf.Variable `ebpf:"entries_wanted"`
 	ExecCreds         *ebpf.Variable `ebpf:"exec_creds"`
 	FailedOpens       *ebpf.Variable `ebpf:"failed_opens"`
 	FlagUnused        *ebpf.Variable `ebpf:"flag_unused"`
@@ -712,6 +737,7 @@ type VivVariables struct {
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivPrograms struct {
 	CapCapable           *ebpf.Program `ebpf:"cap_capable"`
+	ConnectEnter         *ebpf.Program `ebpf:"connect_enter"`
 	ConnectExit          *ebpf.Program `ebpf:"connect_exit"`
 	DlopenCall           *ebpf.Program `ebpf:"dlopen_call"`
 	EnvCall              *ebpf.Program `ebpf:"env_call"`
@@ -741,6 +767,7 @@ type VivPrograms struct {
 	LsmSbMount           *ebpf.Program `ebpf:"lsm_sb_mount"`
 	LsmSocketConnect     *ebpf.Program `ebpf:"lsm_socket_connect"`
 	LsmSocketCreate      *ebpf.Program `ebpf:"lsm_socket_create"`
+	LsmSocketSendmsg     *ebpf.Program `ebpf:"lsm_socket_sendmsg"`
 	LsmTaskFixSetgid     *ebpf.Program `ebpf:"lsm_task_fix_setgid"`
 	LsmTaskFixSetuid     *ebpf.Program `ebpf:"lsm_task_fix_setuid"`
 	LsmTaskKill          *ebpf.Program `ebpf:"lsm_task_kill"`
@@ -759,9 +786,11 @@ type VivPrograms struct {
 	SchedProcessExit     *ebpf.Program `ebpf:"sched_process_exit"`
 	SchedProcessFork     *ebpf.Program `ebpf:"sched_process_fork"`
 	SeedTasks            *ebpf.Program `ebpf:"seed_tasks"`
+	SendEnter            *ebpf.Program `ebpf:"send_enter"`
 	SendExit             *ebpf.Program `ebpf:"send_exit"`
 	SetidEnter           *ebpf.Program `ebpf:"setid_enter"`
 	SetidExit            *ebpf.Program `ebpf:"setid_exit"`
+	SignalDeliver        *ebpf.Program `ebpf:"signal_deliver"`
 	SignalGenerate       *ebpf.Program `ebpf:"signal_generate"`
 	SocketExit           *ebpf.Program `ebpf:"socket_exit"`
 	SysEnter             *ebpf.Program `ebpf:"sys_enter"`
@@ -773,6 +802,7 @@ type VivPrograms struct {
 func (p *VivPrograms) Close() error {
 	return _VivClose(
 		p.CapCapable,
+		p.ConnectEnter,
 		p.ConnectExit,
 		p.DlopenCall,
 		p.EnvCall,
@@ -802,6 +832,7 @@ func (p *VivPrograms) Close() error {
 		p.LsmSbMount,
 		p.LsmSocketConnect,
 		p.LsmSocketCreate,
+		p.LsmSocketSendmsg,
 		p.LsmTaskFixSetgid,
 		p.LsmTaskFixSetuid,
 		p.LsmTaskKill,
@@ -820,9 +851,11 @@ func (p *VivPrograms) Close() error {
 		p.SchedProcessExit,
 		p.SchedProcessFork,
 		p.SeedTasks,
+		p.SendEnter,
 		p.SendExit,
 		p.SetidEnter,
 		p.SetidExit,
+		p.SignalDeliver,
 		p.SignalGenerate,
 		p.SocketExit,
 		p.SysEnter,

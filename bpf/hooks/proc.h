@@ -155,7 +155,7 @@ SYSCALLS(exec_exit)
 		set_text(&o, 1, s->args, w.len);
 	else
 		set_flags(&o, VIV_TRUNCATED);
-	emit(&o);
+	emit_outcome(t, &o);
 	return 0;
 }
 
@@ -179,6 +179,8 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 
 	if (!t)
 		return 0;
+	if (t->interrupted)
+		end_interrupted(t);
 	begin(&o, t, VIV_PROC_EXIT, 0);
 	code = task->exit_code;
 	set_num(&o, 0, code >> 8 & 0xff);

@@ -61,6 +61,7 @@ enum control {
 	VIV_LIBRARY,
 	VIV_TLS_END,
 	VIV_METHOD_JUMP, /* a struct head: methods below its sp were left */
+	VIV_ANSWERABLE,  /* a struct head: seccomp or a tracer can answer its calls */
 };
 
 /* VIV_FUNCTION: a function that probes are on was entered or left. */

@@ -149,6 +149,7 @@ func TestTextLive(t *testing.T) {
 		{with(Dlopen, "path", "libz.so"), `"libz.so"`},
 		{with(SockConnect, "family", 2, "addr", "127.0.0.1", "port", 80), `127.0.0.1:80 (AF_INET)`},
 		{with(SockConnect, "family", 10, "addr", "::1", "port", 443), `[0:0:0:0:0:0:0:1]:443 (AF_INET6)`},
+		{with(SockConnect, "family", 10, "addr", "127.0.0.1", "port", 443), `127.0.0.1:443 (AF_INET6)`},
 		{with(SockConnect, "family", 10, "addr", "fe80::1%eth0", "port", 443), `[fe80::1%eth0]:443 (AF_INET6)`},
 		{with(SockConnect, "family", 10, "addr", "no\x1baddress", "port", 443), `[no\eaddress]:443 (AF_INET6)`},
 		{with(SockConnect, "family", 2, "port", 80), `family=2(AF_INET) port=80`},

@@ -1,9 +1,11 @@
 package event
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"strconv"
+	"strings"
 	"unsafe"
 )
 
@@ -13,6 +15,8 @@ const (
 	SockConnectAddr
 	SockConnectPort
 	SockConnectPath
+	SockConnectProto
+	SockConnectPending
 )
 const (
 	OddSocketFamily = iota
@@ -27,11 +31,15 @@ const (
 
 var network = []Kind{
 	{ID: SockConnect, Name: "sock_connect", Label: "LSM", Doc: "A socket was connected.", Fields: []Field{
-		SockConnectFamily: {"family", Uint, Num0, "address family (AF_*)", 2},
-		SockConnectAddr:   {"addr", Text, Addr0, "IP address in text form; absent for other families", "192.0.2.7"},
-		SockConnectPort:   {"port", Uint, Num1, "port; absent for families without one", 443},
-		SockConnectPath:   {"path", Text, Text1, "AF_UNIX: the socket's path, an abstract name with a leading @", nil},
-	}, text: textConnect, extra: []extra{{field: SockConnectPath, show: showQuoted}}, derive: deriveConnect},
+		SockConnectFamily:  {"family", Uint, Num0, "address family (AF_*)", 2},
+		SockConnectAddr:    {"addr", Text, Addr0, "IP address in text form; absent for other families", "192.0.2.7"},
+		SockConnectPort:    {"port", Uint, Num1, "port; absent for families without one", 443},
+		SockConnectPath:    {"path", Text, Text1, "AF_UNIX: the socket's whole path, an abstract name with a leading @", nil},
+		SockConnectProto:   {"proto", Text, Derived, "what the socket speaks (tcp, udp, unix, ...)", "tcp"},
+		SockConnectPending: {"pending", Bool, Derived, "the call does not wait for the connection: what becomes of it is not known yet", nil},
+	}, text: textConnect, extra: []extra{
+		{field: SockConnectPath, show: showQuoted}, {field: SockConnectProto}, {field: SockConnectPending},
+	}, derive: deriveConnect},
 	{ID: OddSocket, Name: "odd_socket", Label: "LSM", Doc: "A socket that is not a plain TCP or UDP one was made.", Fields: []Field{
 		OddSocketFamily:   {"family", Uint, Num0, "address family (AF_*)", 2},
 		OddSocketType:     {"socktype", Uint, Num1, "socket type (SOCK_*) without its flags", 3},
@@ -47,6 +55,7 @@ var network = []Kind{
 const (
 	afInet  = 2
 	afInet6 = 10
+	sunPath = 108 // bytes of the kernel's sun_path
 )
 
 func textConnect(b []byte, ev *Event) []byte {
@@ -57,9 +66,14 @@ func textConnect(b []byte, ev *Event) []byte {
 		b = strconv.AppendUint(b, port, 10)
 		return append(b, " (AF_INET)"...)
 	case family == afInet6 && len(addr) > 0:
+		// The string lives no longer than the call, and spares an allocation per event.
+		a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr)))
+		if a.Is4() { // an IPv4 host, by a socket for IPv6
+			b = strconv.AppendUint(append(AppendSafe(b, addr), ':'), port, 10)
+			return append(b, " (AF_INET6)"...)
+		}
 		b = append(b, '[')
-		if a, err := netip.ParseAddr(unsafe.String(&addr[0], len(addr))); err == nil && a.Zone() == "" {
-			// The string lives no longer than the call, and spares an allocation per event.
+		if err == nil && a.Zone() == "" {
 			g := a.As16()
 			b = appendGroups(b, g[:])
 		} else {
@@ -89,16 +103,49 @@ func appendGroups(b, addr []byte) []byte {
 }
 
 // deriveConnect makes a sun_path the text that people know: an abstract name
-// with @ in front (unix(7)), a path without what follows its NUL.
-func deriveConnect(ev *Event, _ *Raw) {
+// with @ in front (unix(7)), of a sun_path that was given whole without the NULs at its
+// end; a path without what follows its NUL. A record's
+// number 2 is the socket's protocol, and above it 16 bits of its type and its family.
+func deriveConnect(ev *Event, raw *Raw) {
 	path := &ev.Fields[SockConnectPath]
 	switch {
 	case len(path.Text) == 0:
 	case path.Text[0] == 0:
 		path.Text[0] = '@'
+		if len(path.Text) == sunPath {
+			path.Text = bytes.TrimRight(path.Text, "\x00")
+		}
 	default:
 		path.Text = CString(path.Text)
 	}
+	if n := raw.Num[2]; n != 0 {
+		ev.setName(SockConnectProto, protoName(n>>32, n&0xffff), raw)
+	}
+	if string(ev.Error) == "EINPROGRESS" {
+		ev.Error = nil
+		ev.Fields[SockConnectPending] = Value{Type: Bool, Num: 1}
+	}
+}
+
+// protoName is what a socket of that family and protocol speaks; "": not known.
+func protoName(family, protocol uint64) string {
+	if family == afInet || family == afInet6 {
+		return ipProtos[protocol]
+	}
+	return familyProtos[family]
+}
+
+var (
+	ipProtos     = lowerNames(protocols, "IPPROTO_")
+	familyProtos = lowerNames(families, "AF_")
+)
+
+func lowerNames(names map[uint64]string, prefix string) map[uint64]string {
+	lower := make(map[uint64]string, len(names))
+	for n, name := range names {
+		lower[n] = strings.ToLower(strings.TrimPrefix(name, prefix))
+	}
+	return lower
 }
 
 func textSocket(b []byte, ev *Event) []byte {

@@ -221,6 +221,7 @@ func (p *Probe) newRecording(out *os.File) *recording {
 		sites: p.sites, files: p.files, start: p.session.StartKtimeNS,
 		w: stream.NewWriter(out), out: out, threads: methodThreads{},
 	}
+	r.watchEntries = p.watchEntries
 	r.m.Event.TraceID = p.session.TraceID
 	if p.opt.Spans.Observe {
 		r.obs = &observed{map[uint32]int{}}

@@ -34,15 +34,18 @@ var clockEvery = time.Minute
 
 // recording is the state of one Record.
 type recording struct {
-	opt     *Options
-	ring    *ringbuf.Reader
-	counts  *ebpf.Map // what did not fit into the ring
-	tasks   *marker
-	targets []target
-	cmd     *launch.Command  // nil: processes that ran already
-	sites   *siteSet         // nil: no probes in files are wanted
-	files   *attach.Attacher // nil: nothing is wanted in files
-	start   uint64           // of the recording, ns of the kernel's time
+	opt    *Options
+	ring   *ringbuf.Reader
+	counts *ebpf.Map // what did not fit into the ring
+	tasks  *marker
+	// watchEntries attaches what shows that the kernel does a call, where somebody else
+	// can answer it: for all calls of everybody, so only when it is needed.
+	watchEntries func() error
+	targets      []target
+	cmd          *launch.Command  // nil: processes that ran already
+	sites        *siteSet         // nil: no probes in files are wanted
+	files        *attach.Attacher // nil: nothing is wanted in files
+	start        uint64           // of the recording, ns of the kernel's time
 
 	w            *stream.Writer
 	out          *os.File
@@ -144,6 +147,8 @@ func (r *recording) message() error {
 		r.libraryChanged(&m.Changed)
 	case wire.TLSEnd:
 		r.tls.end(m.Event.PID, m.Conn)
+	case wire.Answerable:
+		return r.watchEntries()
 	case wire.MethodJump:
 		return r.leaveMethods(m.StackPointer)
 	}

@@ -58,6 +58,9 @@ func (m *Message) Decode(raw []byte) error {
 	case bpf.VivControlVIV_METHOD_JUMP:
 		m.Type = MethodJump
 		return nil
+	case bpf.VivControlVIV_ANSWERABLE:
+		m.Type = Answerable
+		return nil
 	}
 	if event.ID(head.Kind) >= event.NumKinds {
 		return fmt.Errorf("record of unknown kind %d", head.Kind)
@@ -128,7 +131,7 @@ func (m *Message) event(raw []byte, id event.ID) error {
 			}
 		case event.Addr0, event.Addr1:
 			if a, ok := netip.AddrFromSlice(texts[w-event.Addr0]); ok {
-				v.Type, v.Text = event.Text, m.compose(a.AppendTo)
+				v.Type, v.Text = event.Text, m.compose(a.Unmap().AppendTo)
 			}
 		case event.Args0, event.Args1:
 			v.Type, v.List = event.List, splitArgs(v.List, texts[w-event.Args0])

@@ -17,6 +17,7 @@ const (
 	Library                // a process can have another library now
 	TLSEnd                 // a TLS connection is over
 	MethodJump             // methods of Ruby were left, those below StackPointer
+	Answerable             // seccomp or a tracer can answer the calls of a watched process
 )
 
 // Message is what one record says. Its zero value is ready for Decode.
