@@ -93,7 +93,7 @@ static __always_inline int kill_signal(struct syscall *c, struct pt_regs *r)
 	return c->num == 3 ? ARG3(r) : ARG2(r);
 }
 
-#define KERNEL_STACK (32 << 10) /* bytes, at the most; the registers are at its upper end */
+#define KERNEL_STACK (32 << 10) /* bytes, at the most */
 
 /*
  * Does a call send this signal that asks for one? Others are generated meanwhile,
@@ -101,9 +101,11 @@ static __always_inline int kill_signal(struct syscall *c, struct pt_regs *r)
  * have no information or a positive code, those of timers have it elsewhere than
  * on the stack of the call.
  */
-static __always_inline bool is_asked_for(struct kernel_siginfo *info, struct pt_regs *r)
+static __always_inline bool is_asked_for(struct kernel_siginfo *info)
 {
-	return (__u64)r - (__u64)info < KERNEL_STACK && BPF_CORE_READ(info, si_code) <= 0;
+	__u64 stack = (__u64)bpf_get_current_task_btf()->stack;
+
+	return (__u64)info - stack < KERNEL_STACK && BPF_CORE_READ(info, si_code) <= 0;
 }
 
 /*
@@ -114,7 +116,6 @@ static __always_inline bool is_asked_for(struct kernel_siginfo *info, struct pt_
 SEC("tp_btf/signal_generate")
 int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_struct *to, int group, int result)
 {
-	struct pt_regs *r;
 	struct syscall *c;
 	struct pending *p;
 
@@ -123,8 +124,7 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_
 	c = current_call();
 	if (!pends(c, VIV_TASK_KILL) || pended())
 		return 0;
-	r = call_regs();
-	if (sig != kill_signal(c, r) || !is_asked_for(info, r))
+	if (sig != kill_signal(c, call_regs()) || !is_asked_for(info))
 		return 0;
 	p = pend(VIV_TASK_KILL);
 	if (p)

@@ -6,7 +6,7 @@
 #include "../lib/lsm.h"
 
 #define DNS_PORT 53
-#define DNS_MAX 512	/* bytes of a DNS message that a record holds */
+#define DNS_MAX 4096	/* bytes of what is sent to a DNS server that a record holds */
 #define DNS_PIECES 1024	/* vectors of a message: more the kernel does not take */
 #define DNS_MESSAGES 1024 /* messages of one sendmmsg, the same */
 #define DNS_PIECES_OF_MANY 64 /* of each of several messages: the CPU is ours alone meanwhile */
@@ -333,6 +333,8 @@ __noinline int dns_message(struct task *t, __u64 socket, struct dns_buffer *b, l
 	if (cut)
 		set_flags(&o, VIV_TRUNCATED);
 	set_num(&o, 0, BPF_CORE_READ(sk, sk_type)); /* SOCK_STREAM: the message has a length in front */
+	if (ret > 0)
+		set_num(&o, 1, ret); /* bytes that were sent */
 	set_text(&o, 0, s->args, len);
 	set_ip(&o, 1, a);
 	emit_outcome(t, &o);
@@ -345,6 +347,7 @@ struct dns_messages {
 	struct mmsghdr_user *m;
 	long ret;
 	__u64 most; /* pieces of each that are looked at */
+	bool many;  /* ret counts messages, and not bytes */
 };
 
 static long dns_vector(__u32 i, struct dns_messages *v)
@@ -355,7 +358,7 @@ static long dns_vector(__u32 i, struct dns_messages *v)
 		return 1;
 	struct dns_buffer b = { .len = h.iovlen, .pieces = (void *)h.iov, .most = v->most, .name = h.name, .namelen = h.namelen };
 
-	dns_message(v->t, (__u64)v->sk, &b, v->ret);
+	dns_message(v->t, (__u64)v->sk, &b, v->many && v->ret > 0 ? 0 : v->ret);
 	return 0;
 }
 
@@ -403,6 +406,7 @@ SYSCALLS(send_exit)
 		messages = 1;
 		break;
 	case FORM_MESSAGES: /* what was sent; a failed call sent none, and shows its first */
+		v.many = true;
 		flags = ARG4(r);
 		messages = ret <= 0 ? 1 : ret < DNS_MESSAGES ? ret : DNS_MESSAGES;
 		if (messages > 1)

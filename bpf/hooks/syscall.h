@@ -71,6 +71,11 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	} else {
 		if (answerable(task))
 			answerable_exit();
+		if (restarts(ret)) {
+			t = watched();
+			if (t && t->interrupted)
+				make_room(t);
+		}
 		bpf_tail_call(ctx, &exits, regs->orig_ax);
 	}
 	return 0;

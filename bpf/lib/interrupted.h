@@ -32,16 +32,6 @@ static __always_inline struct pending *interrupted_call(__u64 flags)
 	return bpf_task_storage_get(&interrupted_calls, bpf_get_current_task_btf(), 0, flags);
 }
 
-/* The room for the current call. One that it takes the room of is sent as it is. */
-static __always_inline struct pending *keep_call(struct task *t)
-{
-	struct pending *p = interrupted_call(BPF_LOCAL_STORAGE_GET_F_CREATE);
-
-	if (p && p->kind && !is_same_call(p, call_regs()))
-		send_pending(t, p, 0, VIV_UNKNOWN);
-	return p;
-}
-
 static __always_inline void kept_call(struct task *t, struct pending *p)
 {
 	struct pt_regs *r = call_regs();
@@ -58,7 +48,7 @@ __noinline int keep_pending(struct task *t, struct pending *from)
 
 	if (!t || !from)
 		return 0;
-	p = keep_call(t);
+	p = interrupted_call(BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!p) {
 		lose();
 		return 0;
@@ -75,7 +65,7 @@ __noinline int keep_record(struct task *t, struct out *o)
 
 	if (!t || !o)
 		return 0;
-	p = keep_call(t);
+	p = interrupted_call(BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!p) {
 		lose();
 		return 0;
@@ -97,6 +87,16 @@ __noinline int keep_record(struct task *t, struct out *o)
 		p->len[i] = len;
 	}
 	kept_call(t, p);
+	return 0;
+}
+
+/* Another call of the task is interrupted: what was kept makes room. */
+__noinline int make_room(struct task *t)
+{
+	struct pending *p = interrupted_call(0);
+
+	if (t && p && !is_same_call(p, call_regs()))
+		send_pending(t, p, 0, VIV_UNKNOWN);
 	return 0;
 }
 

@@ -160,6 +160,7 @@ enum syscall_work_bit {
 
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	unsigned int flags;
 	const struct cred *cred;
 	int pid;

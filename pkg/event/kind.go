@@ -59,6 +59,8 @@ type Raw struct {
 	// fields alias them. The owner empties it before each event, and keeps it so
 	// that no event allocates.
 	Buf []byte
+
+	dns dnsQuestions // of a dns_req
 }
 
 // Derive computes the fields of ev that are derived from its other fields and

@@ -137,7 +137,11 @@ func (r *recording) message() error {
 	}
 	switch m.Type {
 	case wire.Event:
-		return r.event()
+		err := r.event()
+		for err == nil && m.Next() {
+			err = r.event()
+		}
+		return err
 	case wire.BadMarker:
 		r.badMarkers++
 	case wire.Blind:

@@ -159,6 +159,17 @@ func (m *Message) event(raw []byte, id event.ID) error {
 	return nil
 }
 
+// Next makes m's Event the next one that its record says: a DNS message, or what is
+// written to a DNS server at once, can have several questions. It reports false when
+// there is none.
+func (m *Message) Next() bool {
+	if m.Type != Event || m.ID != event.DNSReq {
+		return false
+	}
+	m.Event.Hidden = false
+	return m.raw.NextQuestion(&m.Event)
+}
+
 // function makes the event of a function that was entered or left. Its name
 // whoever attached the probe knows.
 func (m *Message) function(r bpf.VivFunctionRecord) {
