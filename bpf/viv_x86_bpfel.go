@@ -216,6 +216,7 @@ type VivPending struct {
 	Pad    uint32
 	Ip     uint64
 	Sp     uint64
+	Arg    [3]uint64
 	Sock   uint64
 	Len    [2]uint32
 	Num    [4]uint64

@@ -101,11 +101,11 @@ static __always_inline int kill_signal(struct syscall *c, struct pt_regs *r)
  * have no information or a positive code, those of timers have it elsewhere than
  * on the stack of the call.
  */
-static __always_inline bool is_asked_for(struct kernel_siginfo *info)
+static __always_inline bool is_asked_for(__u64 info)
 {
 	__u64 stack = (__u64)bpf_get_current_task_btf()->stack;
 
-	return (__u64)info - stack < KERNEL_STACK && BPF_CORE_READ(info, si_code) <= 0;
+	return info - stack < KERNEL_STACK && BPF_CORE_READ((struct kernel_siginfo *)info, si_code) <= 0;
 }
 
 /*
@@ -118,13 +118,15 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_
 {
 	struct syscall *c;
 	struct pending *p;
+	__u64 at; /* info as a number: verifiers differ in what it is to them */
 
 	if (!watched())
 		return 0;
 	c = current_call();
 	if (!pends(c, VIV_TASK_KILL) || pended())
 		return 0;
-	if (sig != kill_signal(c, call_regs()) || !is_asked_for(info))
+	bpf_probe_read_kernel(&at, sizeof(at), &ctx[1]);
+	if (sig != kill_signal(c, call_regs()) || !is_asked_for(at))
 		return 0;
 	p = pend(VIV_TASK_KILL);
 	if (p)

@@ -21,10 +21,11 @@ static __always_inline bool restarts(long ret)
 	return ret <= -ERESTARTSYS && ret >= -ERESTART_RESTARTBLOCK;
 }
 
-/* A call that is done again has the same number and is at the same place. */
+/* A call that is done again is at the same place, with the same arguments. */
 static __always_inline bool is_same_call(struct pending *p, struct pt_regs *r)
 {
-	return p->nr == (__u32)r->orig_ax && p->ip == r->ip && p->sp == r->sp;
+	return p->nr == (__u32)r->orig_ax && p->ip == r->ip && p->sp == r->sp && p->arg[0] == ARG1(r) &&
+	       p->arg[1] == ARG2(r) && p->arg[2] == ARG3(r);
 }
 
 static __always_inline struct pending *interrupted_call(__u64 flags)
@@ -39,6 +40,9 @@ static __always_inline void kept_call(struct task *t, struct pending *p)
 	p->nr = r->orig_ax;
 	p->ip = r->ip;
 	p->sp = r->sp;
+	p->arg[0] = ARG1(r);
+	p->arg[1] = ARG2(r);
+	p->arg[2] = ARG3(r);
 	t->interrupted = 1;
 }
 

@@ -19,7 +19,7 @@ struct pending {
 	__u8 exact;  /* it is what the kernel acted on, and not what the entry read */
 	__u32 nr;    /* of the call that it is of: no other one sends it */
 	__u32 pad;
-	__u64 ip, sp; /* of an interrupted call: which one it was */
+	__u64 ip, sp, arg[3]; /* of an interrupted call: which one it was */
 	__u64 sock;   /* address of the struct sock */
 	__u32 len[VIV_TEXTS];
 	__u64 num[VIV_NUMS];
