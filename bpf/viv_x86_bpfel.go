@@ -68,16 +68,31 @@ const (
 	VivCallVIV_CALL_TLS_END            VivCall = 10
 )
 
+type VivConnecting struct {
+	_       structs.HostLayout
+	Head    VivHead
+	Cookie  uint64
+	End     uint64
+	Waiting uint64
+	Ended   uint64
+	Error   uint32
+	Closed  uint16
+	Port    uint16
+	Family  uint32
+	Len     uint32
+	Ip      [16]uint8
+}
+
 type VivControl uint32
 
 const (
-	VivControlVIV_MARKER      VivControl = 28
-	VivControlVIV_FUNCTION    VivControl = 29
-	VivControlVIV_BLIND       VivControl = 30
-	VivControlVIV_LIBRARY     VivControl = 31
-	VivControlVIV_TLS_END     VivControl = 32
-	VivControlVIV_METHOD_JUMP VivControl = 33
-	VivControlVIV_ANSWERABLE  VivControl = 34
+	VivControlVIV_MARKER      VivControl = 29
+	VivControlVIV_FUNCTION    VivControl = 30
+	VivControlVIV_BLIND       VivControl = 31
+	VivControlVIV_LIBRARY     VivControl = 32
+	VivControlVIV_TLS_END     VivControl = 33
+	VivControlVIV_METHOD_JUMP VivControl = 34
+	VivControlVIV_ANSWERABLE  VivControl = 35
 )
 
 type VivCount struct {
@@ -181,7 +196,8 @@ const (
 	VivKindVIV_SPAN_START       VivKind = 25
 	VivKindVIV_SPAN_STOP        VivKind = 26
 	VivKindVIV_SPAN_RAISE       VivKind = 27
-	VivKindVIV_KINDS            VivKind = 28
+	VivKindVIV_SOCK_OUTCOME     VivKind = 28
+	VivKindVIV_KINDS            VivKind = 29
 )
 
 type VivLibraryRecord struct {
@@ -337,6 +353,7 @@ const (
 	VivMapAsides                = "asides"
 	VivMapCalls                 = "calls"
 	VivMapClasses               = "classes"
+	VivMapConnections           = "connections"
 	VivMapCounts                = "counts"
 	VivMapEntries               = "entries"
 	VivMapEvents                = "events"
@@ -363,6 +380,7 @@ const (
 	VivProgFuncReturn           = "func_return"
 	VivProgGetdentsExit         = "getdents_exit"
 	VivProgHold                 = "hold"
+	VivProgInetSockSetState     = "inet_sock_set_state"
 	VivProgIoUringExit          = "io_uring_exit"
 	VivProgKillExit             = "kill_exit"
 	VivProgLsmBprmCredsFromFile = "lsm_bprm_creds_from_file"
@@ -506,6 +524,7 @@ type VivProgramSpecs struct {
 	FuncReturn           *ebpf.ProgramSpec `ebpf:"func_return"`
 	GetdentsExit         *ebpf.ProgramSpec `ebpf:"getdents_exit"`
 	Hold                 *ebpf.ProgramSpec `ebpf:"hold"`
+	InetSockSetState     *ebpf.ProgramSpec `ebpf:"inet_sock_set_state"`
 	IoUringExit          *ebpf.ProgramSpec `ebpf:"io_uring_exit"`
 	KillExit             *ebpf.ProgramSpec `ebpf:"kill_exit"`
 	LsmBprmCredsFromFile *ebpf.ProgramSpec `ebpf:"lsm_bprm_creds_from_file"`
@@ -565,6 +584,7 @@ type VivMapSpecs struct {
 	Asides           *ebpf.MapSpec `ebpf:"asides"`
 	Calls            *ebpf.MapSpec `ebpf:"calls"`
 	Classes          *ebpf.MapSpec `ebpf:"classes"`
+	Connections      *ebpf.MapSpec `ebpf:"connections"`
 	Counts           *ebpf.MapSpec `ebpf:"counts"`
 	Entries          *ebpf.MapSpec `ebpf:"entries"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
@@ -649,6 +669,7 @@ type VivMaps struct {
 	Asides           *ebpf.Map `ebpf:"asides"`
 	Calls            *ebpf.Map `ebpf:"calls"`
 	Classes          *ebpf.Map `ebpf:"classes"`
+	Connections      *ebpf.Map `ebpf:"connections"`
 	Counts           *ebpf.Map `ebpf:"counts"`
 	Entries          *ebpf.Map `ebpf:"entries"`
 	Events           *ebpf.Map `ebpf:"events"`
@@ -671,6 +692,7 @@ func (m *VivMaps) Close() error {
 		m.Asides,
 		m.Calls,
 		m.Classes,
+		m.Connections,
 		m.Counts,
 		m.Entries,
 		m.Events,
@@ -748,6 +770,7 @@ type VivPrograms struct {
 	FuncReturn           *ebpf.Program `ebpf:"func_return"`
 	GetdentsExit         *ebpf.Program `ebpf:"getdents_exit"`
 	Hold                 *ebpf.Program `ebpf:"hold"`
+	InetSockSetState     *ebpf.Program `ebpf:"inet_sock_set_state"`
 	IoUringExit          *ebpf.Program `ebpf:"io_uring_exit"`
 	KillExit             *ebpf.Program `ebpf:"kill_exit"`
 	LsmBprmCredsFromFile *ebpf.Program `ebpf:"lsm_bprm_creds_from_file"`
@@ -813,6 +836,7 @@ func (p *VivPrograms) Close() error {
 		p.FuncReturn,
 		p.GetdentsExit,
 		p.Hold,
+		p.InetSockSetState,
 		p.IoUringExit,
 		p.KillExit,
 		p.LsmBprmCredsFromFile,

@@ -154,6 +154,118 @@ __noinline int pend_connect(__u64 socket, __u64 name, __u32 namelen)
 	return 0;
 }
 
+/*
+ * Connections that are being made, by the socket's cookie. Of one whose call does
+ * not wait for it, it is told what became of it, by whoever comes last: the call's exit,
+ * or the end, which can come before the exit and on any CPU.
+ */
+struct connecting {
+	struct head head; /* of the task, at the beginning */
+	__u64 cookie;
+	__u64 end;	/* ns */
+	__u64 waiting;	/* the call has returned */
+	__u64 ended;
+	__u32 error;	/* the socket's; with closed: 0 is the program's own end of it */
+	__u16 closed;
+	__be16 port;
+	__u32 family, len;
+	__u8 ip[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct connecting);
+} connections SEC(".maps");
+
+static __always_inline void start_connecting(struct sock *sk)
+{
+	struct task *t = watched();
+	struct connecting c = {};
+
+	if (!t)
+		return;
+	set_task(&c.head, t, VIV_SOCK_OUTCOME);
+	c.cookie = bpf_get_socket_cookie(sk);
+	c.family = sk->__sk_common.skc_family;
+	c.port = sk->__sk_common.skc_dport;
+	if (c.family == AF_INET6) {
+		c.len = sizeof(c.ip);
+		__builtin_memcpy(c.ip, &sk->__sk_common.skc_v6_daddr, sizeof(c.ip));
+	} else {
+		c.len = sizeof(__be32);
+		__builtin_memcpy(c.ip, &sk->__sk_common.skc_daddr, sizeof(__be32));
+	}
+	bpf_map_update_elem(&connections, &c.cookie, &c, BPF_ANY);
+}
+
+/* Sends what became of a connection, once. */
+__noinline int emit_connected(struct connecting *c)
+{
+	struct out o = {};
+	__u64 cookie;
+	__u8 ip[16];
+
+	if (!c)
+		return 0;
+	cookie = c->cookie;
+	o.rec.head = c->head;
+	o.rec.head.ktime = bpf_ktime_get_ns();
+	o.rec.ret = -(__s32)c->error;
+	if (c->closed && !c->error)
+		set_flags(&o, VIV_UNKNOWN);
+	set_num(&o, 0, cookie);
+	set_num(&o, 1, bpf_ntohs(c->port));
+	set_num(&o, 2, c->end - c->head.ktime);
+	__builtin_memcpy(ip, c->ip, sizeof(ip));
+	set_text(&o, 1, ip, c->len == sizeof(ip) ? sizeof(ip) : sizeof(__be32));
+	if (!bpf_map_delete_elem(&connections, &cookie))
+		emit(&o);
+	return 0;
+}
+
+static __always_inline void end_connecting(struct sock *sk, int state)
+{
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+	struct connecting *c;
+
+	if (!cookie)
+		return;
+	c = bpf_map_lookup_elem(&connections, &cookie);
+	if (!c)
+		return;
+	c->end = bpf_ktime_get_ns();
+	c->closed = state == TCP_CLOSE;
+	c->error = c->closed ? sk->sk_err : 0;
+	__sync_fetch_and_add(&c->ended, 1); /* and a barrier, as below */
+	if (*(volatile __u64 *)&c->waiting)
+		emit_connected(c);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state, struct sock *sk, int from, int state)
+{
+	if (state == TCP_SYN_SENT)
+		start_connecting(sk);
+	else if ((from == TCP_SYN_SENT || from == TCP_SYN_RECV) && (state == TCP_ESTABLISHED || state == TCP_CLOSE))
+		end_connecting(sk, state);
+	return 0;
+}
+
+/* The call has returned before its connection was there. */
+__noinline int leave_connecting(__u64 cookie)
+{
+	struct connecting *c = bpf_map_lookup_elem(&connections, &cookie);
+
+	if (!c)
+		return 0;
+	__sync_fetch_and_add(&c->waiting, 1);
+	if (*(volatile __u64 *)&c->ended)
+		emit_connected(c);
+	return 0;
+}
+
 static __always_inline bool is_any(const __u32 *ip)
 {
 	return !(ip[0] | ip[1] | ip[2] | ip[3]);
@@ -176,11 +288,16 @@ __noinline int emit_connect_outcome(struct task *t, long ret)
 	struct texts *s = get_texts();
 	struct address *peer;
 	struct sock *sk;
+	__u64 cookie = 0;
 	__u32 *given;
 
 	if (!t || !p || !s)
 		return 0;
 	sk = (void *)p->sock;
+	if (sk)
+		cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	if (cookie)
+		pend_num(p, 3, cookie);
 	peer = (void *)s->args;
 	given = (void *)p->text[0];
 	if ((ret >= 0 || ret == -EINPROGRESS) && sk && p->nums & 2 && peer_address(peer, sk) && peer->family == p->num[0]) {
@@ -193,15 +310,23 @@ __noinline int emit_connect_outcome(struct task *t, long ret)
 		if (!same && !any) {
 			bpf_probe_read_kernel(given, 16, own);
 			if (p->exact)
-				return emit_pending(t, p, ret, 0);
-			send_pending(t, p, ret, VIV_UNKNOWN);
+				goto out;
+			if (emit_connect)
+				send_pending(t, p, ret, VIV_UNKNOWN);
 			p->kind = VIV_SOCK_CONNECT + 1;
 			p->flags |= VIV_UNKNOWN;
 			pend_ip(p, peer);
 		}
 		pend_num(p, 1, bpf_ntohs(peer->port));
 	}
-	return emit_pending(t, p, ret, 0);
+out:
+	if (emit_connect)
+		emit_pending(t, p, ret, 0);
+	else
+		p->kind = 0;
+	if (ret == -EINPROGRESS && cookie)
+		leave_connecting(cookie);
+	return 0;
 }
 
 SYSCALL_ENTRIES(connect_enter)
@@ -414,7 +539,7 @@ SYSCALLS(send_exit)
 		break;
 	}
 	/* TCP's fast open: a message, if several the first, that connects. LSM hooks are not told. */
-	if (emit_connect && flags & MSG_FASTOPEN && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM) {
+	if (flags & MSG_FASTOPEN && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM) {
 		if (messages) {
 			bpf_probe_read_user(&b.name, sizeof(b.name), &v.m->hdr.name);
 			bpf_probe_read_user(&b.namelen, sizeof(b.namelen), &v.m->hdr.namelen);

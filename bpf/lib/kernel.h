@@ -96,6 +96,10 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct files_struct {
 	atomic_t count; /* tasks that share it */
 	struct fdtable *fdt;
@@ -193,12 +197,14 @@ struct sock_common {
 	__be16 skc_dport;
 	unsigned short skc_family;
 	struct in6_addr skc_v6_daddr;
+	atomic64_t skc_cookie;
 };
 
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_type;
 	__u16 sk_protocol;
+	int sk_err;
 };
 
 struct socket {
@@ -271,6 +277,10 @@ struct mmsghdr_user {
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_CLOSE 7
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
 #define S_IFMT 0170000

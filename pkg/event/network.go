@@ -17,6 +17,13 @@ const (
 	SockConnectPath
 	SockConnectProto
 	SockConnectPending
+	SockConnectSock
+)
+const (
+	SockOutcomeAddr = iota
+	SockOutcomePort
+	SockOutcomeAfter
+	SockOutcomeSock
 )
 const (
 	OddSocketFamily = iota
@@ -37,9 +44,16 @@ var network = []Kind{
 		SockConnectPath:    {"path", Text, Text1, "AF_UNIX: the socket's whole path, an abstract name with a leading @", nil},
 		SockConnectProto:   {"proto", Text, Derived, "what the socket speaks (tcp, udp, unix, ...)", "tcp"},
 		SockConnectPending: {"pending", Bool, Derived, "the call does not wait for the connection: what becomes of it is not known yet", nil},
+		SockConnectSock:    {"sock", Uint, Num3, "the kernel's cookie of the socket, the same in its sock_outcome", 4097},
 	}, text: textConnect, extra: []extra{
 		{field: SockConnectPath, show: showQuoted}, {field: SockConnectProto}, {field: SockConnectPending},
 	}, derive: deriveConnect},
+	{ID: SockOutcome, Name: "sock_outcome", Label: "TP", Doc: "A connection that its connect did not wait for was made, or failed.", Fields: []Field{
+		SockOutcomeAddr:  {"addr", Text, Addr1, "the peer's IP address", "192.0.2.7"},
+		SockOutcomePort:  {"port", Uint, Num1, "the peer's port", 443},
+		SockOutcomeAfter: {"after_ns", Uint, Num2, "time since the connection was begun, ns", 1500000},
+		SockOutcomeSock:  {"sock", Uint, Num0, "the kernel's cookie of the socket, the same in its sock_connect", 4097},
+	}, text: textOutcome, extra: []extra{{field: SockOutcomeAfter}}},
 	{ID: OddSocket, Name: "odd_socket", Label: "LSM", Doc: "A socket that is not a plain TCP or UDP one was made.", Fields: []Field{
 		OddSocketFamily:   {"family", Uint, Num0, "address family (AF_*)", 2},
 		OddSocketType:     {"socktype", Uint, Num1, "socket type (SOCK_*) without its flags", 3},
@@ -84,6 +98,16 @@ func textConnect(b []byte, ev *Event) []byte {
 	}
 	b = AppendFamily(append(b, "family="...), family)
 	return strconv.AppendUint(append(b, " port="...), port, 10)
+}
+
+func textOutcome(b []byte, ev *Event) []byte {
+	addr := ev.Fields[SockOutcomeAddr].Text
+	if bytes.IndexByte(addr, ':') >= 0 {
+		b = append(AppendSafe(append(b, '['), addr), ']')
+	} else {
+		b = AppendSafe(b, addr)
+	}
+	return strconv.AppendUint(append(b, ':'), ev.Fields[SockOutcomePort].Num, 10)
 }
 
 // AppendFamily appends an address family (AF_*) as its number and name.

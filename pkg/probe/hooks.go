@@ -48,6 +48,9 @@ var hooks = slices.Concat(
 		{event.SockConnect, both, "send_exit", sysExit, sends}, // MSG_FASTOPEN
 		{event.SockConnect, lsm, "lsm_socket_connect", "lsm:socket_connect", nil},
 		{event.SockConnect, floor, "connect_enter", sysEnter, connects},
+		{event.SockOutcome, both, "inet_sock_set_state", "btf:inet_sock_set_state", nil},
+		{event.SockOutcome, both, "connect_exit", sysExit, connects},
+		{event.SockOutcome, both, "send_exit", sysExit, sends}, // MSG_FASTOPEN
 		{event.OddSocket, both, "socket_exit", sysExit, sockets},
 		{event.OddSocket, lsm, "lsm_socket_create", "lsm:socket_create", nil},
 		{event.DNSReq, both, "send_exit", sysExit, slices.Concat(sends, writes)},

@@ -87,3 +87,53 @@ func TestOddSockets(t *testing.T) {
 		}
 	})
 }
+
+// TestOutcomes: what becomes of connections that the program does not wait for, each
+// joined with its connect by the socket.
+func TestOutcomes(t *testing.T) {
+	eachBackend(t, func(t *testing.T, hooks Hooks) {
+		d := tempDir(t)
+		kinds := events(event.SockConnect, event.SockOutcome, event.PathOpen)
+		s := record(t, Options{Hooks: hooks, Events: kinds}, program(t, "outcomes"), d)
+		// What a run has of its own: the same name for the same socket, and that time passed.
+		sockets := map[uint64]uint64{}
+		for _, ev := range s.events {
+			for i, f := range ev.Kind.Fields {
+				switch v := &ev.Fields[i]; {
+				case v.Type == event.None:
+				case f.Name == "sock":
+					if sockets[v.Num] == 0 {
+						sockets[v.Num] = uint64(len(sockets) + 1)
+					}
+					v.Num = sockets[v.Num]
+				case f.Name == "after_ns" && v.Num > 0 && v.Num < 5e9:
+					v.Num = 1
+				}
+			}
+		}
+		pair := func(family int, addr string, port, sock int, outcome string) []string {
+			return []string{
+				fmt.Sprintf("sock_connect family=%d addr=%s port=%d proto=tcp pending=1 sock=%d", family, addr, port, sock),
+				fmt.Sprintf("sock_outcome addr=%s port=%d after_ns=1 sock=%d%s", addr, port, sock, outcome),
+			}
+		}
+		const in, in6 = unix.AF_INET, unix.AF_INET6
+		got := s.rows()
+		for _, r := range []row{
+			{"made", pair(in, "127.0.0.1", 4000, 1, "")},
+			{"made, IPv6", pair(in6, "::1", 4000, 2, "")},
+			{"made, mapped", pair(in6, "127.0.0.1", 4000, 3, "")},
+			{"never asked for", pair(in, "127.0.0.1", 4000, 4, "")},
+			{"refused", pair(in, "127.0.0.1", 4001, 5, " error=ECONNREFUSED")},
+			{"refused, IPv6", pair(in6, "::1", 4001, 6, " error=ECONNREFUSED")},
+			{"waited for", []string{
+				"sock_connect family=2 addr=127.0.0.1 port=4000 proto=tcp sock=7",
+				"sock_connect family=2 addr=127.0.0.1 port=4001 proto=tcp sock=8 error=ECONNREFUSED",
+			}},
+			{"not answered", pair(in, "127.0.0.1", 4002, 10, " error=ETIMEDOUT")},
+			{"given up", pair(in, "127.0.0.1", 4002, 11, " outcome=unknown")},
+		} {
+			t.Run(r.name, func(t *testing.T) { compare(t, got[r.name], r.want) })
+		}
+	})
+}
