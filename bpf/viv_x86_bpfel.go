@@ -74,16 +74,32 @@ const (
 	VivCallVIV_CALL_TLS_UNCORK         VivCall = 15
 )
 
+type VivConnecting struct {
+	_       structs.HostLayout
+	Head    VivHead
+	Cookie  uint64
+	End     uint64
+	Waiting uint64
+	Ended   uint64
+	Error   uint32
+	Closed  uint16
+	Port    uint16
+	Family  uint32
+	Len     uint32
+	Ip      [16]uint8
+}
+
 type VivControl uint32
 
 const (
-	VivControlVIV_MARKER      VivControl = 28
-	VivControlVIV_FUNCTION    VivControl = 29
-	VivControlVIV_BLIND       VivControl = 30
-	VivControlVIV_LIBRARY     VivControl = 31
-	VivControlVIV_TLS         VivControl = 32
-	VivControlVIV_METHOD_JUMP VivControl = 33
-	VivControlVIV_ROOT        VivControl = 34
+	VivControlVIV_MARKER      VivControl = 29
+	VivControlVIV_FUNCTION    VivControl = 30
+	VivControlVIV_BLIND       VivControl = 31
+	VivControlVIV_LIBRARY     VivControl = 32
+	VivControlVIV_TLS         VivControl = 33
+	VivControlVIV_METHOD_JUMP VivControl = 34
+	VivControlVIV_ROOT        VivControl = 35
+	VivControlVIV_ANSWERABLE  VivControl = 36
 )
 
 type VivCount struct {
@@ -189,7 +205,8 @@ const (
 	VivKindVIV_SPAN_START       VivKind = 25
 	VivKindVIV_SPAN_STOP        VivKind = 26
 	VivKindVIV_SPAN_RAISE       VivKind = 27
-	VivKindVIV_KINDS            VivKind = 28
+	VivKindVIV_SOCK_OUTCOME     VivKind = 28
+	VivKindVIV_KINDS            VivKind = 29
 )
 
 type VivLateList struct {
@@ -248,7 +265,13 @@ type VivPending struct {
 	Flags  uint8
 	Nums   uint8
 	Unread uint8
-	Pad    uint8
+	Exact  uint8
+	Nr     uint32
+	Pad    uint32
+	Ip     uint64
+	Sp     uint64
+	Arg    [3]uint64
+	Sock   uint64
 	Len    [2]uint32
 	Num    [4]uint64
 	Room   [128]int8
@@ -321,14 +344,20 @@ type VivTarget struct {
 }
 
 type VivTask struct {
-	_       structs.HostLayout
-	Span    uint64
-	Parent  uint64
-	Told    uint64
-	Methods uint64
-	Tid     uint32
-	Renamed uint32
-	Comm    [16]int8
+	_           structs.HostLayout
+	Span        uint64
+	Parent      uint64
+	Told        uint64
+	Methods     uint64
+	Sock        uint64
+	Tid         uint32
+	Renamed     uint32
+	Comm        [16]int8
+	Entered     uint8
+	Flags       uint8
+	Interrupted uint8
+	Pad         uint8
+	_           [4]byte
 }
 
 type VivTexts struct {
@@ -374,11 +403,13 @@ const (
 	VivMapAsides                = "asides"
 	VivMapCalls                 = "calls"
 	VivMapClasses               = "classes"
+	VivMapConnections           = "connections"
 	VivMapCounts                = "counts"
 	VivMapEntries               = "entries"
 	VivMapEvents                = "events"
 	VivMapExits                 = "exits"
 	VivMapFrames                = "frames"
+	VivMapInterruptedCalls      = "interrupted_calls"
 	VivMapLateCalls             = "late_calls"
 	VivMapLibraryScratch        = "library_scratch"
 	VivMapMethods               = "methods"
@@ -391,6 +422,7 @@ const (
 	VivMapTasks                 = "tasks"
 	VivMapTlsFrames             = "tls_frames"
 	VivProgCapCapable           = "cap_capable"
+	VivProgConnectEnter         = "connect_enter"
 	VivProgConnectExit          = "connect_exit"
 	VivProgDlopenCall           = "dlopen_call"
 	VivProgEnvCall              = "env_call"
@@ -400,6 +432,7 @@ const (
 	VivProgFuncReturn           = "func_return"
 	VivProgGetdentsExit         = "getdents_exit"
 	VivProgHold                 = "hold"
+	VivProgInetSockSetState     = "inet_sock_set_state"
 	VivProgIoUringExit          = "io_uring_exit"
 	VivProgKillExit             = "kill_exit"
 	VivProgLsmBprmCredsFromFile = "lsm_bprm_creds_from_file"
@@ -420,6 +453,7 @@ const (
 	VivProgLsmSbMount           = "lsm_sb_mount"
 	VivProgLsmSocketConnect     = "lsm_socket_connect"
 	VivProgLsmSocketCreate      = "lsm_socket_create"
+	VivProgLsmSocketSendmsg     = "lsm_socket_sendmsg"
 	VivProgLsmTaskFixSetgid     = "lsm_task_fix_setgid"
 	VivProgLsmTaskFixSetuid     = "lsm_task_fix_setuid"
 	VivProgLsmTaskKill          = "lsm_task_kill"
@@ -438,9 +472,11 @@ const (
 	VivProgSchedProcessExit     = "sched_process_exit"
 	VivProgSchedProcessFork     = "sched_process_fork"
 	VivProgSeedTasks            = "seed_tasks"
+	VivProgSendEnter            = "send_enter"
 	VivProgSendExit             = "send_exit"
 	VivProgSetidEnter           = "setid_enter"
 	VivProgSetidExit            = "setid_exit"
+	VivProgSignalDeliver        = "signal_deliver"
 	VivProgSignalGenerate       = "signal_generate"
 	VivProgSocketExit           = "socket_exit"
 	VivProgSysEnter             = "sys_enter"
@@ -459,6 +495,7 @@ const (
 	VivVarEmitDns               = "emit_dns"
 	VivVarEmitExec              = "emit_exec"
 	VivVarEmitMmap              = "emit_mmap"
+	VivVarEntriesWanted         = "entries_wanted"
 	VivVarExecCreds             = "exec_creds"
 	VivVarFailedOpens           = "failed_opens"
 	VivVarFlagUnused            = "flag_unused"
@@ -532,6 +569,7 @@ type VivSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivProgramSpecs struct {
 	CapCapable           *ebpf.ProgramSpec `ebpf:"cap_capable"`
+	ConnectEnter         *ebpf.ProgramSpec `ebpf:"connect_enter"`
 	ConnectExit          *ebpf.ProgramSpec `ebpf:"connect_exit"`
 	DlopenCall           *ebpf.ProgramSpec `ebpf:"dlopen_call"`
 	EnvCall              *ebpf.ProgramSpec `ebpf:"env_call"`
@@ -541,6 +579,7 @@ type VivProgramSpecs struct {
 	FuncReturn           *ebpf.ProgramSpec `ebpf:"func_return"`
 	GetdentsExit         *ebpf.ProgramSpec `ebpf:"getdents_exit"`
 	Hold                 *ebpf.ProgramSpec `ebpf:"hold"`
+	InetSockSetState     *ebpf.ProgramSpec `ebpf:"inet_sock_set_state"`
 	IoUringExit          *ebpf.ProgramSpec `ebpf:"io_uring_exit"`
 	KillExit             *ebpf.ProgramSpec `ebpf:"kill_exit"`
 	LsmBprmCredsFromFile *ebpf.ProgramSpec `ebpf:"lsm_bprm_creds_from_file"`
@@ -561,6 +600,7 @@ type VivProgramSpecs struct {
 	LsmSbMount           *ebpf.ProgramSpec `ebpf:"lsm_sb_mount"`
 	LsmSocketConnect     *ebpf.ProgramSpec `ebpf:"lsm_socket_connect"`
 	LsmSocketCreate      *ebpf.ProgramSpec `ebpf:"lsm_socket_create"`
+	LsmSocketSendmsg     *ebpf.ProgramSpec `ebpf:"lsm_socket_sendmsg"`
 	LsmTaskFixSetgid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setgid"`
 	LsmTaskFixSetuid     *ebpf.ProgramSpec `ebpf:"lsm_task_fix_setuid"`
 	LsmTaskKill          *ebpf.ProgramSpec `ebpf:"lsm_task_kill"`
@@ -579,9 +619,11 @@ type VivProgramSpecs struct {
 	SchedProcessExit     *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
 	SchedProcessFork     *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
 	SeedTasks            *ebpf.ProgramSpec `ebpf:"seed_tasks"`
+	SendEnter            *ebpf.ProgramSpec `ebpf:"send_enter"`
 	SendExit             *ebpf.ProgramSpec `ebpf:"send_exit"`
 	SetidEnter           *ebpf.ProgramSpec `ebpf:"setid_enter"`
 	SetidExit            *ebpf.ProgramSpec `ebpf:"setid_exit"`
+	SignalDeliver        *ebpf.ProgramSpec `ebpf:"signal_deliver"`
 	SignalGenerate       *ebpf.ProgramSpec `ebpf:"signal_generate"`
 	SocketExit           *ebpf.ProgramSpec `ebpf:"socket_exit"`
 	SysEnter             *ebpf.ProgramSpec `ebpf:"sys_enter"`
@@ -594,25 +636,27 @@ type VivProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VivMapSpecs struct {
-	Asides         *ebpf.MapSpec `ebpf:"asides"`
-	Calls          *ebpf.MapSpec `ebpf:"calls"`
-	Classes        *ebpf.MapSpec `ebpf:"classes"`
-	Counts         *ebpf.MapSpec `ebpf:"counts"`
-	Entries        *ebpf.MapSpec `ebpf:"entries"`
-	Events         *ebpf.MapSpec `ebpf:"events"`
-	Exits          *ebpf.MapSpec `ebpf:"exits"`
-	Frames         *ebpf.MapSpec `ebpf:"frames"`
-	LateCalls      *ebpf.MapSpec `ebpf:"late_calls"`
-	LibraryScratch *ebpf.MapSpec `ebpf:"library_scratch"`
-	Methods        *ebpf.MapSpec `ebpf:"methods"`
-	OtherRoots     *ebpf.MapSpec `ebpf:"other_roots"`
-	Pendings       *ebpf.MapSpec `ebpf:"pendings"`
-	Scratch        *ebpf.MapSpec `ebpf:"scratch"`
-	Sites          *ebpf.MapSpec `ebpf:"sites"`
-	SpanScratch    *ebpf.MapSpec `ebpf:"span_scratch"`
-	Targets        *ebpf.MapSpec `ebpf:"targets"`
-	Tasks          *ebpf.MapSpec `ebpf:"tasks"`
-	TlsFrames      *ebpf.MapSpec `ebpf:"tls_frames"`
+	Asides           *ebpf.MapSpec `ebpf:"asides"`
+	Calls            *ebpf.MapSpec `ebpf:"calls"`
+	Classes          *ebpf.MapSpec `ebpf:"classes"`
+	Connections      *ebpf.MapSpec `ebpf:"connections"`
+	Counts           *ebpf.MapSpec `ebpf:"counts"`
+	Entries          *ebpf.MapSpec `ebpf:"entries"`
+	Events           *ebpf.MapSpec `ebpf:"events"`
+	Exits            *ebpf.MapSpec `ebpf:"exits"`
+	Frames           *ebpf.MapSpec `ebpf:"frames"`
+	InterruptedCalls *ebpf.MapSpec `ebpf:"interrupted_calls"`
+	LateCalls        *ebpf.MapSpec `ebpf:"late_calls"`
+	LibraryScratch   *ebpf.MapSpec `ebpf:"library_scratch"`
+	Methods          *ebpf.MapSpec `ebpf:"methods"`
+	OtherRoots       *ebpf.MapSpec `ebpf:"other_roots"`
+	Pendings         *ebpf.MapSpec `ebpf:"pendings"`
+	Scratch          *ebpf.MapSpec `ebpf:"scratch"`
+	Sites            *ebpf.MapSpec `ebpf:"sites"`
+	SpanScratch      *ebpf.MapSpec `ebpf:"span_scratch"`
+	Targets          *ebpf.MapSpec `ebpf:"targets"`
+	Tasks            *ebpf.MapSpec `ebpf:"tasks"`
+	TlsFrames        *ebpf.MapSpec `ebpf:"tls_frames"`
 }
 
 // VivVariableSpecs contains global variables before they are loaded into the kernel.
@@ -631,6 +675,7 @@ type VivVariableSpecs struct {
 	EmitDns           *ebpf.VariableSpec `ebpf:"emit_dns"`
 	EmitExec          *ebpf.VariableSpec `ebpf:"emit_exec"`
 	EmitMmap          *ebpf.VariableSpec `ebpf:"emit_mmap"`
+	EntriesWanted     *ebpf.VariableSpec `ebpf:"entries_wanted"`
 	ExecCreds         *ebpf.VariableSpec `ebpf:"exec_creds"`
 	FailedOpens       *ebpf.VariableSpec `ebpf:"failed_opens"`
 	FlagUnused        *ebpf.VariableSpec `ebpf:"flag_unused"`
@@ -681,25 +726,27 @@ func (o *VivObjects) Close() error {
 //
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivMaps struct {
-	Asides         *ebpf.Map `ebpf:"asides"`
-	Calls          *ebpf.Map `ebpf:"calls"`
-	Classes        *ebpf.Map `ebpf:"classes"`
-	Counts         *ebpf.Map `ebpf:"counts"`
-	Entries        *ebpf.Map `ebpf:"entries"`
-	Events         *ebpf.Map `ebpf:"events"`
-	Exits          *ebpf.Map `ebpf:"exits"`
-	Frames         *ebpf.Map `ebpf:"frames"`
-	LateCalls      *ebpf.Map `ebpf:"late_calls"`
-	LibraryScratch *ebpf.Map `ebpf:"library_scratch"`
-	Methods        *ebpf.Map `ebpf:"methods"`
-	OtherRoots     *ebpf.Map `ebpf:"other_roots"`
-	Pendings       *ebpf.Map `ebpf:"pendings"`
-	Scratch        *ebpf.Map `ebpf:"scratch"`
-	Sites          *ebpf.Map `ebpf:"sites"`
-	SpanScratch    *ebpf.Map `ebpf:"span_scratch"`
-	Targets        *ebpf.Map `ebpf:"targets"`
-	Tasks          *ebpf.Map `ebpf:"tasks"`
-	TlsFrames      *ebpf.Map `ebpf:"tls_frames"`
+	Asides           *ebpf.Map `ebpf:"asides"`
+	Calls            *ebpf.Map `ebpf:"calls"`
+	Classes          *ebpf.Map `ebpf:"classes"`
+	Connections      *ebpf.Map `ebpf:"connections"`
+	Counts           *ebpf.Map `ebpf:"counts"`
+	Entries          *ebpf.Map `ebpf:"entries"`
+	Events           *ebpf.Map `ebpf:"events"`
+	Exits            *ebpf.Map `ebpf:"exits"`
+	Frames           *ebpf.Map `ebpf:"frames"`
+	InterruptedCalls *ebpf.Map `ebpf:"interrupted_calls"`
+	LateCalls        *ebpf.Map `ebpf:"late_calls"`
+	LibraryScratch   *ebpf.Map `ebpf:"library_scratch"`
+	Methods          *ebpf.Map `ebpf:"methods"`
+	OtherRoots       *ebpf.Map `ebpf:"other_roots"`
+	Pendings         *ebpf.Map `ebpf:"pendings"`
+	Scratch          *ebpf.Map `ebpf:"scratch"`
+	Sites            *ebpf.Map `ebpf:"sites"`
+	SpanScratch      *ebpf.Map `ebpf:"span_scratch"`
+	Targets          *ebpf.Map `ebpf:"targets"`
+	Tasks            *ebpf.Map `ebpf:"tasks"`
+	TlsFrames        *ebpf.Map `ebpf:"tls_frames"`
 }
 
 func (m *VivMaps) Close() error {
@@ -707,11 +754,13 @@ func (m *VivMaps) Close() error {
 		m.Asides,
 		m.Calls,
 		m.Classes,
+		m.Connections,
 		m.Counts,
 		m.Entries,
 		m.Events,
 		m.Exits,
 		m.Frames,
+		m.InterruptedCalls,
 		m.LateCalls,
 		m.LibraryScratch,
 		m.Methods,
@@ -742,6 +791,7 @@ type VivVariables struct {
 	EmitDns           *ebpf.Variable `ebpf:"emit_dns"`
 	EmitExec          *ebpf.Variable `ebpf:"emit_exec"`
 	EmitMmap          *ebpf.Variable `ebpf:"emit_mmap"`
+	EntriesWanted     *ebpf.Variable `ebpf:"entries_wanted"`
 	ExecCreds         *ebpf.Variable `ebpf:"exec_creds"`
 	FailedOpens       *ebpf.Variable `ebpf:"failed_opens"`
 	FlagUnused        *ebpf.Variable `ebpf:"flag_unused"`
@@ -777,6 +827,7 @@ type VivVariables struct {
 // It can be passed to LoadVivObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VivPrograms struct {
 	CapCapable           *ebpf.Program `ebpf:"cap_capable"`
+	ConnectEnter         *ebpf.Program `ebpf:"connect_enter"`
 	ConnectExit          *ebpf.Program `ebpf:"connect_exit"`
 	DlopenCall           *ebpf.Program `ebpf:"dlopen_call"`
 	EnvCall              *ebpf.Program `ebpf:"env_call"`
@@ -786,6 +837,7 @@ type VivPrograms struct {
 	FuncReturn           *ebpf.Program `ebpf:"func_return"`
 	GetdentsExit         *ebpf.Program `ebpf:"getdents_exit"`
 	Hold                 *ebpf.Program `ebpf:"hold"`
+	InetSockSetState     *ebpf.Program `ebpf:"inet_sock_set_state"`
 	IoUringExit          *ebpf.Program `ebpf:"io_uring_exit"`
 	KillExit             *ebpf.Program `ebpf:"kill_exit"`
 	LsmBprmCredsFromFile *ebpf.Program `ebpf:"lsm_bprm_creds_from_file"`
@@ -806,6 +858,7 @@ type VivPrograms struct {
 	LsmSbMount           *ebpf.Program `ebpf:"lsm_sb_mount"`
 	LsmSocketConnect     *ebpf.Program `ebpf:"lsm_socket_connect"`
 	LsmSocketCreate      *ebpf.Program `ebpf:"lsm_socket_create"`
+	LsmSocketSendmsg     *ebpf.Program `ebpf:"lsm_socket_sendmsg"`
 	LsmTaskFixSetgid     *ebpf.Program `ebpf:"lsm_task_fix_setgid"`
 	LsmTaskFixSetuid     *ebpf.Program `ebpf:"lsm_task_fix_setuid"`
 	LsmTaskKill          *ebpf.Program `ebpf:"lsm_task_kill"`
@@ -824,9 +877,11 @@ type VivPrograms struct {
 	SchedProcessExit     *ebpf.Program `ebpf:"sched_process_exit"`
 	SchedProcessFork     *ebpf.Program `ebpf:"sched_process_fork"`
 	SeedTasks            *ebpf.Program `ebpf:"seed_tasks"`
+	SendEnter            *ebpf.Program `ebpf:"send_enter"`
 	SendExit             *ebpf.Program `ebpf:"send_exit"`
 	SetidEnter           *ebpf.Program `ebpf:"setid_enter"`
 	SetidExit            *ebpf.Program `ebpf:"setid_exit"`
+	SignalDeliver        *ebpf.Program `ebpf:"signal_deliver"`
 	SignalGenerate       *ebpf.Program `ebpf:"signal_generate"`
 	SocketExit           *ebpf.Program `ebpf:"socket_exit"`
 	SysEnter             *ebpf.Program `ebpf:"sys_enter"`
@@ -838,6 +893,7 @@ type VivPrograms struct {
 func (p *VivPrograms) Close() error {
 	return _VivClose(
 		p.CapCapable,
+		p.ConnectEnter,
 		p.ConnectExit,
 		p.DlopenCall,
 		p.EnvCall,
@@ -847,6 +903,7 @@ func (p *VivPrograms) Close() error {
 		p.FuncReturn,
 		p.GetdentsExit,
 		p.Hold,
+		p.InetSockSetState,
 		p.IoUringExit,
 		p.KillExit,
 		p.LsmBprmCredsFromFile,
@@ -867,6 +924,7 @@ func (p *VivPrograms) Close() error {
 		p.LsmSbMount,
 		p.LsmSocketConnect,
 		p.LsmSocketCreate,
+		p.LsmSocketSendmsg,
 		p.LsmTaskFixSetgid,
 		p.LsmTaskFixSetuid,
 		p.LsmTaskKill,
@@ -885,9 +943,11 @@ func (p *VivPrograms) Close() error {
 		p.SchedProcessExit,
 		p.SchedProcessFork,
 		p.SeedTasks,
+		p.SendEnter,
 		p.SendExit,
 		p.SetidEnter,
 		p.SetidExit,
+		p.SignalDeliver,
 		p.SignalGenerate,
 		p.SocketExit,
 		p.SysEnter,

@@ -8,6 +8,7 @@
 
 #define PTRACE_ATTACH 16
 #define PTRACE_SEIZE 0x4206
+#define SIG_IGN 1
 #define PTRACE_MODE_ATTACH_REALCREDS 0x12 /* include/linux/ptrace.h */
 
 /* From Linux 6.14 on. */
@@ -56,8 +57,29 @@ SYSCALLS(ptrace_exit) /* and process_vm_readv, process_vm_writev */
 	set_num(&o, 0, PTRACE_MODE_ATTACH_REALCREDS);
 	if (given_pid(&pid))
 		set_num(&o, 1, pid);
-	emit(&o);
+	emit_outcome(t, &o);
 	return 0;
+}
+
+/* The program's handler of a signal is about to run: a call that the signal has
+ * interrupted is over, or it is done again when the handler returns. */
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_sigaction *action)
+{
+	struct task *t = watched();
+	struct pt_regs *r = call_regs();
+	struct pending *p;
+	long ret = r->ax;
+
+	if (!t || !t->interrupted || !restarts(ret) || (__u64)action->sa.sa_handler <= SIG_IGN)
+		return 0;
+	if (ret == -ERESTARTNOINTR || (ret == -ERESTARTSYS && action->sa.sa_flags & SA_RESTART))
+		return 0;
+	p = interrupted_call(0);
+	if (!p || !is_same_call(p, r))
+		return 0;
+	t->interrupted = 0;
+	return send_pending(t, p, -EINTR, 0);
 }
 
 LSM(ptrace_access_check, VIV_PTRACE_CHECK, true, struct task_struct *child, unsigned int mode)
@@ -66,17 +88,45 @@ LSM(ptrace_access_check, VIV_PTRACE_CHECK, true, struct task_struct *child, unsi
 	pend_process(p, 1, child);
 }
 
+static __always_inline int kill_signal(struct syscall *c, struct pt_regs *r)
+{
+	return c->num == 3 ? ARG3(r) : ARG2(r);
+}
+
+#define KERNEL_STACK (32 << 10) /* bytes, at the most */
+
+/*
+ * Does a call send this signal that asks for one? Others are generated meanwhile,
+ * in interrupts or because a tracer is told of the call's entry: the kernel's own
+ * have no information or a positive code, those of timers have it elsewhere than
+ * on the stack of the call.
+ */
+static __always_inline bool is_asked_for(__u64 info)
+{
+	__u64 stack = (__u64)bpf_get_current_task_btf()->stack;
+
+	return info - stack < KERNEL_STACK && BPF_CORE_READ((struct kernel_siginfo *)info, si_code) <= 0;
+}
+
 /*
  * Signals. The target's pid as our namespace has it comes from the LSM hook,
  * or from the signal itself when it was sent; of a call that sent none
  * the pid that it named is looked up.
  */
 SEC("tp_btf/signal_generate")
-int BPF_PROG(signal_generate, int sig, void *info, struct task_struct *to, int group, int result)
+int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_struct *to, int group, int result)
 {
+	struct syscall *c;
 	struct pending *p;
+	__u64 at; /* info as a number: verifiers differ in what it is to them */
 
-	if (!watched() || !pends(current_call(), VIV_TASK_KILL) || pended())
+	if (!watched())
+		return 0;
+	c = current_call();
+	if (!pends(c, VIV_TASK_KILL) || pended())
+		return 0;
+	bpf_probe_read_kernel(&at, sizeof(at), &ctx[1]);
+	if (sig != kill_signal(c, call_regs()) || !is_asked_for(at))
 		return 0;
 	p = pend(VIV_TASK_KILL);
 	if (p)
@@ -87,7 +137,7 @@ int BPF_PROG(signal_generate, int sig, void *info, struct task_struct *to, int g
 SYSCALLS(kill_exit)
 {
 	struct pending *p = pended();
-	long pid = (int)ARG1(r), sig = (int)(c->num == 3 ? ARG3(r) : ARG2(r));
+	long pid = (int)ARG1(r), sig = kill_signal(c, r);
 	bool named = c->extra; /* by its pid */
 
 	if (!p) {

@@ -9,8 +9,18 @@
 const volatile bool failed_opens = false;
 const volatile bool emit_mmap = true;
 
+/* The file that an open made, if it is the one of the descriptor: another thread
+ * can have put its own there, which then has a descriptor more. */
+static __always_inline struct file *opened_file(int fd)
+{
+	struct file *file = fd_file(fd);
+
+	return file && !(shares_files() && is_referenced(file)) ? file : 0;
+}
+
 SYSCALLS(open_exit)
 {
+	struct pending *p = pended(); /* of an LSM hook */
 	struct open_how how = {};
 	__u32 kind_of_name = NAME_USER;
 	struct file *file;
@@ -18,6 +28,10 @@ SYSCALLS(open_exit)
 	struct out o;
 	__u64 flags;
 
+	if (p && ret < 0) { /* it may have come to another file than it was meant to */
+		p->kind = 0;
+		p = 0;
+	}
 	if (ret < 0 && !failed_opens)
 		return 0;
 	s = get_texts();
@@ -31,14 +45,22 @@ SYSCALLS(open_exit)
 		if (how.resolve & RESOLVE_IN_ROOT)
 			kind_of_name |= NAME_IN_ROOT;
 	}
+	if (p) {
+		pend_num(p, 0, flags);
+		return emit_pending(t, p, ret, 0);
+	}
 	begin(&o, t, VIV_PATH_OPEN, ret);
 	set_num(&o, 0, flags);
-	file = ret < 0 ? 0 : fd_file(ret);
-	if (file)
+	file = ret < 0 || t->flags ? 0 : opened_file(ret);
+	if (file) {
 		set_file_path(&o, 0, s, file);
-	else
-		set_name_path(&o, 0, s, PICKED(s, c->dfd[0]), (void *)PICKED(s, c->name[0]), kind_of_name);
-	emit(&o);
+	} else {
+		if (ret >= 0)
+			set_flags(&o, VIV_UNKNOWN);
+		if (c->name[0])
+			set_name_path(&o, 0, s, PICKED(s, c->dfd[0]), (void *)PICKED(s, c->name[0]), kind_of_name);
+	}
+	emit_outcome(t, &o);
 	return 0;
 }
 
@@ -52,7 +74,18 @@ int BPF_PROG(lsm_try, struct file *file)
 	return 0;
 }
 
-LSM(file_open, VIV_PATH_OPEN, !(file->f_flags & FMODE_EXEC), struct file *file)
+/* The first file of an open is the one that it is of; a file system can open others below. */
+static __always_inline bool is_open_pended(void)
+{
+	struct pending *p;
+
+	if (!watched() || !in_call())
+		return false;
+	p = pended();
+	return p && p->kind == VIV_PATH_OPEN + 1;
+}
+
+LSM(file_open, VIV_PATH_OPEN, !(file->f_flags & FMODE_EXEC) && !is_open_pended(), struct file *file)
 {
 	pend_num(p, 0, file->f_flags & ~O_LARGEFILE); /* which the kernel adds */
 	pend_path(p, 0, file->f_path.mnt, file->f_path.dentry);
@@ -126,7 +159,7 @@ SYSCALLS(mmap_exit)
 		__builtin_memcpy(s->path, anonymous, sizeof(anonymous));
 		set_text(&o, 0, s->path, sizeof(anonymous) - 1);
 	}
-	emit(&o);
+	emit_outcome(t, &o);
 	return 0;
 }
 
@@ -149,7 +182,7 @@ SYSCALLS(getdents_exit)
 	set_num(&o, 1, (__u32)ARG3(r));
 	if (dir)
 		set_file_path(&o, 0, s, dir);
-	emit(&o);
+	emit_outcome(t, &o);
 	return 0;
 }
 
@@ -172,7 +205,7 @@ SYSCALLS(read_file_exit)
 	set_num(&o, 1, 1);
 	if (file)
 		set_file_path(&o, 0, s, file);
-	emit(&o);
+	emit_outcome(t, &o);
 	return 0;
 }
 

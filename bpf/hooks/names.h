@@ -60,7 +60,7 @@ SYSCALLS(names_exit)
 	struct pending *p = pended();
 
 	/* What the entry could not read, the kernel has brought into memory by now. */
-	if (p ? p->unread : ret < 0) {
+	if (p ? p->unread : ret < 0 || t->flags) {
 		pend_names(c, r);
 		p = pended();
 	}

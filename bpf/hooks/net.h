@@ -6,7 +6,7 @@
 #include "../lib/lsm.h"
 
 #define DNS_PORT 53
-#define DNS_MAX 512	/* bytes of a DNS message that a record holds */
+#define DNS_MAX 4096	/* bytes of what is sent to a DNS server that a record holds */
 #define DNS_PIECES 1024	/* vectors of a message: more the kernel does not take */
 #define DNS_MESSAGES 1024 /* messages of one sendmmsg, the same */
 #define DNS_PIECES_OF_MANY 64 /* of each of several messages: the CPU is ours alone meanwhile */
@@ -81,61 +81,278 @@ static __always_inline void set_ip(struct out *o, int i, struct address *a)
 		set_text(o, i, a->v6, sizeof(a->v6));
 }
 
-/* The record of a connection of sk, which is 0 if there is no such socket, to
- * the address at name. */
-__noinline int connected(struct task *t, __u64 socket, __u64 name, __u32 namelen, long ret)
+/* Where an address lies until it is taken apart. */
+#define PENDED_ADDRESS(p) ((struct address *)(p)->room)
+_Static_assert(sizeof(struct address) <= RECORD_ROOM, "an address fits in front of the texts");
+
+/* Text 0 becomes the IP address a. */
+static __always_inline void pend_ip(struct pending *p, struct address *a)
 {
-	struct sock *sk = (void *)socket;
-	struct texts *s = get_texts();
-	struct address *a, *peer;
-	struct out o;
+	__builtin_memset(p->text[0], 0, sizeof(a->v6));
+	if (a->family == AF_INET)
+		__builtin_memcpy(p->text[0], a->v4, sizeof(a->v4));
+	else
+		__builtin_memcpy(p->text[0], a->v6, sizeof(a->v6));
+	p->len[0] = a->family == AF_INET ? sizeof(a->v4) : sizeof(a->v6);
+}
+
+/* Text 1 becomes the whole path of a socket, or its abstract name. */
+static __always_inline void pend_sun_path(struct pending *p, const char *path, __u32 len)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	char *to = p->text[1];
+	__u32 at = 0;
+
+	if (path[0] != 0 && path[0] != '/') {
+		pend_path(p, 1, task->fs->pwd.mnt, task->fs->pwd.dentry);
+		at = p->len[1];
+		if (at >= PATH_MAX - SUN_PATH) {
+			p->flags |= VIV_TRUNCATED;
+			at = 0;
+		} else if (at > 1 && at < PATH_MAX) {
+			to[at++] = '/';
+		}
+	}
+	if (at < PATH_MAX)
+		bpf_probe_read_kernel(&to[at], SUN_PATH, path);
+	p->len[1] = at + len;
+}
+
+/* Fills p from its address, of len bytes, and of the socket sk, if there is one:
+ * number 2 is what it speaks. */
+static __always_inline void pend_address(struct pending *p, struct sock *sk, __u32 len)
+{
+	struct address *a = PENDED_ADDRESS(p);
+
+	if (len >= 2)
+		pend_num(p, 0, a->family);
+	if (a->family == AF_INET || a->family == AF_INET6) {
+		pend_num(p, 1, bpf_ntohs(a->port));
+		pend_ip(p, a);
+	} else if (a->family == AF_UNIX && len > 2) {
+		pend_sun_path(p, (const char *)&a->port, sun_path_len(len));
+	}
+	p->sock = (__u64)sk;
+	if (sk)
+		pend_num(p, 2, (__u64)BPF_CORE_READ(sk, __sk_common.skc_family) << 32 | (__u64)BPF_CORE_READ(sk, sk_type) << 16 |
+				       BPF_CORE_READ(sk, sk_protocol));
+}
+
+/* Leaves a connection of the socket, which is 0 if there is no such one, to the
+ * address at name, for the exit. */
+__noinline int pend_connect(__u64 socket, __u64 name, __u32 namelen)
+{
+	struct pending *p = pend(VIV_SOCK_CONNECT);
 	__u32 len;
 
-	if (!s || !t)
+	if (!p)
 		return 0;
-	a = (void *)s->path;
-	peer = (void *)s->args;
-	len = user_address(a, (void *)name, namelen);
-	begin(&o, t, VIV_SOCK_CONNECT, ret);
-	if (a->family == AF_INET || a->family == AF_INET6) {
-		if ((ret >= 0 || ret == -EINPROGRESS) && sk && peer_address(peer, sk) && peer->family == a->family)
-			a = peer;
-		set_num(&o, 1, bpf_ntohs(a->port));
-		set_ip(&o, 0, a);
-	} else if (a->family == AF_UNIX && len > 2) {
-		set_text(&o, 1, &a->port, sun_path_len(len));
-	}
-	if (len >= 2)
-		set_num(&o, 0, a->family);
-	emit(&o);
+	len = user_address(PENDED_ADDRESS(p), (void *)name, namelen);
+	if (!len)
+		p->unread = 1;
+	pend_address(p, (void *)socket, len);
 	return 0;
+}
+
+/*
+ * Connections that are being made, by the socket's cookie. Of one whose call does
+ * not wait for it, it is told what became of it, by whoever comes last: the call's exit,
+ * or the end, which can come before the exit and on any CPU.
+ */
+struct connecting {
+	struct head head; /* of the task, at the beginning */
+	__u64 cookie;
+	__u64 end;	/* ns */
+	__u64 waiting;	/* the call has returned */
+	__u64 ended;
+	__u32 error;	/* the socket's; with closed: 0 is the program's own end of it */
+	__u16 closed;
+	__be16 port;
+	__u32 family, len;
+	__u8 ip[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct connecting);
+} connections SEC(".maps");
+
+static __always_inline void start_connecting(struct sock *sk)
+{
+	struct task *t = watched();
+	struct connecting c = {};
+
+	if (!t)
+		return;
+	set_task(&c.head, t, VIV_SOCK_OUTCOME);
+	c.cookie = bpf_get_socket_cookie(sk);
+	c.family = sk->__sk_common.skc_family;
+	c.port = sk->__sk_common.skc_dport;
+	if (c.family == AF_INET6) {
+		c.len = sizeof(c.ip);
+		__builtin_memcpy(c.ip, &sk->__sk_common.skc_v6_daddr, sizeof(c.ip));
+	} else {
+		c.len = sizeof(__be32);
+		__builtin_memcpy(c.ip, &sk->__sk_common.skc_daddr, sizeof(__be32));
+	}
+	bpf_map_update_elem(&connections, &c.cookie, &c, BPF_ANY);
+}
+
+/* Sends what became of a connection, once. */
+__noinline int emit_connected(struct connecting *c)
+{
+	struct out o = {};
+	__u64 cookie;
+	__u8 ip[16];
+
+	if (!c)
+		return 0;
+	cookie = c->cookie;
+	o.rec.head = c->head;
+	o.rec.head.ktime = bpf_ktime_get_ns();
+	o.rec.ret = -(__s32)c->error;
+	if (c->closed && !c->error)
+		set_flags(&o, VIV_UNKNOWN);
+	set_num(&o, 0, cookie);
+	set_num(&o, 1, bpf_ntohs(c->port));
+	set_num(&o, 2, c->end - c->head.ktime);
+	__builtin_memcpy(ip, c->ip, sizeof(ip));
+	set_text(&o, 1, ip, c->len == sizeof(ip) ? sizeof(ip) : sizeof(__be32));
+	if (!bpf_map_delete_elem(&connections, &cookie))
+		emit(&o);
+	return 0;
+}
+
+static __always_inline void end_connecting(struct sock *sk, int state)
+{
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+	struct connecting *c;
+
+	if (!cookie)
+		return;
+	c = bpf_map_lookup_elem(&connections, &cookie);
+	if (!c)
+		return;
+	c->end = bpf_ktime_get_ns();
+	c->closed = state == TCP_CLOSE;
+	c->error = c->closed ? sk->sk_err : 0;
+	__sync_fetch_and_add(&c->ended, 1); /* and a barrier, as below */
+	if (*(volatile __u64 *)&c->waiting)
+		emit_connected(c);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state, struct sock *sk, int from, int state)
+{
+	if (state == TCP_SYN_SENT)
+		start_connecting(sk);
+	else if ((from == TCP_SYN_SENT || from == TCP_SYN_RECV) && (state == TCP_ESTABLISHED || state == TCP_CLOSE))
+		end_connecting(sk, state);
+	return 0;
+}
+
+/* The call has returned before its connection was there. */
+__noinline int leave_connecting(__u64 cookie)
+{
+	struct connecting *c = bpf_map_lookup_elem(&connections, &cookie);
+
+	if (!c)
+		return 0;
+	__sync_fetch_and_add(&c->waiting, 1);
+	if (*(volatile __u64 *)&c->ended)
+		emit_connected(c);
+	return 0;
+}
+
+static __always_inline bool is_any(const __u32 *ip)
+{
+	return !(ip[0] | ip[1] | ip[2] | ip[3]);
+}
+
+static __always_inline bool is_same_ip(const __u32 *a, const __u32 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
+/*
+ * What was left, with the outcome ret and the peer that the kernel has: the
+ * program may have changed the address since it was read, or it is that of any
+ * host, which is this one. Another peer can as well be that of another socket,
+ * if the descriptor was changed as the call began, so both are shown.
+ */
+__noinline int emit_connect_outcome(struct task *t, long ret)
+{
+	struct pending *p = pended();
+	struct texts *s = get_texts();
+	struct address *peer;
+	struct sock *sk;
+	__u64 cookie = 0;
+	__u32 *given;
+
+	if (!t || !p || !s)
+		return 0;
+	sk = (void *)p->sock;
+	if (sk)
+		cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	if (cookie)
+		pend_num(p, 3, cookie);
+	peer = (void *)s->args;
+	given = (void *)p->text[0];
+	if ((ret >= 0 || ret == -EINPROGRESS) && sk && p->nums & 2 && peer_address(peer, sk) && peer->family == p->num[0]) {
+		char *own = s->path; /* the given address, as the peer's */
+		bool any = is_any(given), same;
+
+		bpf_probe_read_kernel(own, 16, given);
+		pend_ip(p, peer);
+		same = is_same_ip(given, (void *)own) && p->num[1] == bpf_ntohs(peer->port);
+		if (!same && !any) {
+			bpf_probe_read_kernel(given, 16, own);
+			if (p->exact)
+				goto out;
+			if (emit_connect)
+				send_pending(t, p, ret, VIV_UNKNOWN);
+			p->kind = VIV_SOCK_CONNECT + 1;
+			p->flags |= VIV_UNKNOWN;
+			pend_ip(p, peer);
+		}
+		pend_num(p, 1, bpf_ntohs(peer->port));
+	}
+out:
+	if (emit_connect)
+		emit_pending(t, p, ret, 0);
+	else
+		p->kind = 0;
+	if (ret == -EINPROGRESS && cookie)
+		leave_connecting(cookie);
+	return 0;
+}
+
+SYSCALL_ENTRIES(connect_enter)
+{
+	return pend_connect((__u64)fd_sock(ARG1(r)), ARG2(r), ARG3(r));
 }
 
 SYSCALLS(connect_exit)
 {
-	struct pending *p = pended(); /* of an LSM hook */
+	struct pending *p = pended();
 
-	if (p)
-		return emit_pending(t, p, ret, 0);
-	return connected(t, (__u64)fd_sock(ARG1(r)), ARG2(r), ARG3(r), ret);
+	/* It came to no hook, or its address was not in memory yet. */
+	if (!p || p->unread)
+		pend_connect(p ? p->sock : ret < 0 ? (__u64)fd_sock(ARG1(r)) : 0, ARG2(r), ARG3(r));
+	return emit_connect_outcome(t, ret);
 }
 
 LSM(socket_connect, VIV_SOCK_CONNECT, true, struct socket *sock, struct sockaddr *address, int addrlen)
 {
-	struct address *a = (void *)p->text[0]; /* moved to where it belongs below */
+	struct address *a = PENDED_ADDRESS(p);
 	__u32 len = addrlen, size = len > sizeof(*a) ? sizeof(*a) : len;
 
 	__builtin_memset(a, 0, sizeof(*a));
 	bpf_probe_read_kernel(a, size, address);
-	pend_num(p, 0, a->family);
-	if (a->family == AF_INET || a->family == AF_INET6) {
-		pend_num(p, 1, bpf_ntohs(a->port));
-		p->len[0] = a->family == AF_INET ? sizeof(a->v4) : sizeof(a->v6);
-		bpf_probe_read_kernel(p->text[0], p->len[0] & 31, a->family == AF_INET ? a->v4 : a->v6);
-	} else if (a->family == AF_UNIX && len > 2) {
-		p->len[1] = sun_path_len(len);
-		bpf_probe_read_kernel(p->text[1], SUN_PATH, &a->port);
-	}
+	p->exact = 1;
+	pend_address(p, sock->sk, len);
 }
 
 /* SOCK_CLOEXEC and SOCK_NONBLOCK are no part of a type. */
@@ -157,7 +374,7 @@ SYSCALLS(socket_exit) /* and socketpair */
 	set_num(&o, 0, family);
 	set_num(&o, 1, type);
 	set_num(&o, 2, (__u32)ARG3(r));
-	emit(&o);
+	emit_outcome(t, &o);
 	return 0;
 }
 
@@ -241,9 +458,11 @@ __noinline int dns_message(struct task *t, __u64 socket, struct dns_buffer *b, l
 	if (cut)
 		set_flags(&o, VIV_TRUNCATED);
 	set_num(&o, 0, BPF_CORE_READ(sk, sk_type)); /* SOCK_STREAM: the message has a length in front */
+	if (ret > 0)
+		set_num(&o, 1, ret); /* bytes that were sent */
 	set_text(&o, 0, s->args, len);
 	set_ip(&o, 1, a);
-	emit(&o);
+	emit_outcome(t, &o);
 	return 0;
 }
 
@@ -253,6 +472,7 @@ struct dns_messages {
 	struct mmsghdr_user *m;
 	long ret;
 	__u64 most; /* pieces of each that are looked at */
+	bool many;  /* ret counts messages, and not bytes */
 };
 
 static long dns_vector(__u32 i, struct dns_messages *v)
@@ -263,17 +483,38 @@ static long dns_vector(__u32 i, struct dns_messages *v)
 		return 1;
 	struct dns_buffer b = { .len = h.iovlen, .pieces = (void *)h.iov, .most = v->most, .name = h.name, .namelen = h.namelen };
 
-	dns_message(v->t, (__u64)v->sk, &b, v->ret);
+	dns_message(v->t, (__u64)v->sk, &b, v->many && v->ret > 0 ? 0 : v->ret);
+	return 0;
+}
+
+/*
+ * The socket that a call sends on. Where another thread can put another one under
+ * its descriptor's number, the LSM hook or else the entry remembers it.
+ */
+SYSCALL_ENTRIES(send_enter)
+{
+	t->sock = shares_files() ? (__u64)fd_sock(ARG1(r)) : 0;
+	return 0;
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(lsm_socket_sendmsg, struct socket *sock)
+{
+	struct task *t = watched();
+
+	if (t && in_call() && shares_files())
+		t->sock = (__u64)sock->sk;
 	return 0;
 }
 
 SYSCALLS(send_exit)
 {
-	struct sock *sk = fd_sock(ARG1(r));
+	struct sock *sk = t->sock ? (void *)t->sock : fd_sock(ARG1(r));
 	struct dns_buffer b = { .base = ARG2(r), .len = ARG3(r), .most = DNS_PIECES };
 	struct dns_messages v = { .t = t, .sk = sk, .m = (void *)ARG2(r), .ret = ret, .most = DNS_PIECES };
 	__u32 flags = 0, messages = 0; /* 0: the buffer is the message */
 
+	t->sock = 0;
 	if (!sk)
 		return 0;
 	switch (c->form) {
@@ -290,6 +531,7 @@ SYSCALLS(send_exit)
 		messages = 1;
 		break;
 	case FORM_MESSAGES: /* what was sent; a failed call sent none, and shows its first */
+		v.many = true;
 		flags = ARG4(r);
 		messages = ret <= 0 ? 1 : ret < DNS_MESSAGES ? ret : DNS_MESSAGES;
 		if (messages > 1)
@@ -297,13 +539,17 @@ SYSCALLS(send_exit)
 		break;
 	}
 	/* TCP's fast open: a message, if several the first, that connects. LSM hooks are not told. */
-	if (emit_connect && flags & MSG_FASTOPEN && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM) {
+	if (flags & MSG_FASTOPEN && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM) {
 		if (messages) {
 			bpf_probe_read_user(&b.name, sizeof(b.name), &v.m->hdr.name);
 			bpf_probe_read_user(&b.namelen, sizeof(b.namelen), &v.m->hdr.namelen);
 		}
-		if (b.name)
-			connected(t, (__u64)sk, b.name, b.namelen, ret);
+		if (b.name) {
+			pend_connect((__u64)sk, b.name, b.namelen);
+			emit_connect_outcome(t, ret);
+			if (restarts(ret)) /* it has sent nothing */
+				return 0;
+		}
 	}
 	if (messages)
 		bpf_loop(messages, dns_vector, &v, 0);

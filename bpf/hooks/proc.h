@@ -267,7 +267,7 @@ SYSCALLS(exec_exit)
 		set_text(&o, 1, s->args, w.len);
 	else
 		set_flags(&o, VIV_TRUNCATED);
-	emit(&o);
+	emit_outcome(t, &o);
 	return 0;
 }
 
@@ -314,6 +314,8 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	/* Another thread executes a program, and takes the first one's place. */
 	if (task->pid == task->tgid && signal->group_exec_task && signal->group_exec_task != task)
 		return 0;
+	if (t->interrupted)
+		end_interrupted(t);
 	last = ends_process(t, task);
 	begin(&o, t, VIV_PROC_EXIT, 0);
 	code = last ? signal->group_exit_code : task->exit_code;

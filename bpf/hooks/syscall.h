@@ -3,7 +3,7 @@
 #ifndef VIV_SYSCALL_H
 #define VIV_SYSCALL_H
 
-#include "../lib/calls.h"
+#include "../lib/pending.h"
 #include "../lib/late.h"
 
 /*
@@ -20,17 +20,44 @@ struct {
 	__type(value, __u32);
 } entries SEC(".maps"), exits SEC(".maps");
 
+/* For whoever of the watched can be answered by others, sys_enter must be
+ * attached; user space does it when it is told so, or before. */
+bool entries_wanted = false;
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct task *t;
 
 	if (!task->bpf_storage)
 		return 0;
 	before_record();
-	if (!(task->thread_info.status & TS_COMPAT))
-		bpf_tail_call(ctx, &entries, nr);
+	if (task->thread_info.status & TS_COMPAT)
+		return 0;
+	if (answerable(task)) {
+		t = watched();
+		if (t)
+			t->entered = ENTERED;
+	}
+	bpf_tail_call(ctx, &entries, nr);
 	return 0;
+}
+
+/* What the exit shows of a call that others could have answered. */
+static __always_inline void answerable_exit(void)
+{
+	struct task *t = watched();
+	struct head r = {};
+
+	if (!t)
+		return;
+	t->entered = t->entered == ENTERED ? DONE : ANSWERED;
+	if (entries_wanted)
+		return;
+	entries_wanted = true;
+	set_task(&r, t, VIV_ANSWERABLE);
+	send(&r, sizeof(r), true);
 }
 
 SEC("tp_btf/sys_exit")
@@ -46,6 +73,13 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		if (t)
 			blind(t, VIV_BLIND_COMPAT);
 	} else {
+		if (answerable(task))
+			answerable_exit();
+		if (restarts(ret)) {
+			t = watched();
+			if (t && t->interrupted)
+				make_room(t);
+		}
 		bpf_tail_call(ctx, &exits, regs->orig_ax);
 	}
 	return 0;

@@ -100,6 +100,18 @@ static __always_inline __u64 number_of(struct syscall *c, struct texts *s)
 	return (PICKED(s, c->num) & c->mask) | c->value;
 }
 
+/*
+ * Can somebody else answer the task's calls: a filter of seccomp's, or a tracer?
+ * Then the exit of a call does not show that the kernel has done it, but its entry
+ * does, which comes behind them.
+ */
+static __always_inline bool answerable(struct task_struct *task)
+{
+	return task->thread_info.syscall_work &
+	       (1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SECCOMP) |
+		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SYSCALL_EMU));
+}
+
 /* A program for the exits of some system calls. Its body has the task t, the
  * call c, its registers r and its outcome ret. */
 #define SYSCALLS(name)                                                                                    \
@@ -114,7 +126,14 @@ static __always_inline __u64 number_of(struct syscall *c, struct texts *s)
 		if (!t)                                                                                   \
 			return 0;                                                                         \
 		c = bpf_map_lookup_elem(&calls, &nr);                                                     \
-		return c ? on_##name(t, c, regs, ret) : 0;                                                \
+		if (!c)                                                                                   \
+			return 0;                                                                         \
+		if (t->interrupted)                                                                       \
+			restarted(t);                                                                     \
+		t->flags = ret >= 0 && answered(t) ? VIV_UNKNOWN : 0;                                     \
+		on_##name(t, c, regs, ret);                                                               \
+		t->flags = 0;                                                                             \
+		return 0;                                                                                 \
 	}                                                                                                 \
 	static __always_inline int on_##name(struct task *t, struct syscall *c, struct pt_regs *r, long ret)
 
@@ -135,13 +154,18 @@ static __always_inline __u64 number_of(struct syscall *c, struct texts *s)
 	}                                                                                       \
 	static __always_inline int on_##name(struct task *t, struct syscall *c, struct pt_regs *r)
 
-/* Is the current task in a system call that the tracepoints show? It is not in
- * a 32-bit one, or as a thread of io_uring's. */
+/*
+ * Is the current task in a system call that the tracepoints show? It is not in
+ * a 32-bit one, or as a thread of io_uring's, and not behind the exit of its last
+ * call, as when it takes a signal: from the entry on, which puts ENOSYS there,
+ * until a call has returned, its result is not set.
+ */
 static __always_inline bool in_call(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return !(task->flags & PF_IO_WORKER) && !(task->thread_info.status & TS_COMPAT);
+	return !(task->flags & PF_IO_WORKER) && !(task->thread_info.status & TS_COMPAT) &&
+	       (long)call_regs()->ax == -ENOSYS;
 }
 
 /* The row of the call that the current task is in, or 0. */

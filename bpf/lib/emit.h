@@ -218,6 +218,7 @@ static __always_inline void begin(struct out *o, struct task *t, __u32 kind, lon
 {
 	__builtin_memset(o, 0, sizeof(*o));
 	set_task(&o->rec.head, t, kind);
+	o->rec.head.flags = t->flags;
 	o->rec.ret = ret < 0 ? ret : 0;
 	if (other_root()) {
 		o->rec.root = root_number();

@@ -82,7 +82,17 @@ struct path {
 	struct dentry *dentry;
 };
 
+typedef struct {
+	long counter;
+} atomic_long_t;
+
+typedef struct {
+	atomic_long_t refcnt;
+} file_ref_t;
+
 struct file {
+	atomic_long_t f_count; /* references, until Linux 6.12 */
+	file_ref_t f_ref;      /* from then on: one less */
 	struct path f_path;
 	unsigned int f_flags;
 	struct inode *f_inode;
@@ -98,7 +108,16 @@ struct fdtable {
 	struct file **fd;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct files_struct {
+	atomic_t count; /* tasks that share it */
 	struct fdtable *fdt;
 };
 
@@ -112,10 +131,6 @@ struct mm_struct {
 	unsigned long arg_end;
 	struct file *exe_file;
 };
-
-typedef struct {
-	int counter;
-} atomic_t;
 
 struct task_struct;
 
@@ -158,11 +173,18 @@ struct pid {
 };
 
 struct thread_info {
+	unsigned long syscall_work; /* bits of enum syscall_work_bit */
 	__u32 status;
+};
+
+enum syscall_work_bit {
+	SYSCALL_WORK_BIT_SECCOMP,
+	SYSCALL_WORK_BIT_SYSCALL_EMU,
 };
 
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	unsigned int flags;
 	const struct cred *cred;
 	int pid;
@@ -197,11 +219,14 @@ struct sock_common {
 	__be16 skc_dport;
 	unsigned short skc_family;
 	struct in6_addr skc_v6_daddr;
+	atomic64_t skc_cookie;
 };
 
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_type;
+	__u16 sk_protocol;
+	int sk_err;
 };
 
 struct socket {
@@ -210,9 +235,22 @@ struct socket {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, cx, r10, r8, r9, orig_ax, sp;
+	unsigned long di, si, dx, cx, r10, r8, r9, ax, orig_ax, ip, sp;
 };
 #endif
+
+struct kernel_siginfo {
+	int si_code;
+};
+
+struct sigaction {
+	void *sa_handler;
+	unsigned long sa_flags;
+};
+
+struct k_sigaction {
+	struct sigaction sa;
+};
 
 struct seq_file;
 
@@ -262,6 +300,10 @@ struct mmsghdr_user {
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_CLOSE 7
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
 #define S_IFMT 0170000
@@ -279,8 +321,14 @@ struct mmsghdr_user {
 #define O_TRUNC 01000
 #define O_LARGEFILE 0100000
 #define AT_FDCWD -100
+#define EINTR 4
 #define ENOMEM 12
+#define ENOSYS 38
 #define EINPROGRESS 115
+#define ERESTARTSYS 512		 /* include/linux/errno.h: no program sees these */
+#define ERESTARTNOINTR 513
+#define ERESTART_RESTARTBLOCK 516
+#define SA_RESTART 0x10000000
 
 /*
  * A field of the kernel object at p. From Linux 6.2 on it is a plain load, which

@@ -69,7 +69,7 @@ static __always_inline bool lsm_begin(struct lsm_hook *h, __u32 kind)
 		on_lsm_##hook(h.t, h.p, h.own, ___bpf_ctx_cast(args));                                       \
 		_Pragma("GCC diagnostic pop")                                                                \
 		if (!h.own)                                                                                  \
-			emit_pending(h.t, h.p, 0, VIV_UNKNOWN);                                              \
+			send_pending(h.t, h.p, 0, VIV_UNKNOWN);                                              \
 		return 0;                                                                                    \
 	}                                                                                                    \
 	static __always_inline void on_lsm_##hook(struct task *t, struct pending *p, bool own,              \

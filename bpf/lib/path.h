@@ -166,6 +166,20 @@ static __always_inline struct file *fd_file(int fd)
 	return file;
 }
 
+/* Can another task change what this one's descriptors are? */
+static __always_inline bool shares_files(void)
+{
+	return bpf_get_current_task_btf()->files->count.counter > 1;
+}
+
+/* Has an open file other references than the descriptor that it was looked up by? */
+static __always_inline bool is_referenced(struct file *file)
+{
+	if (bpf_core_field_exists(struct file, f_ref))
+		return LOAD(file, f_ref.refcnt.counter) != 0;
+	return LOAD(file, f_count.counter) != 1;
+}
+
 /* What a name that a program gave is relative to: a directory's descriptor or
  * AT_FDCWD. False: dfd is no open file. */
 static __always_inline bool start_of(int dfd, struct vfsmount **mnt, struct dentry **dentry)

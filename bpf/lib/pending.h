@@ -16,7 +16,11 @@ struct pending {
 	__u8 flags; /* enum flag */
 	__u8 nums;  /* as in struct record */
 	__u8 unread; /* a string could not be read: not in memory yet, or never */
-	__u8 pad;
+	__u8 exact;  /* it is what the kernel acted on, and not what the entry read */
+	__u32 nr;    /* of the call that it is of: no other one sends it */
+	__u32 pad;
+	__u64 ip, sp, arg[3]; /* of an interrupted call: which one it was */
+	__u64 sock;   /* address of the struct sock */
 	__u32 len[VIV_TEXTS];
 	__u64 num[VIV_NUMS];
 	char room[RECORD_ROOM];
@@ -46,9 +50,12 @@ static __always_inline struct pending *start_pending(struct pending *p, __u32 ki
 		return 0;
 	}
 	p->kind = kind + 1;
+	p->nr = call_regs()->orig_ax;
 	p->flags = 0;
 	p->nums = 0;
 	p->unread = 0;
+	p->exact = 0;
+	p->sock = 0;
 	p->len[0] = 0;
 	p->len[1] = 0;
 	return p;
@@ -215,7 +222,8 @@ static __always_inline void pend_unmounted(struct pending *p, struct vfsmount *m
 	pend_num(p, 1, 1);
 }
 
-__noinline int emit_pending(struct task *t, struct pending *p, long ret, __u32 flags)
+/* Sends what p holds. */
+__noinline int send_pending(struct task *t, struct pending *p, long ret, __u32 flags)
 {
 	struct out o;
 
@@ -223,7 +231,7 @@ __noinline int emit_pending(struct task *t, struct pending *p, long ret, __u32 f
 		return 0;
 	begin(&o, t, p->kind - 1, ret);
 	p->kind = 0;
-	o.rec.head.flags = p->flags | flags;
+	o.rec.head.flags |= p->flags | flags;
 	o.rec.head.nums |= p->nums & ((1 << VIV_NUMS) - 1);
 	for (int i = 0; i < VIV_NUMS; i++)
 		o.rec.num[i] = p->num[i];
@@ -243,7 +251,31 @@ static __always_inline struct pending *pended(void)
 {
 	struct pending *p = bpf_task_storage_get(&pendings, bpf_get_current_task_btf(), 0, 0);
 
-	return p && p->kind ? p : 0;
+	return p && p->kind && p->nr == (__u32)call_regs()->orig_ax ? p : 0;
+}
+
+/* Was the call that ends here answered by others, so that the kernel has not
+ * done it? Nor is it known what they have done. */
+static __always_inline bool answered(struct task *t)
+{
+	return answerable(bpf_get_current_task_btf()) && t->entered == ANSWERED && !pended();
+}
+
+#include "interrupted.h"
+
+/* The same with the outcome of a call. */
+static __always_inline int emit_pending(struct task *t, struct pending *p, long ret, __u32 flags)
+{
+	return restarts(ret) ? keep_pending(t, p) : send_pending(t, p, ret, flags);
+}
+
+/* Sends a record of an exit, with its outcome. */
+static __always_inline void emit_outcome(struct task *t, struct out *o)
+{
+	if (restarts(o->rec.ret))
+		keep_record(t, o);
+	else
+		emit(o);
 }
 
 #endif

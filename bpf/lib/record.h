@@ -65,6 +65,7 @@ enum control {
 	VIV_TLS,
 	VIV_METHOD_JUMP, /* a struct head: methods below its sp were left */
 	VIV_ROOT,	 /* a struct record: number 0 stands for a root, text 0 is its path as viv-probe sees it */
+	VIV_ANSWERABLE,  /* a struct head: seccomp or a tracer can answer its calls */
 };
 
 /* VIV_FUNCTION: a function that probes are on was entered or left. */

@@ -6,15 +6,27 @@
 #include "record.h"
 
 #define PROCESS_ENDED (1ULL << 63)
+/* How far the call of a task came that others can answer, see answerable. */
+enum entered {
+	UNSEEN,
+	ENTERED,  /* the kernel does it */
+	DONE,	  /* its exit was seen, too */
+	ANSWERED, /* only its exit was seen */
+};
 
 struct task {
 	__u64 span;
 	__u64 parent;
 	__u64 told; /* bits of enum blind, and PROCESS_ENDED: of a process's leader */
 	__u64 methods; /* of Ruby's, written in C, that it entered and has not returned from */
+	__u64 sock;    /* of the call that sends on it, if another thread could replace its descriptor */
 	__u32 tid;     /* as it was made, if own_level: an exec of a thread loses it */
 	__u32 renamed; /* the kernel calls it by the number of a descriptor, and we by comm */
 	char comm[16];
+	__u8 entered;  /* enum entered */
+	__u8 flags;    /* enum flag: of all that the exit of the current call sends */
+	__u8 interrupted; /* there is something in interrupted_calls */
+	__u8 pad;
 };
 
 /* Task storage goes away with its task, so no context outlives a task whose

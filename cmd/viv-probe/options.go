@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -88,7 +87,8 @@ func (f *flags) joinTrace(opt *probe.Options) error {
 	return nil
 }
 
-// choose is the set of events that -e and -x leave.
+// choose is the set of events that -e and -x leave. What becomes of a connection
+// belongs to its connect.
 func choose(only, without []string) (map[event.ID]bool, error) {
 	recordable := map[string]event.ID{}
 	var names string
@@ -108,7 +108,13 @@ func choose(only, without []string) (map[event.ID]bool, error) {
 		}
 		return nil
 	}
-	if err := errors.Join(set(only, true), set(without, false)); err != nil {
+	if err := set(only, true); err != nil {
+		return nil, err
+	}
+	if chosen[event.SockConnect] { // which may be pending
+		chosen[event.SockOutcome] = true
+	}
+	if err := set(without, false); err != nil {
 		return nil, err
 	}
 	for _, on := range chosen {

@@ -34,6 +34,7 @@ const (
 	SpanStart
 	SpanStop
 	SpanRaise
+	SockOutcome
 	NumKinds
 )
 

@@ -21,6 +21,11 @@ func derived(ev *Event) string {
 	return strings.TrimPrefix(string(b), " ")
 }
 
+func unknown(ev *Event) *Event {
+	ev.OutcomeUnknown = true
+	return ev
+}
+
 func TestDerive(t *testing.T) {
 	var ids []byte
 	for i := range uint32(8) {
@@ -35,6 +40,12 @@ func TestDerive(t *testing.T) {
 		want string
 	}{
 		{with(PathOpen, "path", "/x", "flags", 1), Raw{}, "path=/x flags=1"},
+		{with(PathOpen, "path", "/x/./y"), Raw{}, "path=/x/./y"},
+		{unknown(with(PathOpen, "path", "/x/././y//z/.../../f")), Raw{}, "path=/x/y/z/.../../f"},
+		{unknown(with(PathOpen, "path", "/./x/.")), Raw{}, "path=/x"},
+		{unknown(with(PathOpen, "path", "/.")), Raw{}, "path=/"},
+		{unknown(with(PathOpen, "path", "/")), Raw{}, "path=/"},
+		{unknown(with(PathOpen, "flags", 1)), Raw{}, "flags=1"},
 		{with(TaskKill, "sig", 9), Raw{}, "sig=9 sig_name=KILL"},
 		{with(TaskKill, "sig", 64), Raw{}, "sig=64"},
 		{with(TaskKill, "target_pid", 3), Raw{}, "target_pid=3"},
@@ -50,7 +61,15 @@ func TestDerive(t *testing.T) {
 		{with(SbMount, "flags", 0, "dev", "d"), Raw{}, "flags=0 dev=d"},
 		{with(SockConnect, "family", 1, "path", "\x00name\x00x"), Raw{}, `family=1 path="@name\x00x"`},
 		{with(SockConnect, "family", 1, "path", "/run/x\x00rest"), Raw{}, "family=1 path=/run/x"},
+		{with(SockConnect, "family", 1, "path", "\x00name"+strings.Repeat("\x00", 103)), Raw{}, `family=1 path="@name"`},
+		{with(SockConnect, "family", 1, "path", strings.Repeat("\x00", 108)), Raw{}, `family=1 path="@"`},
 		{with(SockConnect, "family", 2), Raw{}, "family=2"},
+		{with(SockConnect, "family", 2), Raw{Num: [4]uint64{2: 2<<32 | 1<<16 | 6}}, "family=2 proto=tcp"},
+		{with(SockConnect, "family", 2), Raw{Num: [4]uint64{2: 10<<32 | 2<<16 | 17}}, "family=2 proto=udp"},
+		{with(SockConnect, "family", 2), Raw{Num: [4]uint64{2: 2<<32 | 5<<16 | 132}}, "family=2 proto=sctp"},
+		{with(SockConnect, "family", 1), Raw{Num: [4]uint64{2: 1<<32 | 2<<16}}, "family=1 proto=unix"},
+		{with(SockConnect, "family", 40), Raw{Num: [4]uint64{2: 40<<32 | 1<<16}}, "family=40 proto=vsock"},
+		{with(SockConnect, "family", 2), Raw{Num: [4]uint64{2: 200<<32 | 1<<16}}, "family=2"},
 		{with(EnvCaccess, "key", string(key)), Raw{Call: "getenv"}, "op=getenv key=HOME"},
 		{with(EnvCaccess, "key", string(long)), Raw{Call: "setenv"}, "op=setenv key=" + strings.Repeat("K", 255) + " truncated"},
 		{with(EnvCaccess), Raw{Call: "clearenv"}, "op=clearenv"},

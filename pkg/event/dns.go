@@ -39,71 +39,188 @@ func AppendDNSName(b, question []byte) (_, rest []byte, err error) {
 }
 
 const (
-	dnsHeader = 12  // bytes, RFC 1035 section 4.1.1
-	dnsMax    = 512 // bytes of a message that a record holds: DNS_MAX in bpf/hooks/net.h
+	dnsHeader = 12 // bytes, RFC 1035 section 4.1.1
+	// dnsMost bounds the questions of one record.
+	dnsMost = 64
 
 	sockStream = 1 // SOCK_STREAM
 )
 
-// deriveDNS sets qname and qtype from the sent message: text 0 of a record; number 0 is
-// the type of the socket. If the message is not a question, or is cut, they stay absent:
-// data to port 53 is worth reporting anyway. ev stays truncated only if the question is
-// incomplete.
+// dnsQuestions is what is left of a record's questions: of the message msg and, on
+// a stream, of those behind it.
+type dnsQuestions struct {
+	msg    []byte
+	at     int    // of the next question in msg
+	left   int    // questions in msg
+	rest   []byte // of a stream, behind msg
+	stream bool
+	cut    bool // more was sent than the record holds
+	unseen int  // bytes that were sent of a stream, and that the record does not hold
+	more   bool // of these some are behind msg
+	count  int
+}
+
+// deriveDNS fills qname and qtype from what was sent: a record's text 0; its
+// number 0 is the socket's type, its number 1 how many bytes were sent, if that is
+// known. What is no question, or a cut one, leaves them out: it went to port 53 all
+// the same, and that is worth seeing. ev stays truncated only if the question does
+// not end in what is there of the message. Raw.NextQuestion has the other questions.
 func deriveDNS(ev *Event, raw *Raw) {
-	msg := raw.Text[0]
-	if len(msg) == 0 {
+	q := &raw.dns
+	*q = dnsQuestions{stream: raw.Num[0] == sockStream, cut: ev.Truncated}
+	data := raw.Text[0]
+	if len(data) == 0 {
 		return
 	}
-	cut := ev.Truncated
 	ev.Truncated = false
-	if raw.Num[0] == sockStream {
-		msg = streamMessage(msg)
+	if q.stream {
+		q.unseen = max(int(raw.Num[1])-len(data), 0)
+		q.beginStream(data)
+	} else {
+		q.begin(data)
 	}
-	if len(msg) < dnsHeader || msg[2]&0x80 != 0 || binary.BigEndian.Uint16(msg[4:]) == 0 {
-		return
+	q.read(ev, raw)
+}
+
+// NextQuestion makes ev, a dns_req that Derive has completed, the next one of the same
+// record. It reports false when there is none.
+func (raw *Raw) NextQuestion(ev *Event) bool {
+	q := &raw.dns
+	ev.Fields[DNSReqQName], ev.Fields[DNSReqQType] = Value{}, Value{}
+	ev.Truncated = false
+	for q.left == 0 && len(q.rest) > 0 {
+		q.beginStream(q.rest)
 	}
+	if q.left == 0 && q.more || q.left > 0 && q.count == dnsMost {
+		*q = dnsQuestions{}
+		ev.Truncated = true
+		return true
+	}
+	return q.read(ev, raw) || ev.Truncated
+}
+
+func (q *dnsQuestions) begin(msg []byte) {
+	q.msg, q.at, q.left = msg, dnsHeader, 0
+	if len(msg) >= dnsHeader && msg[2]&0x80 == 0 {
+		q.left = int(binary.BigEndian.Uint16(msg[4:]))
+	}
+}
+
+// beginStream takes up the message in what was written to a TCP connection. A
+// message begins there with its length, unless that was written before; and what is
+// written may be any part of it.
+func (q *dnsQuestions) beginStream(b []byte) {
+	size := -1
+	if len(b) >= 2 {
+		size = int(binary.BigEndian.Uint16(b))
+	}
+	end := len(b)
+	switch {
+	case size != len(b)-2 && startsQuestion(b):
+		q.begin(b)
+		end = q.end()
+	case size >= 0 && (size <= len(b)-2 || q.cut) && startsQuestion(b[2:]):
+		end = 2 + size
+		q.begin(b[2:min(end, len(b))])
+	default:
+		q.begin(nil)
+	}
+	q.rest = b[min(end, len(b)):]
+	q.more = q.unseen > max(end-len(b), 0)
+}
+
+// end is where a message ends whose length is not known.
+func (q *dnsQuestions) end() int {
+	at := dnsHeader
+	for range q.left {
+		_, next, err := appendQuestion(nil, q.msg, at)
+		if err != nil {
+			return len(q.msg)
+		}
+		at = next + 4
+	}
+	for range q.msg[11] { // options and a signature: a name, 8 bytes, a length and so many bytes
+		_, next, err := appendQuestion(nil, q.msg, at)
+		if err != nil || next+10 > len(q.msg) {
+			return len(q.msg)
+		}
+		at = next + 10 + int(binary.BigEndian.Uint16(q.msg[next+8:]))
+	}
+	return min(at, len(q.msg))
+}
+
+// read fills the event from the next question, and reports whether there is one.
+func (q *dnsQuestions) read(ev *Event, raw *Raw) bool {
+	if q.left == 0 {
+		return false
+	}
+	q.left--
+	q.count++
 	at := len(raw.Buf)
-	name, rest, err := AppendDNSName(raw.Buf, msg[dnsHeader:])
+	name, next, err := appendQuestion(raw.Buf, q.msg, q.at)
 	if err != nil {
-		ev.Truncated = cut && err == ErrNameCut
-		return
+		ev.Truncated = q.cut && err == ErrNameCut
+		q.left, q.rest = 0, nil
+		return false
 	}
 	if len(name) == at {
 		name = append(name, '.') // the root
 	}
 	raw.Buf = name
 	ev.setText(DNSReqQName, raw.since(at))
-	if len(rest) < 2 {
-		ev.Truncated = cut
-		return
+	if len(q.msg) < next+2 {
+		ev.Truncated = q.cut
+		q.left, q.rest = 0, nil
+		return true
 	}
 	at = len(raw.Buf)
-	raw.Buf = AppendQType(raw.Buf, binary.BigEndian.Uint16(rest))
+	raw.Buf = AppendQType(raw.Buf, binary.BigEndian.Uint16(q.msg[next:]))
 	ev.setText(DNSReqQType, raw.since(at))
+	q.at = next + 4
+	return true
 }
 
-// streamMessage returns the DNS message in data that was written to a TCP connection;
-// nil: there is none. A message is preceded by its length, which may have been written
-// before, and the data can be any part of a message.
-func streamMessage(b []byte) []byte {
-	size := -1
-	if len(b) >= 2 {
-		size = int(binary.BigEndian.Uint16(b))
+// appendQuestion appends the name of the question at a place of a message, as
+// AppendDNSName does, also one that points to a name in front of it (RFC 1035
+// section 4.1.4), and returns the place behind it.
+func appendQuestion(b, msg []byte, at int) (_ []byte, next int, err error) {
+	from, start := len(b), at
+	for at < len(msg) {
+		n := int(msg[at])
+		switch {
+		case n == 0:
+			return b, max(next, at+1), nil
+		case n >= 0xc0 && at+1 < len(msg):
+			to := n&0x3f<<8 | int(msg[at+1])
+			if to < dnsHeader || to >= start {
+				return b, 0, ErrNameInvalid
+			}
+			if next == 0 {
+				next = at + 2
+			}
+			at, start = to, to
+			continue
+		case n >= 0xc0:
+			return b, 0, ErrNameCut
+		case n > 63 || next > 0 && len(b)-from > 255: // as long as a name can be
+			return b, 0, ErrNameInvalid
+		case at+1+n >= len(msg):
+			return b, 0, ErrNameCut
+		}
+		if len(b) > from {
+			b = append(b, '.')
+		}
+		b = append(b, msg[at+1:at+1+n]...)
+		at += 1 + n
 	}
-	switch {
-	case size != len(b)-2 && startsQuestion(b):
-		return b
-	case size >= 0 && (size <= len(b)-2 || len(b) == dnsMax) && startsQuestion(b[2:]):
-		return b[2:]
-	}
-	return nil
+	return b, 0, ErrNameCut
 }
 
 // startsQuestion reports whether msg can be the beginning of a question: a standard query
-// for one name, with nothing else except options and a signature at its end.
+// with nothing else except options and a signature at its end.
 func startsQuestion(msg []byte) bool {
 	return len(msg) >= dnsHeader && msg[2]&0xf8 == 0 && msg[3]&0x4f == 0 &&
-		string(msg[4:11]) == "\x00\x01\x00\x00\x00\x00\x00" && msg[11] <= 2
+		msg[4] == 0 && msg[5] >= 1 && string(msg[6:11]) == "\x00\x00\x00\x00\x00" && msg[11] <= 2
 }
 
 // qtypes has the names of the DNS types in IANA's registry "Resource Record (RR) TYPEs",

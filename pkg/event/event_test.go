@@ -152,6 +152,7 @@ func TestTextLive(t *testing.T) {
 		{with(SockConnect, "family", 10, "addr", "::ffff:10.1.2.3", "port", 443), `[::ffff:10.1.2.3]:443 (AF_INET6)`},
 		{with(SockConnect, "family", 10, "addr", "::ffff:a01:203", "port", 443), `[::ffff:10.1.2.3]:443 (AF_INET6)`},
 		{with(SockConnect, "family", 10, "addr", "::10.1.2.3", "port", 443), `[0:0:0:0:0:0:a01:203]:443 (AF_INET6)`},
+		{with(SockConnect, "family", 10, "addr", "127.0.0.1", "port", 443), `127.0.0.1:443 (AF_INET6)`},
 		{with(SockConnect, "family", 10, "addr", "fe80::1%eth0", "port", 443), `[fe80::1%eth0]:443 (AF_INET6)`},
 		{with(SockConnect, "family", 10, "addr", "no\x1baddress", "port", 443), `[no\eaddress]:443 (AF_INET6)`},
 		{with(SockConnect, "family", 2, "port", 80), `family=2(AF_INET) port=80`},

@@ -1,6 +1,9 @@
 package event
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // Fields of the events of files.
 const (
@@ -41,7 +44,7 @@ var files = []Kind{
 	{ID: PathOpen, Name: "path_open", Label: "LSM", Doc: "A file was opened.", Fields: []Field{
 		PathOpenPath:  {"path", Text, Text0, "whole path as the target sees it", "/srv/app/config.yml"},
 		PathOpenFlags: {"flags", Uint, Num0, "open flags (O_*)", 0},
-	}, text: textPathOpen, extra: []extra{{field: PathOpenFlags, show: appendOpenFlags}}},
+	}, text: textPathOpen, extra: []extra{{field: PathOpenFlags, show: appendOpenFlags}}, derive: derivePathOpen},
 	{ID: FileSymlink, Name: "file_symlink", Label: "LSM", Doc: "A symbolic link was made.", Fields: []Field{
 		FileSymlinkTarget: {"target", Text, Text0, "what the link says", "config.yml"},
 		FileSymlinkPath:   {"path", Text, Text1, "the new link", "/srv/app/config.yml"},
@@ -71,6 +74,27 @@ var files = []Kind{
 		FileGetdentsCount: {"count", Uint, Num1, "size of the caller's buffer, bytes", 32768},
 		FileGetdentsPath:  {"path", Text, Text0, "the directory", "/srv/app"},
 	}, text: textGetdents, extra: []extra{{field: FileGetdentsPath, show: showQuoted}}},
+}
+
+// derivePathOpen takes out of a path what means nothing in it: one of an unknown
+// outcome is the name that the program gave, where others are the kernel's own.
+func derivePathOpen(ev *Event, _ *Raw) {
+	path := ev.Fields[PathOpenPath].Text
+	if !ev.OutcomeUnknown || len(path) == 0 || path[0] != '/' {
+		return
+	}
+	to := path[:0]
+	for rest := path[1:]; len(rest) > 0; {
+		var name []byte
+		name, rest, _ = bytes.Cut(rest, []byte{'/'})
+		if len(name) > 0 && string(name) != "." {
+			to = append(append(to, '/'), name...)
+		}
+	}
+	if len(to) == 0 {
+		to = path[:1]
+	}
+	ev.Fields[PathOpenPath].Text = to
 }
 
 func textPathOpen(b []byte, ev *Event) []byte { return ev.quote(b, "", PathOpenPath) }

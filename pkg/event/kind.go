@@ -58,6 +58,8 @@ type Raw struct {
 	// The caller empties it before each event and reuses it, so that events do not
 	// allocate.
 	Buf []byte
+
+	dns dnsQuestions // of a dns_req
 }
 
 // Derive computes the fields of ev that depend on its other fields and on raw: names of

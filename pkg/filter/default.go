@@ -17,7 +17,7 @@ func Default() *Rules {
 	}
 	return &Rules{
 		Include: of(event.ProcFork, event.ProcExec, event.SpanStart, event.SpanStop,
-			event.PathOpen, event.SockConnect, event.DNSReq, event.OddSocket, event.SSLWrite,
+			event.PathOpen, event.SockConnect, event.SockOutcome, event.DNSReq, event.OddSocket, event.SSLWrite,
 			event.Dlopen, event.MmapExec, event.TaskKill, event.SetidChange,
 			event.CapableCheck, event.BprmCreds),
 		Payload: map[string]Patterns{

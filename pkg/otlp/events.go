@@ -194,8 +194,15 @@ func appendEventAttrs(b []byte, f field, ev *event.Event, target []byte) []byte 
 			}
 		} else if path := ev.Fields[event.SockConnectPath].Text; len(path) > 0 {
 			b = attrText(b, f, "network.peer.address", view(path))
+		}
+		if proto := ev.Fields[event.SockConnectProto].Text; len(proto) > 0 {
+			b = attrText(b, f, "network.transport", view(proto))
+		} else if len(ev.Fields[event.SockConnectPath].Text) > 0 {
 			b = attrText(b, f, "network.transport", "unix")
 		}
+	case &event.Kinds[event.SockOutcome]:
+		b = attrText(b, f, "network.peer.address", view(ev.Fields[event.SockOutcomeAddr].Text))
+		b = attrInt(b, f, "network.peer.port", int64(ev.Fields[event.SockOutcomePort].Num))
 	case &event.Kinds[event.ProcExec]:
 		if path := ev.Fields[event.ProcExecPath].Text; len(path) > 0 {
 			b = attrText(b, f, "process.executable.path", view(path))

@@ -160,7 +160,6 @@ var quiet = []struct {
 	calls []call
 }{
 	// Their exits show it themselves.
-	{event.PathOpen, opens},
 	{event.FileTruncate, opens}, // O_TRUNC, which path_open has
 	{event.MmapExec, mappings},
 	{event.OddSocket, sockets},

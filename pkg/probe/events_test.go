@@ -134,7 +134,8 @@ func eventTable(d string) []eventRow {
 	}
 	const http = `"http/1.x request: GET /index.html HTTP/1.1"`
 	add(event.PathOpen, "open", "path="+d+"/text flags=0")
-	add(event.SockConnect, "connect", "family=2 addr=127.0.0.1 port=4000")
+	add(event.SockOutcome, "connect")
+	add(event.SockConnect, "connect", "family=2 addr=127.0.0.1 port=4000 proto=udp")
 	add(event.OddSocket, "socket", "family=2 socktype=3 protocol=1")
 	add(event.DNSReq, "DNS question", "qname=www.example.org qtype=A addr=127.0.0.1")
 	add(event.ProcFork, "fork and exit", "child_pid=${forked} child_tid=${forked}")

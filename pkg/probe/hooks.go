@@ -47,9 +47,15 @@ var hooks = slices.Concat(
 		{event.SockConnect, both, "connect_exit", sysExit, connects},
 		{event.SockConnect, both, "send_exit", sysExit, sends}, // MSG_FASTOPEN
 		{event.SockConnect, lsm, "lsm_socket_connect", "lsm:socket_connect", nil},
+		{event.SockConnect, floor, "connect_enter", sysEnter, connects},
+		{event.SockOutcome, both, "inet_sock_set_state", "btf:inet_sock_set_state", nil},
+		{event.SockOutcome, both, "connect_exit", sysExit, connects},
+		{event.SockOutcome, both, "send_exit", sysExit, sends}, // MSG_FASTOPEN
 		{event.OddSocket, both, "socket_exit", sysExit, sockets},
 		{event.OddSocket, lsm, "lsm_socket_create", "lsm:socket_create", nil},
 		{event.DNSReq, both, "send_exit", sysExit, slices.Concat(sends, writes)},
+		{event.DNSReq, lsm, "lsm_socket_sendmsg", "lsm:socket_sendmsg", nil},
+		{event.DNSReq, floor, "send_enter", sysEnter, slices.Concat(sends, writes)},
 		{event.ProcFork, both, "sched_process_fork", "btf:sched_process_fork", nil},
 		{event.ProcExec, both, "sched_process_exec", "btf:sched_process_exec", nil},
 		{event.ProcExec, both, "exec_exit", sysExit, execs},
@@ -106,6 +112,7 @@ var always = []hook{
 	{event.ProcExit, both, "sched_process_exit", "btf:sched_process_exit", nil},
 	{event.NumKinds, both, "sys_exit", sysExit, nil},
 	{event.NumKinds, both, "io_uring_exit", sysExit, uringing},
+	{event.NumKinds, both, "signal_deliver", "btf:signal_deliver", nil},
 }
 
 // spanHooks are those of providers of spans.

@@ -110,6 +110,13 @@ func (p *Probe) attach() error {
 			return fmt.Errorf("%s: %w", h.place, err)
 		}
 	}
+	for _, t := range p.targets {
+		if isFiltered(t.pid) {
+			if err := p.watchEntries(); err != nil {
+				return err
+			}
+		}
+	}
 	if err := p.attachSpans(); err != nil {
 		return err
 	}
@@ -142,6 +149,15 @@ func (p *Probe) attach() error {
 		for name, why := range p.session.Missing {
 			return fmt.Errorf("no event can be recorded; %s: %s", name, why)
 		}
+	}
+	return nil
+}
+
+// watchEntries has the programs see that the kernel does a call, and not a
+// seccomp filter or a tracer in its place.
+func (p *Probe) watchEntries() error {
+	if err := p.bpf.link("sys_enter", sysEnter); err != nil {
+		return fmt.Errorf("%s: %w", sysEnter, err)
 	}
 	return nil
 }

@@ -248,6 +248,7 @@ func (p *Probe) newRecording(out *os.File) *recording {
 		sites: p.sites, decided: p.coll.Maps["methods"], files: p.files, start: p.session.StartKtimeNS,
 		w: stream.NewWriter(out), out: out, threads: methodThreads{},
 	}
+	r.watchEntries = p.watchEntries
 	if p.opt.Spans.report() {
 		r.found = spans.NewFound(p.opt.Spans.Allow)
 	}

@@ -18,6 +18,7 @@ const (
 	maxStarted = 256     // processes
 	maxCmdline = 4 << 10 // bytes of a command line
 	maxEnviron = 1 << 20 // bytes of an environment
+	maxStatus  = 8 << 10 // bytes of a status
 )
 
 // started is what the watched processes run as the recording begins, the
@@ -73,6 +74,12 @@ func Traceparent(pid int) string {
 		}
 	}
 	return ""
+}
+
+// isFiltered says whether a process has a seccomp filter, as all that it starts
+// have then, too.
+func isFiltered(pid int) bool {
+	return bytes.Contains(procFile(pid, "status", maxStatus), []byte("\nSeccomp:\t2\n"))
 }
 
 // procFile is the beginning of a process's file in /proc, or nil.

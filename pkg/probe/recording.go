@@ -39,17 +39,20 @@ const endMost = 3 * time.Second
 
 // recording is the state of one Record.
 type recording struct {
-	opt     *Options
-	ring    *ring.Reader
-	counts  *ebpf.Map // what did not fit into the ring
-	tasks   *marker
-	targets []target
-	cmd     *launch.Command  // nil: processes that ran already
-	sites   *spans.Table     // nil: no probes in files are wanted
-	found   *spans.Found     // nil: nobody reports which methods there are
-	decided *ebpf.Map        // methods about which the list has decided
-	files   *attach.Attacher // nil: nothing is wanted in files
-	start   uint64           // of the recording, ns of the kernel's time
+	opt    *Options
+	ring   *ring.Reader
+	counts *ebpf.Map // what did not fit into the ring
+	tasks  *marker
+	// watchEntries attaches what shows that the kernel does a call, where somebody else
+	// can answer it: for all calls of everybody, so only when it is needed.
+	watchEntries func() error
+	targets      []target
+	cmd          *launch.Command  // nil: processes that ran already
+	sites        *spans.Table     // nil: no probes in files are wanted
+	found        *spans.Found     // nil: nobody reports which methods there are
+	decided      *ebpf.Map        // methods about which the list has decided
+	files        *attach.Attacher // nil: nothing is wanted in files
+	start        uint64           // of the recording, ns of the kernel's time
 
 	w            *stream.Writer
 	out          *os.File
@@ -161,7 +164,11 @@ func (r *recording) message() error {
 	}
 	switch m.Type {
 	case wire.Event:
-		return r.event()
+		err := r.event()
+		for err == nil && m.Next() {
+			err = r.event()
+		}
+		return err
 	case wire.BadMarker:
 		r.badMarkers++
 	case wire.FoundMarker:
@@ -181,6 +188,8 @@ func (r *recording) message() error {
 		r.tls.cork(m.Event.PID, m.Conn)
 	case wire.TLSUncork:
 		r.tls.uncork(m.Event.PID, m.Conn)
+	case wire.Answerable:
+		return r.watchEntries()
 	case wire.MethodJump:
 		return r.leaveMethods(m.StackPointer)
 	}

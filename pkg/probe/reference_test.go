@@ -43,10 +43,15 @@ Every event has, beside its own fields, ` + "`ktime_ns`" + ` (CLOCK_MONOTONIC, n
 namespace has them, as ps shows them there; on a host also of a program in a container), ` + "`uid` and `gid`" + ` (as the root
 user namespace has them), ` + "`comm`" + `, and its trace and span ids. ` + "`error`" + ` is the name of the errno of a call that
 failed. ` + "`truncated`" + ` says that a value was cut: paths at 4,096 bytes (the end is kept), arguments at 16,384.
-` + "`outcome`: `unknown`" + ` is an event that an LSM hook saw outside a system call that is followed. Paths are whole, as the
-program itself sees them; one that does not lead to its root begins with ` + "`(unreachable)`" + `. ` + "`root`" + ` is the root
-directory of a thread that has another one than viv-probe, as viv-probe sees it: the file outside is ` + "`root`" + ` and
-` + "`path`" + ` together. viv-filter matches both, with the path of the program and with that. ` + "`deleted`" + ` says that the name in
+Paths are whole, as the program itself sees them; one that does not lead to its root begins with ` + "`(unreachable)`" + `.
+
+` + "`outcome`: `unknown`" + ` is an event that an LSM hook saw outside a system call that is followed; a call that a seccomp filter or
+a tracer answered as done in the kernel's place; one that a signal interrupted and that the program never came back to; and
+one whose descriptor another thread can have exchanged, so that its object is not certain. A call that is interrupted and done
+again is one event, with what the program saw in the end.
+
+` + "`root`" + ` is the root directory of a thread that has another one than viv-probe, as viv-probe sees it: the file outside is ` + "`root`" + `
+and ` + "`path`" + ` together. viv-filter matches both, with the path of the program and with that. ` + "`deleted`" + ` says that the name in
 ` + "`path`" + ` had been removed from the file before; another file may have it.
 
 All events need Linux 6.1 or newer with BTF, CAP_BPF and CAP_PERFMON; what differs is said below. ` + "`viv-probe --check`" + `
@@ -67,6 +72,13 @@ change such a string between that and the kernel's own look at it. Opened, mappe
 - ` + "`mprotect`" + ` over several files shows the first.
 - A root on a file system that viv-probe's mounts do not lead to, as a container's, is ` + "`(unreachable)`" + `.
 - ` + "`proc_exec`" + ` has the file that runs, but of a script what it was called, made whole: a symbolic link stays in it.
+- Without BPF LSM an opened file is that of the descriptor. If another thread can exchange it and the file there has other
+  descriptors, the name that the program gave is shown instead, with an unknown outcome; a file that was opened only to be put
+  there is not told apart. If the address of a connect and the socket's peer differ, both are shown, with an unknown outcome.
+- After the first filter of seccomp's in a recording a few calls can pass before viv sees which calls it answers: their
+  outcome is unknown, where no LSM hook saw them.
+- Of what is sent to port 53 at once 4,096 bytes and 64 questions are looked at; that there is more is said by a ` + "`dns_req`" + ` that
+  is ` + "`truncated`" + `.
 - Datagrams of a socket that is not connected are seen only if they are DNS questions, and a module that is loaded from
   memory (` + "`init_module`" + `) has no file to be seen.
 

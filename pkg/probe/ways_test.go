@@ -34,7 +34,9 @@ func ways(d string) []way {
 	created := func(path string) string { return opened(path, 0o100) }
 	unlinked := func(path string) string { return "file_unlink path=" + path }
 	creds := func(path string) string { return "bprm_creds has_file=1 path=" + path + " setuid=0 setgid=0" }
-	connected := func(port int) string { return fmt.Sprintf("sock_connect family=2 addr=127.0.0.1 port=%d", port) }
+	connected := func(port int) string {
+		return fmt.Sprintf("sock_connect family=2 addr=127.0.0.1 port=%d proto=tcp", port)
+	}
 	asked := func(name string) string { return "dns_req qname=" + name + " qtype=A addr=127.0.0.1" }
 	const bare = "dns_req addr=127.0.0.1"
 	const unknown = " outcome=unknown"

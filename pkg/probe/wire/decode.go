@@ -68,6 +68,9 @@ func (m *Message) Decode(raw []byte) error {
 	case bpf.VivControlVIV_METHOD_JUMP:
 		m.Type = MethodJump
 		return nil
+	case bpf.VivControlVIV_ANSWERABLE:
+		m.Type = Answerable
+		return nil
 	}
 	if event.ID(head.Kind) >= event.NumKinds {
 		return fmt.Errorf("record of unknown kind %d", head.Kind)
@@ -140,7 +143,7 @@ func (m *Message) event(raw []byte, id event.ID) error {
 			}
 		case event.Addr0, event.Addr1:
 			if a, ok := netip.AddrFromSlice(texts[w-event.Addr0]); ok {
-				v.Type, v.Text = event.Text, m.compose(a.AppendTo)
+				v.Type, v.Text = event.Text, m.compose(a.Unmap().AppendTo)
 			}
 		case event.Args0, event.Args1:
 			v.Type, v.List = event.List, splitArgs(v.List, texts[w-event.Args0])
@@ -166,6 +169,17 @@ func (m *Message) event(raw []byte, id event.ID) error {
 		m.unreachablePath(event.Text1)
 	}
 	return nil
+}
+
+// Next makes m's Event the next one that its record says: a DNS message, or what is
+// written to a DNS server at once, can have several questions. It reports false when
+// there is none.
+func (m *Message) Next() bool {
+	if m.Type != Event || m.ID != event.DNSReq {
+		return false
+	}
+	m.Event.Hidden = false
+	return m.raw.NextQuestion(&m.Event)
 }
 
 // function makes the event of a function that was entered or left. Its name

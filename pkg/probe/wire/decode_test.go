@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -262,7 +263,7 @@ func TestDecode(t *testing.T) {
 	})
 	t.Run("unknown kind", func(t *testing.T) {
 		var m Message
-		if err := m.Decode(raw(kind(bpf.VivKindVIV_KINDS+7, 0))); err == nil {
+		if err := m.Decode(raw(kind(bpf.VivKindVIV_KINDS+1000, 0))); err == nil {
 			t.Error("no error")
 		}
 	})
@@ -388,6 +389,77 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+// TestNextQuestions: all questions of what is sent to a server at once.
+func TestNextQuestions(t *testing.T) {
+	header := func(questions, records byte) string {
+		return "\x12\x34\x01\x00\x00" + string(questions) + "\x00\x00\x00\x00\x00" + string(records)
+	}
+	const (
+		a    = "\x01a\x03org\x00\x00\x01\x00\x01"
+		b    = "\x01b\xc0\x0e\x00\x1c\x00\x01" // its org is a's
+		loop = "\x01b\xc0\x17\x00\x1c\x00\x01"
+		opt  = "\x00\x00\x29\x04\xb0\x00\x00\x00\x00\x00\x03abc"
+	)
+	framed := func(msg string) string { return string([]byte{byte(len(msg) >> 8), byte(len(msg))}) + msg }
+	one, two := header(1, 0)+a, header(2, 0)+a+b
+	other := header(1, 0) + "\x05other\x00\x00\x0f\x00\x01"
+	const isA, isB, isOther = "dns_req qname=a.org qtype=A", "dns_req qname=b.org qtype=AAAA", "dns_req qname=other qtype=MX"
+	many := make([]string, 65)
+	for i := range many[:64] {
+		many[i] = isA
+	}
+	many[64] = "dns_req truncated"
+	for _, c := range []struct {
+		name, msg string
+		stream    bool
+		sent      int // bytes beside those of msg
+		want      []string
+	}{
+		{"UDP, one", one, false, 0, []string{isA}},
+		{"UDP, two", two, false, 0, []string{isA, isB}},
+		{"UDP, two and options", header(2, 1) + a + b + opt, false, 0, []string{isA, isB}},
+		{"UDP, fewer than it says", header(9, 0) + a + b, false, 0, []string{isA, isB}},
+		{"UDP, what follows", one + framed(other), false, 0, []string{isA}},
+		{"UDP, a name that points to itself", header(2, 0) + a + loop, false, 0, []string{isA}},
+		{"UDP, 100", header(100, 0) + strings.Repeat(a, 100), false, 0, many},
+		{"UDP, second cut", header(2, 0) + a + "\x03", false, 9, []string{isA, "dns_req truncated"}},
+		{"TCP, two messages", framed(one) + framed(other), true, 0, []string{isA, isOther}},
+		{"TCP, two messages, two questions each", framed(two) + framed(two), true, 0, []string{isA, isB, isA, isB}},
+		{"TCP, the first without its length", one + framed(other), true, 0, []string{isA, isOther}},
+		{"TCP, the first without its length, with options", header(1, 1) + a + opt + framed(other), true, 0, []string{isA, isOther}},
+		{"TCP, the second begun", framed(one) + framed(other)[:9], true, 0, []string{isA}},
+		{"TCP, the second's length", framed(one) + "\x00\x20", true, 0, []string{isA}},
+		{"TCP, the second is no question", framed(one) + framed("GET / HTTP/1.1"), true, 0, []string{isA}},
+		{"TCP, an answer in front", framed("\x12\x34\x81"+one[3:]) + framed(other), true, 0, []string{"dns_req"}},
+		{"TCP, 100 messages", strings.Repeat(framed(one), 100), true, 0, many},
+		{"TCP, more was sent", framed(one), true, 1, []string{isA, "dns_req truncated"}},
+		{"TCP, a message goes on", "\x04\x00" + one, true, 0x400 - len(one), []string{isA}},
+		{"TCP, and another one follows", "\x04\x00" + one, true, 0x400 - len(one) + 1, []string{isA, "dns_req truncated"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := bpf.VivRecord{Head: bpf.VivHead{Kind: uint16(bpf.VivKindVIV_DNS_REQ), Nums: 3}}
+			r.Num[0], r.Num[1] = unix.SOCK_DGRAM, uint64(len(c.msg)+c.sent)
+			if c.stream {
+				r.Num[0] = unix.SOCK_STREAM
+			}
+			if c.sent > 0 {
+				r.Head.Flags = uint8(bpf.VivFlagVIV_TRUNCATED)
+			}
+			var m Message
+			if err := m.Decode(raw(r, c.msg)); err != nil {
+				t.Fatal(err)
+			}
+			got := []string{eventtest.Show(&m.Event)}
+			for m.Next() && len(got) < 200 {
+				got = append(got, eventtest.Show(&m.Event))
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 // TestErrnoNames: those with two names have the one that strace and perror
 // give them.
 func TestErrnoNames(t *testing.T) {
@@ -418,6 +490,11 @@ func FuzzDecode(f *testing.F) {
 		}
 		if m.Type != Event {
 			return
+		}
+		for n := 0; m.Next(); n++ {
+			if n > 64 {
+				t.Fatal("the questions of a record have no end")
+			}
 		}
 		if m.Event.Kind != &event.Kinds[m.ID] {
 			t.Errorf("%d is no %s", m.ID, m.Event.Kind.Name)

@@ -21,6 +21,7 @@ const (
 	TLSUncork               // and is written from now on
 	MethodJump              // methods of Ruby were left, those below StackPointer
 	Root                    // RootPath is what RootID stands for
+	Answerable              // seccomp or a tracer can answer the calls of a watched process
 )
 
 // Message is what one record says. Its zero value is ready for Decode.
