@@ -84,8 +84,9 @@ func set() error {
 	return nil
 }
 
-// Ignored are the signals that this process ignores, as one does that nohup
-// started.
+// Ignored lists the signals that this process ignores, as one does that nohup
+// started. It leaves out 32 and 33: C libraries use them for their threads, and the Go
+// runtime does not catch them.
 func Ignored() ([]os.Signal, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -99,7 +100,7 @@ func Ignored() ([]os.Signal, error) {
 	}
 	var list []os.Signal
 	for i := range 64 {
-		if mask>>i&1 != 0 {
+		if mask>>i&1 != 0 && i+1 != 32 && i+1 != 33 {
 			list = append(list, syscall.Signal(i+1))
 		}
 	}
