@@ -85,7 +85,7 @@ func set() error {
 }
 
 // Ignored lists the signals that this process ignores, as one does that nohup
-// started. It leaves out 32 and 33: C libraries use them for their threads, and the Go
+// started. It leaves out 32 to 34: C libraries use them for their threads, and the Go
 // runtime does not catch them.
 func Ignored() ([]os.Signal, error) {
 	status, err := os.ReadFile("/proc/self/status")
@@ -100,7 +100,7 @@ func Ignored() ([]os.Signal, error) {
 	}
 	var list []os.Signal
 	for i := range 64 {
-		if mask>>i&1 != 0 && i+1 != 32 && i+1 != 33 {
+		if mask>>i&1 != 0 && (i+1 < 32 || i+1 > 34) {
 			list = append(list, syscall.Signal(i+1))
 		}
 	}
