@@ -253,7 +253,7 @@ type VivOtherRoot struct {
 	Mnt    uint64
 	Dentry uint64
 	Inode  uint64
-	Name   uint64
+	Hash   uint64
 	Id     uint64
 	Room   [128]int8
 	Text   [4352]int8

@@ -134,7 +134,7 @@ int walk_path(struct walked *r, struct room *room); /* path.h */
 
 /* The last root of a thread's that is not viv-probe's, as it was told. */
 struct other_root {
-	__u64 mnt, dentry, inode, name; /* what it is known by: a directory's address alone can come again */
+	__u64 mnt, dentry, inode, hash; /* what it is known by: a directory's address alone can come again */
 	__u64 id;			/* 0: it has not been told */
 	char room[RECORD_ROOM];
 	char text[TEXT_ROOM];
@@ -173,13 +173,13 @@ static __noinline int tell_root(struct task *t)
 	if (!root || !dentry)
 		return 0;
 	if (root->id && root->mnt == (__u64)mnt && root->dentry == (__u64)dentry &&
-	    root->inode == (__u64)dentry->d_inode && root->name == dentry->d_name.hash_len)
+	    root->inode == (__u64)dentry->d_inode && root->hash == dentry->d_name.hash)
 		return 0;
 	root->id = 0;
 	root->mnt = (__u64)mnt;
 	root->dentry = (__u64)dentry;
 	root->inode = (__u64)dentry->d_inode;
-	root->name = dentry->d_name.hash_len;
+	root->hash = dentry->d_name.hash;
 	r = WALKED_IN(root->room);
 	r->mnt = mnt;
 	r->dentry = dentry;

@@ -20,8 +20,7 @@ enum { false, true };
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct qstr {
-	__u32 len;
-	__u64 hash_len;
+	__u32 hash, len;
 	const unsigned char *name;
 };
 
