@@ -141,7 +141,7 @@ func (m *masker) option(t *tool, i int) (*tool, int, bool) {
 	if w[0] != '-' {
 		return t, i, false
 	}
-	if len(w) > 2 && bytes.IndexAny(w, "= \t\n:/?") < 0 {
+	if len(w) > 2 && !bytes.ContainsAny(w, "= \t\n:/?") {
 		name := bytes.TrimLeft(w, "-")
 		if kind := takesSecret(name); kind != public && i+1 < len(m.words) && !isLongOption(m.words[i+1]) {
 			if value := m.words[i+1]; secretValue(kind, name, value) && (kind != weak || !uuid(value) && (len(value) > 15 || among(name, weakNames))) {

@@ -21,7 +21,7 @@ func (m *masker) word(b []byte, i int) {
 // text finds the secrets in b from i on, which may be a command line.
 func (m *masker) text(b []byte, i int) {
 	m.find(b, i, len(b))
-	if bytes.IndexAny(b[i:], " \t\n") >= 0 {
+	if bytes.ContainsAny(b[i:], " \t\n") {
 		m.shell(b, i, len(b))
 	}
 }
