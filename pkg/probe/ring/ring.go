@@ -39,6 +39,7 @@ type Reader struct {
 	data               []byte  // twice in a row, so that each record is in one piece
 	mask               uint64
 	next               uint64 // where the record behind the last one begins
+	record             []byte // the last one: the ring itself cannot be written to
 	epoll              int
 	events             []unix.EpollEvent
 	mapped             [][]byte
@@ -84,7 +85,7 @@ func (r *Reader) set(consumer, producer, data []byte) {
 }
 
 // Next gives the last record back to the ring and returns the one behind it, if its
-// state is Record. raw is valid until the next call.
+// state is Record. raw is valid until the next call; the caller may change it.
 func (r *Reader) Next() (raw []byte, state State) {
 	for {
 		if *r.consumer != r.next { // which only we write
@@ -99,7 +100,8 @@ func (r *Reader) Next() (raw []byte, state State) {
 		}
 		r.next += size(n)
 		if flags&discardBit == 0 {
-			return r.data[at+headerSize : at+headerSize+n : at+headerSize+n], Record
+			r.record = append(r.record[:0], r.data[at+headerSize:at+headerSize+n]...)
+			return r.record, Record
 		}
 	}
 }
