@@ -81,9 +81,10 @@ static __always_inline void set_ip(struct out *o, int i, struct address *a)
 		set_text(o, i, a->v6, sizeof(a->v6));
 }
 
-/* Where an address lies until it is taken apart. */
-#define PENDED_ADDRESS(p) ((struct address *)(p)->room)
-_Static_assert(sizeof(struct address) <= RECORD_ROOM, "an address fits in front of the texts");
+/* Where an address lies until it is taken apart: behind what becomes of it, and not
+ * where a walk has its state. */
+#define PENDED_ADDRESS(p) ((struct address *)((p)->text[0] + PATH_MAX))
+_Static_assert(PATH_MAX + sizeof(struct address) <= TEXT_ROOM, "an address fits behind a text");
 
 /* Text 0 becomes the IP address a. */
 static __always_inline void pend_ip(struct pending *p, struct address *a)

@@ -214,16 +214,22 @@ static __always_inline __u64 root_number(void)
 	return root ? root->id : 0;
 }
 
+/* Which root the current task has, if it is not viv-probe's. */
+static __always_inline void set_root(struct out *o)
+{
+	if (other_root()) {
+		o->rec.root = root_number();
+		o->rec.head.nums |= 1 << VIV_NUMS;
+	}
+}
+
 static __always_inline void begin(struct out *o, struct task *t, __u32 kind, long ret)
 {
 	__builtin_memset(o, 0, sizeof(*o));
 	set_task(&o->rec.head, t, kind);
 	o->rec.head.flags = t->flags;
 	o->rec.ret = ret < 0 ? ret : 0;
-	if (other_root()) {
-		o->rec.root = root_number();
-		o->rec.head.nums |= 1 << VIV_NUMS;
-	}
+	set_root(o);
 }
 
 static __always_inline void set_num(struct out *o, int i, __u64 v)

@@ -149,6 +149,7 @@ __noinline int send_call(struct library_call *c, struct head *h, __u32 last)
 	}
 	__builtin_memset(o, 0, sizeof(*o));
 	o->rec.head = *h;
+	set_root(o); /* that of the call: only a later one can change it */
 	switch (c->kind) {
 	case VIV_ENV_CACCESS:
 		set_num(o, 0, c->call);

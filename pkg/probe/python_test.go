@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"vivarium/pkg/event"
@@ -55,6 +56,13 @@ func TestPython(t *testing.T) {
 		t.Fatal(err)
 	}
 	python := string(out)
+	real := func(path string) string {
+		file, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
 	d := tempDir(t)
 	file := d + "/script.py"
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
@@ -73,11 +81,11 @@ func TestPython(t *testing.T) {
 		return opened(d+"/"+name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC)
 	}
 	run := func(path string, argv ...string) []string {
-		return []string{executed(path, len(argv), argv...), exited(0)}
+		return []string{executed(real(path), len(argv), argv...), exited(0)}
 	}
 	compareThreads(t, s, map[string][]string{
 		"0": {
-			executed(python, 4, python, "-I", file, d),
+			executed(real(python), 4, python, "-I", file, d),
 			"proc_fork 0.1 thread",
 			"proc_fork 0.2 thread",
 			"proc_fork 0.3",
@@ -85,17 +93,17 @@ func TestPython(t *testing.T) {
 			"proc_fork 0.5",
 			"proc_fork 0.6",
 			write("last"),
-			executed("/bin/true", 2, "renamed", ""),
+			executed(real("/bin/true"), 2, "renamed", ""),
 			exited(0),
 		},
-		"0.1":   {write("one"), "proc_fork 0.1.1", exited(0)},
+		"0.1":   {write("one"), "proc_fork 0.1.1", threadExited},
 		"0.1.1": run("/bin/true", "/bin/true", "one"),
-		"0.2":   {write("two"), "proc_fork 0.2.1", exited(0)},
+		"0.2":   {write("two"), "proc_fork 0.2.1", threadExited},
 		"0.2.1": run("/bin/true", "/bin/true", "two"),
 		"0.3":   {write("forked"), exited(5)},
 		"0.4": append([]string{executed(d+"/none/true", 1, "true") + " error=ENOENT"},
 			run("/bin/true", "true")...),
 		"0.5": {executed(d+"/missing", 1, d+"/missing") + " error=ENOENT", exited(255)},
-		"0.6": {executed("/bin/sh", 3, "sh", "-c", "exit 3"), exited(3)},
+		"0.6": {executed(real("/bin/sh"), 3, "sh", "-c", "exit 3"), exited(3)},
 	})
 }
