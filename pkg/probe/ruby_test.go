@@ -537,7 +537,7 @@ func TestRubyRunningTree(t *testing.T) {
 ├─ [SPAN tid=N <no-span> dur=N
 │ └─ LSM path_open → "DIR/outside" flags=O_RDONLY @N
 ├─ [SPAN tid=N TCPSocket#initialize dur=N (raise)]
-│ ├─ LSM sock_connect → 127.0.0.1:N (AF_INET) error=EINPROGRESS @N
+│ ├─ LSM sock_connect → 127.0.0.1:N (AF_INET) proto=tcp pending=true @N
 │ └─ EXCP span_raise → error=Errno::ECONNREFUSED at=-e:12 source=usdt @N
 ├─ [SPAN tid=N <no-span> dur=N
 │ └─ LSM path_open → "DIR/rescued" flags=O_RDONLY @N
@@ -546,7 +546,7 @@ func TestRubyRunningTree(t *testing.T) {
 ├─ [SPAN tid=N <no-span> dur=N
 │ └─ LSM path_open → "DIR/caught" flags=O_RDONLY @N
 └─ [SPAN tid=N TCPSocket#initialize dur=N
-   └─ LSM sock_connect → 127.0.0.1:N (AF_INET) error=EINPROGRESS @N
+   └─ LSM sock_connect → 127.0.0.1:N (AF_INET) proto=tcp pending=true @N
 `)
 }
 

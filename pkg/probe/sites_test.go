@@ -23,10 +23,14 @@ func TestUSDTElsewhere(t *testing.T) {
 	for _, id := range spanEvents {
 		opt.Events[id] = true
 	}
-	check := func(t *testing.T, r *running) {
+	check := func(t *testing.T, r *running, root string) {
 		s := recordRunning(t, opt, r, 1)
 		got := spanThreads(t, s)
-		compare(t, got["0"][:min(len(got["0"]), len(wantVivarium))], wantVivarium)
+		seen := got["0"][:min(len(got["0"]), len(wantVivarium))]
+		if root != "" {
+			seen = inRoot(t, root, seen)
+		}
+		compare(t, seen, wantVivarium)
 		if n := len(got["0"]); n != len(wantVivarium)+4 || len(got["0.1"]) != 2 || len(got["0.2"]) != 2 {
 			t.Errorf("%q", got)
 		}
@@ -34,10 +38,10 @@ func TestUSDTElsewhere(t *testing.T) {
 	t.Run("own root", func(t *testing.T) {
 		cmd := exec.Command("/usdt", "/", "wait")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: d, Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID}
-		check(t, startCmd(t, cmd))
+		check(t, startCmd(t, cmd), d)
 	})
 	t.Run("musl", func(t *testing.T) {
-		check(t, start(t, compiled(t, "usdt", "musl-gcc", "-pthread"), d, "wait"))
+		check(t, start(t, compiled(t, "usdt", "musl-gcc", "-pthread"), d, "wait"), "")
 	})
 	t.Run("deleted", func(t *testing.T) {
 		r := start(t, d+"/usdt", d, "wait")
@@ -45,7 +49,7 @@ func TestUSDTElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		copyFile(t, program(t, "opens"), d+"/usdt")
-		check(t, r)
+		check(t, r, "")
 	})
 }
 
