@@ -238,7 +238,7 @@ static __always_inline void set_failed_exec_path(struct out *o, struct texts *s,
 
 SYSCALLS(exec_exit)
 {
-	struct pending *p = pended(); /* of an LSM hook */
+	struct pending *p = pended_exec(); /* of an LSM hook */
 	struct argv_walk w = {};
 	struct texts *s;
 	struct out o;

@@ -254,6 +254,15 @@ static __always_inline struct pending *pended(void)
 	return p && p->kind && p->nr == (__u32)call_regs()->orig_ax ? p : 0;
 }
 
+/* The same for the exit of an exec. One that succeeded is an execve to the kernel
+ * from then on, whatever it was (set_personality_64bit, arch/x86/kernel/process_64.c). */
+static __always_inline struct pending *pended_exec(void)
+{
+	struct pending *p = bpf_task_storage_get(&pendings, bpf_get_current_task_btf(), 0, 0);
+
+	return p && p->kind == VIV_BPRM_CREDS + 1 ? p : 0;
+}
+
 /* Was the call that ends here answered by others, so that the kernel has not
  * done it? Nor is it known what they have done. */
 static __always_inline bool answered(struct task *t)
