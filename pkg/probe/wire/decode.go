@@ -36,7 +36,7 @@ func (m *Message) Decode(raw []byte) error {
 	ev.PID, ev.TID, ev.UID, ev.GID = head.Pid, head.Tid, head.Uid, head.Gid
 	ev.SpanID, ev.ParentSpanID = head.Span, head.Parent
 	const comm = unsafe.Offsetof(head.Comm)
-	ev.Comm = cutNUL(raw[comm : comm+unsafe.Sizeof(head.Comm)])
+	ev.Comm = event.CString(raw[comm : comm+unsafe.Sizeof(head.Comm)])
 	switch bpf.VivControl(head.Kind) {
 	case bpf.VivControlVIV_MARKER:
 		return m.markerRecord(raw)

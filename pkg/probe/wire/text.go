@@ -8,13 +8,6 @@ import (
 	"vivarium/pkg/event"
 )
 
-func cutNUL(b []byte) []byte {
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		return b[:i]
-	}
-	return b
-}
-
 // splitArgs appends to list the strings of an argv as the kernel keeps it, each
 // ended by a NUL; the last one may have been cut.
 func splitArgs(list [][]byte, b []byte) [][]byte {
